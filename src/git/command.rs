@@ -1,0 +1,296 @@
+//! Running `git` itself, without letting the caller's surroundings in.
+//!
+//! A hook's environment names the user's index and repository; a child `git` that
+//! inherits it and works on another directory overwrites the user's index with exit
+//! code 0. So no command made here inherits a repository variable, none runs the
+//! user's hooks (our checkouts and ref updates would fire them), and none takes
+//! optional locks (a background `git status` makes the user's `git add` fail).
+
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// The oldest git that is known to do all we ask of it:
+/// 2.31 brought `rev-parse --path-format`.
+pub const MINIMUM_GIT: Version = Version(2, 31);
+
+/// Every variable that ties a git process to a repository: what
+/// `git rev-parse --local-env-vars` lists, and what git sets for hooks and editors.
+pub const REPOSITORY_VARIABLES: &[&str] = &[
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_CONFIG",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_CONFIG_COUNT",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_GRAFT_FILE",
+    "GIT_INDEX_FILE",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_COMMON_DIR",
+    "GIT_INTERNAL_SUPER_PREFIX",
+    "GIT_NAMESPACE",
+    "GIT_AUTHOR_NAME",
+    "GIT_AUTHOR_EMAIL",
+    "GIT_AUTHOR_DATE",
+    "GIT_COMMITTER_NAME",
+    "GIT_COMMITTER_EMAIL",
+    "GIT_COMMITTER_DATE",
+    "GIT_EDITOR",
+    "GIT_SEQUENCE_EDITOR",
+    "GIT_REFLOG_ACTION",
+    "GIT_QUARANTINE_PATH",
+];
+
+/// A failed `git` process, or one that could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum GitError {
+    /// No `git` on PATH.
+    #[error("find git on PATH")]
+    NotFound(#[source] which::Error),
+    /// Older than [`MINIMUM_GIT`].
+    #[error("work with git {found}: version {MINIMUM_GIT} or newer is needed")]
+    TooOld {
+        /// What `git version` said.
+        found: String,
+    },
+    /// The process could not be started or talked to.
+    #[error("run `git {verb}`")]
+    Io {
+        /// The subcommand.
+        verb: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The process ran and failed.
+    #[error("run `git {verb}`: {message}")]
+    Failed {
+        /// The subcommand.
+        verb: String,
+        /// What it printed on standard error, escaped, or how it ended.
+        message: String,
+        /// Its exit code, where it exited.
+        code: Option<i32>,
+    },
+}
+
+/// A version of git, as far as we ask: major and minor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u32, pub u32);
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
+    }
+}
+
+impl Version {
+    /// Reads the output of `git version`, whatever a vendor appended to it.
+    fn parse(text: &str) -> Option<Self> {
+        let mut numbers = text
+            .trim()
+            .strip_prefix("git version ")?
+            .split(['.', ' ', '-']);
+        Some(Self(
+            numbers.next()?.parse().ok()?,
+            numbers.next()?.parse().ok()?,
+        ))
+    }
+}
+
+/// A usable `git` executable.
+#[derive(Debug, Clone)]
+pub struct Git {
+    program: PathBuf,
+    version: Version,
+}
+
+impl Git {
+    /// Finds `git` on PATH and asks for its version.
+    ///
+    /// # Errors
+    /// Where there is none, it does not run, or it is older than [`MINIMUM_GIT`].
+    pub fn find() -> Result<Self, GitError> {
+        let program = which::which("git").map_err(GitError::NotFound)?;
+        let mut git = Self {
+            program,
+            version: MINIMUM_GIT,
+        };
+        let said = git.read(git.command().arg("version"))?;
+        match Version::parse(&said) {
+            Some(version) if version >= MINIMUM_GIT => git.version = version,
+            _ => {
+                return Err(GitError::TooOld {
+                    found: crate::model::printable_line(said.trim().as_bytes()).into_owned(),
+                });
+            }
+        }
+        Ok(git)
+    }
+
+    /// The executable.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Its version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// A `git` command in surroundings of our own choosing; its standard input is empty.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        forget_repository(&mut command);
+        command
+            .args(["-c", "core.hooksPath=/dev/null"])
+            .env("GIT_OPTIONAL_LOCKS", "0")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// A `git` command as the user would have run it here: their environment, their
+    /// hooks. Only for questions (`rev-parse`, `config`, `var`) asked before anything is changed.
+    pub fn as_the_user(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .env("GIT_OPTIONAL_LOCKS", "0")
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `command` to its end and returns what it printed.
+    ///
+    /// # Errors
+    /// Where it cannot be started, or exits with anything but 0.
+    pub fn output(&self, command: &mut Command) -> Result<Output, GitError> {
+        self.output_with_input(command, b"")
+    }
+
+    /// Like [`output`](Self::output), with `input` on its standard input.
+    ///
+    /// # Errors
+    /// Where it cannot be started, or exits with anything but 0.
+    pub fn output_with_input(
+        &self,
+        command: &mut Command,
+        input: &[u8],
+    ) -> Result<Output, GitError> {
+        let verb = verb(command);
+        let io = |source| GitError::Io {
+            verb: verb.clone(),
+            source,
+        };
+        if !input.is_empty() {
+            command.stdin(Stdio::piped());
+        }
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(io)?;
+        let output = std::thread::scope(|scope| {
+            if let Some(mut stdin) = child.stdin.take() {
+                // A process that stops reading early says why by its exit code.
+                scope.spawn(move || stdin.write_all(input));
+            }
+            child.wait_with_output()
+        })
+        .map_err(io)?;
+        if output.status.success() {
+            return Ok(output);
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.trim().trim_start_matches("fatal: ");
+        Err(GitError::Failed {
+            verb,
+            message: if said.is_empty() {
+                output.status.to_string()
+            } else {
+                crate::model::printable(said.as_bytes()).into_owned()
+            },
+            code: output.status.code(),
+        })
+    }
+
+    /// Runs `command` and returns its standard output, which must be UTF-8, without the last line feed.
+    ///
+    /// # Errors
+    /// As [`output`](Self::output).
+    pub fn read(&self, command: &mut Command) -> Result<String, GitError> {
+        let output = self.output(command)?;
+        let mut text = String::from_utf8(output.stdout).map_err(|error| GitError::Io {
+            verb: verb(command),
+            source: std::io::Error::new(std::io::ErrorKind::InvalidData, error),
+        })?;
+        if text.ends_with('\n') {
+            text.pop();
+        }
+        Ok(text)
+    }
+}
+
+/// Takes every repository variable out of `command`'s environment.
+pub fn forget_repository(command: &mut Command) {
+    for name in REPOSITORY_VARIABLES {
+        command.env_remove(name);
+    }
+    // `GIT_CONFIG_COUNT` counts pairs of these.
+    for (name, _) in std::env::vars_os() {
+        let bytes = name.as_encoded_bytes();
+        if bytes.starts_with(b"GIT_CONFIG_KEY_") || bytes.starts_with(b"GIT_CONFIG_VALUE_") {
+            command.env_remove(name);
+        }
+    }
+}
+
+/// The subcommand, for messages: the first argument that is no option of git itself.
+fn verb(command: &Command) -> String {
+    let mut args = command.get_args();
+    while let Some(arg) = args.next() {
+        if arg == OsStr::new("-c") || arg == OsStr::new("-C") {
+            args.next();
+        } else if !arg.as_encoded_bytes().starts_with(b"-") {
+            return arg.to_string_lossy().into_owned();
+        }
+    }
+    String::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_parse_whatever_follows_them() {
+        for (text, version) in [
+            ("git version 2.47.3\n", Some(Version(2, 47))),
+            ("git version 2.39.5 (Apple Git-154)", Some(Version(2, 39))),
+            ("git version 2.45.0.windows.1", Some(Version(2, 45))),
+            ("git version 3.0-rc1", Some(Version(3, 0))),
+            ("hub version 1", None),
+        ] {
+            assert_eq!(Version::parse(text), version, "{text}");
+        }
+        assert!(Version(2, 9) < MINIMUM_GIT);
+    }
+
+    #[test]
+    fn every_variable_that_git_calls_local_is_forgotten() {
+        let git = Git::find().unwrap();
+        let listed = git
+            .read(git.command().args(["rev-parse", "--local-env-vars"]))
+            .unwrap();
+        for name in listed.lines() {
+            assert!(REPOSITORY_VARIABLES.contains(&name), "{name} is missing");
+        }
+    }
+}

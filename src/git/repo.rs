@@ -1,0 +1,243 @@
+//! The repository that a command works on: where it is, what kind it is, what its
+//! configuration says.
+//!
+//! `git` itself decides which repository that is. It knows `GIT_DIR`, ceilings,
+//! `safe.directory` and every layout; asking it once costs two milliseconds and
+//! spares a second opinion.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::command::{Git, GitError};
+
+/// Why a repository cannot be worked with.
+#[derive(Debug, thiserror::Error)]
+pub enum RepoError {
+    /// There is none here, or git refuses it.
+    #[error("open a repository here: {message}")]
+    NotHere {
+        /// What git said.
+        message: String,
+    },
+    /// A kind of repository that we cannot handle.
+    #[error("work with this repository: {what}")]
+    Unsupported {
+        /// Which kind, and what would help.
+        what: &'static str,
+    },
+    /// git does not run.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// gix cannot open what git can.
+    #[error("open {path}")]
+    Open {
+        /// The git directory.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// A repository, opened for reading objects in process and for running `git` in.
+pub struct Repo {
+    git: Git,
+    git_dir: PathBuf,
+    common_dir: PathBuf,
+    work_tree: Option<PathBuf>,
+    bare: bool,
+    shallow: bool,
+    config: BTreeMap<String, Vec<String>>,
+    objects: gix::ThreadSafeRepository,
+}
+
+impl Repo {
+    /// Finds the repository of the current directory or of `GIT_DIR`, as `git` would.
+    ///
+    /// # Errors
+    /// Where git is missing or too old, finds no repository, or does not trust it, and
+    /// where refs are kept as a reftable.
+    pub fn discover() -> Result<Self, RepoError> {
+        let git = Git::find()?;
+        let mut ask = git.as_the_user();
+        ask.args([
+            "rev-parse",
+            "--path-format=absolute",
+            "--git-dir",
+            "--git-common-dir",
+            "--is-bare-repository",
+            "--is-shallow-repository",
+            "--is-inside-work-tree",
+        ]);
+        let said = git.read(&mut ask).map_err(|error| match error {
+            GitError::Failed { message, .. } => RepoError::NotHere { message },
+            other => RepoError::Git(other),
+        })?;
+        let mut lines = said.lines();
+        let mut next = || lines.next().unwrap_or_default();
+        let (git_dir, common_dir) = (PathBuf::from(next()), PathBuf::from(next()));
+        let (bare, shallow) = (next() == "true", next() == "true");
+        let work_tree = if next() == "true" {
+            let top = git.read(git.as_the_user().args(["rev-parse", "--show-toplevel"]))?;
+            Some(PathBuf::from(top))
+        } else {
+            None
+        };
+        let config = read_config(&git, git.as_the_user())?;
+        Self::open(git, git_dir, common_dir, work_tree, bare, shallow, config)
+    }
+
+    /// Opens the repository whose common git directory is known already, without
+    /// looking at the current directory or at the environment.
+    ///
+    /// # Errors
+    /// As [`discover`](Self::discover).
+    pub fn open_common(common_dir: &Path) -> Result<Self, RepoError> {
+        let git = Git::find()?;
+        let mut ask = git.command();
+        ask.arg("--git-dir").arg(common_dir);
+        let config = read_config(&git, ask)?;
+        let bare = config
+            .get("core.bare")
+            .and_then(|values| values.last())
+            .is_some_and(|value| value == "true");
+        let shallow = common_dir.join("shallow").exists();
+        let (git_dir, common_dir) = (common_dir.to_owned(), common_dir.to_owned());
+        Self::open(git, git_dir, common_dir, None, bare, shallow, config)
+    }
+
+    fn open(
+        git: Git,
+        git_dir: PathBuf,
+        common_dir: PathBuf,
+        work_tree: Option<PathBuf>,
+        bare: bool,
+        shallow: bool,
+        config: BTreeMap<String, Vec<String>>,
+    ) -> Result<Self, RepoError> {
+        let is = |key: &str, value: &str| {
+            let last = config.get(key).and_then(|values| values.last());
+            last.is_some_and(|last| last.eq_ignore_ascii_case(value))
+        };
+        if is("extensions.refstorage", "reftable") {
+            return Err(RepoError::Unsupported {
+                what: "it keeps its refs as a reftable, which git-ci cannot read yet; \
+                       `git refs migrate --ref-format=files` converts it",
+            });
+        }
+        // git found and trusts it: that is the trust that counts. No variable of the
+        // caller's reaches gix, which was told where everything is.
+        let options = gix::open::Options::isolated()
+            .with(gix::sec::Trust::Full)
+            .open_path_as_is(true);
+        let objects =
+            gix::ThreadSafeRepository::open_opts(&common_dir, options).map_err(|source| {
+                RepoError::Open {
+                    path: common_dir.clone(),
+                    source: source.into(),
+                }
+            })?;
+        Ok(Self {
+            git,
+            git_dir,
+            common_dir,
+            work_tree,
+            bare,
+            shallow,
+            config,
+            objects,
+        })
+    }
+
+    /// The `git` executable.
+    pub fn git(&self) -> &Git {
+        &self.git
+    }
+
+    /// A `git` command on this repository, and on nothing that the caller's environment names.
+    pub fn git_command(&self) -> Command {
+        let mut command = self.git.command();
+        command.arg("--git-dir").arg(&self.common_dir);
+        command
+    }
+
+    /// This work tree's own git directory: `.git`, or `.git/worktrees/NAME` in a linked one.
+    pub fn git_dir(&self) -> &Path {
+        &self.git_dir
+    }
+
+    /// The git directory that all work trees share.
+    pub fn common_dir(&self) -> &Path {
+        &self.common_dir
+    }
+
+    /// Where spool, logs, locks and the derived index live; it may not exist yet.
+    pub fn ci_dir(&self) -> PathBuf {
+        self.common_dir.join("ci")
+    }
+
+    /// The top of the work tree that the command was called in.
+    pub fn work_tree(&self) -> Option<&Path> {
+        self.work_tree.as_deref()
+    }
+
+    /// Whether it has no work tree of its own.
+    pub fn is_bare(&self) -> bool {
+        self.bare
+    }
+
+    /// Whether history is cut off.
+    pub fn is_shallow(&self) -> bool {
+        self.shallow
+    }
+
+    /// Whether objects may be missing and are fetched by git when asked for.
+    pub fn is_partial(&self) -> bool {
+        self.config.contains_key("extensions.partialclone")
+            || self.config.iter().any(|(key, values)| {
+                key.starts_with("remote.")
+                    && key.ends_with(".promisor")
+                    && values.last().is_some_and(|value| value == "true")
+            })
+    }
+
+    /// The last value of a configuration key, as `git config --get` gives it; section and
+    /// variable names are lower case, a subsection is as it was written.
+    pub fn config(&self, key: &str) -> Option<&str> {
+        self.config.get(key)?.last().map(String::as_str)
+    }
+
+    /// Every configuration key with its values, in order.
+    pub fn config_entries(&self) -> impl Iterator<Item = (&str, &[String])> {
+        self.config
+            .iter()
+            .map(|(key, values)| (key.as_str(), values.as_slice()))
+    }
+
+    /// A handle for this thread to read objects and refs with, with an object cache.
+    pub(super) fn objects(&self) -> gix::Repository {
+        let mut objects = self.objects.to_thread_local();
+        objects.object_cache_size_if_unset(16 * 1024 * 1024);
+        objects
+    }
+}
+
+/// The whole configuration as git sees it, `-c` options of the caller included.
+fn read_config(git: &Git, mut command: Command) -> Result<BTreeMap<String, Vec<String>>, GitError> {
+    let output = git.output(command.args(["config", "--list", "-z"]))?;
+    let mut config = BTreeMap::<String, Vec<String>>::new();
+    for entry in output
+        .stdout
+        .split(|&c| c == 0)
+        .filter(|entry| !entry.is_empty())
+    {
+        let entry = String::from_utf8_lossy(entry);
+        // A key without "= value" is a true boolean.
+        let (key, value) = entry.split_once('\n').unwrap_or((&entry, "true"));
+        config
+            .entry(key.to_owned())
+            .or_default()
+            .push(value.to_owned());
+    }
+    Ok(config)
+}

@@ -1,0 +1,60 @@
+//! git-ci: CI that lives in the repository. This page is the architecture.
+//!
+//! # The way of a commit
+//!
+//! ```text
+//! revs ─ commits ─→ plan (commits × jobs − known records)
+//!      ─ a worker asks, the dispatcher answers ─→ task
+//!      ─ a runner: an agent that leases a worktree and runs the job ─→ outcome
+//!      ─ one channel back ─→ dispatcher ─ note store ─→ note stored ─ event ─→ reporters
+//! ```
+//!
+//! # Rooms
+//!
+//! | Module | What it is for |
+//! |---|---|
+//! | [`model`] | plain data: ids, jobs, outcomes, records, events; no I/O |
+//! | [`config`] | the jobs file and the settings of this machine |
+//! | [`git`] | every use of gix, every `git` subprocess |
+//! | [`process`] | process groups, signals, stragglers |
+//! | [`worktree`] | the pool of slots and their leases |
+//! | [`logs`] | log files: bounded, readable while they grow, compressed when done |
+//! | [`runner`] | the trait `Runner`, the agent and its protocol |
+//! | [`plan`] | commits × jobs − known records |
+//! | [`engine`] | the dispatcher, which owns the state of a run, and the workers |
+//! | [`reporter`] | events made visible: terminal, plain lines, JSON |
+//! | [`commands`] | the command line, one file a subcommand |
+//!
+//! Dependencies point one way: `commands → engine, reporter → runner → worktree,
+//! process, logs, git, config → model`. `plan` and `reporter` import `model` only. `clap` is
+//! used in `commands` alone, `gix` in `git`, `rayon` in `engine`, `indicatif` in
+//! `reporter`. A test reads the `use` lines and keeps this true.
+//!
+//! # Terms
+//!
+//! | Term | Meaning |
+//! |---|---|
+//! | job | a configured command |
+//! | task | one job on one commit |
+//! | run | one invocation |
+//! | runner | where a task executes |
+//! | agent | the small process at a runner's end that leases a slot and is the subreaper of its jobs |
+//! | dispatcher, worker | the owner of the run's state, and the loops that ask it for tasks |
+//! | slot | one reusable worktree with its lock |
+//! | outcome | the verdict of a task |
+//! | record | what a note holds of it |
+//!
+//! # Rules of the engine
+//!
+//! 1. Workers ask; the dispatcher answers with a task or "stop". Nothing is handed out
+//!    ahead, so cancelling needs no flag.
+//! 2. The pool is dedicated, and the dispatcher stays on the calling thread.
+//! 3. One channel carries the workers' messages, signals, and whatever wakes the run.
+//! 4. Only the dispatcher's side writes notes, by compare-and-swap on the ref.
+//! 5. Store first, report second: what the user saw as done is on disk.
+//! 6. First signal: hand out nothing more and end jobs gently. Second: kill.
+
+pub mod commands;
+pub mod error;
+pub mod git;
+pub mod model;

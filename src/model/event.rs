@@ -1,0 +1,188 @@
+//! What happens in a run, in the order in which it happened: the one stream that
+//! the terminal, JSON lines and pages are made from.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{JobName, LogId, Oid, RunnerLabel, Status, TaskId, Why};
+
+/// The version of the JSON form; it changes when a reader of the old form would go wrong.
+pub const EVENT_FORMAT: u32 = 1;
+
+/// How many tasks ended how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Ran and passed.
+    pub passed: u64,
+    /// Ran and passed after a failure.
+    pub flaky: u64,
+    /// Ran and failed; those of jobs with `allow-failure` are in `allowed` instead.
+    pub failed: u64,
+    /// Failed, but the job has `allow-failure`.
+    pub allowed: u64,
+    /// The job said that the commit cannot be tested.
+    pub skipped: u64,
+    /// No verdict was reached.
+    pub errored: u64,
+    /// Ended on request, or never started.
+    pub cancelled: u64,
+    /// Known already: nothing ran. Each also counts above by its status.
+    pub reused: u64,
+}
+
+/// One thing that happened. `duration` fields are in milliseconds in JSON, as `…_ms`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// Always the first.
+    RunStarted {
+        /// [`EVENT_FORMAT`].
+        format: u32,
+        /// The program's version.
+        version: String,
+        /// Distinct commits in the plan.
+        commits: u64,
+        /// Tasks that will run unless a concurrent run is faster.
+        tasks: u64,
+        /// Tasks whose verdict is known.
+        reused: u64,
+        /// Tasks that can run at once.
+        slots: u64,
+        /// Running time of all tasks expected from earlier records, where each job has one.
+        #[serde(rename = "estimate_ms", with = "millis::option", default)]
+        estimate: Option<Duration>,
+    },
+    /// A task need not run: its verdict is on record.
+    TaskReused {
+        /// The task.
+        id: TaskId,
+        /// Its commit.
+        commit: Oid,
+        /// The first line of the commit's message, raw.
+        subject: String,
+        /// Its job.
+        job: JobName,
+        /// The recorded verdict.
+        status: Status,
+        /// Why, where the status does not say it all.
+        why: Option<Why>,
+        /// The commit in whose note the record was found.
+        from: Oid,
+        /// The log of the run that gave the verdict.
+        log: LogId,
+    },
+    /// A runner started a task's process.
+    TaskStarted {
+        /// The task.
+        id: TaskId,
+        /// Its commit.
+        commit: Oid,
+        /// The first line of the commit's message, raw.
+        subject: String,
+        /// Its job.
+        job: JobName,
+        /// The try, from 1.
+        #[serde(rename = "try")]
+        try_: u32,
+        /// Which of the run's workers has it, from 0.
+        worker: usize,
+        /// Where it runs.
+        runner: RunnerLabel,
+        /// The log, readable from now on.
+        log: LogId,
+        /// Running time expected from earlier records.
+        #[serde(rename = "estimate_ms", with = "millis::option", default)]
+        estimate: Option<Duration>,
+    },
+    /// The newest line of a task's output, thinned out: a sign of life, not the log.
+    TaskOutput {
+        /// The task.
+        id: TaskId,
+        /// Raw text without line feeds; escape it before it is shown.
+        line: String,
+    },
+    /// A task ended, and its record (where it leaves one) is stored.
+    TaskFinished {
+        /// The task.
+        id: TaskId,
+        /// Its commit.
+        commit: Oid,
+        /// The first line of the commit's message, raw.
+        subject: String,
+        /// Its job.
+        job: JobName,
+        /// The verdict; `None` where it was cancelled.
+        status: Option<Status>,
+        /// Why, where the status does not say it all.
+        why: Option<Why>,
+        /// For an ERROR, what went wrong; completes "failed to …".
+        reason: Option<String>,
+        /// The failure does not count.
+        allowed: bool,
+        /// The try, from 1.
+        #[serde(rename = "try")]
+        try_: u32,
+        /// Running time.
+        #[serde(rename = "duration_ms", with = "millis")]
+        duration: Duration,
+        /// Where it ran.
+        runner: RunnerLabel,
+        /// Its log.
+        log: LogId,
+        /// The last lines of the log, raw, for failures only.
+        tail: Vec<String>,
+    },
+    /// Something that the user should know and that stops nothing.
+    Warning {
+        /// A sentence.
+        message: String,
+    },
+    /// Always the last.
+    RunFinished {
+        /// How the tasks ended.
+        counts: Counts,
+        /// Wall-clock time of the run.
+        #[serde(rename = "elapsed_ms", with = "millis")]
+        elapsed: Duration,
+        /// The signal that ended it early.
+        signal: Option<i32>,
+    },
+}
+
+/// Durations as whole milliseconds.
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+        u64::deserialize(d).map(Duration::from_millis)
+    }
+
+    pub(super) mod option {
+        use std::time::Duration;
+
+        use serde::{Deserialize as _, Deserializer, Serializer};
+
+        pub(in super::super) fn serialize<S: Serializer>(
+            duration: &Option<Duration>,
+            s: S,
+        ) -> Result<S::Ok, S::Error> {
+            match duration {
+                Some(duration) => super::serialize(duration, s),
+                None => s.serialize_none(),
+            }
+        }
+
+        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+            d: D,
+        ) -> Result<Option<Duration>, D::Error> {
+            Ok(Option::<u64>::deserialize(d)?.map(Duration::from_millis))
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Names and identifiers, each valid by construction.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text is not the identifier it was meant to be; completes "not a valid …: ".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParseIdError {
+    /// Not 40 (SHA-1) or 64 (SHA-256) lower-case hexadecimal digits.
+    #[error("an object id is 40 or 64 hexadecimal digits")]
+    Oid,
+    /// Not 16 lower-case hexadecimal digits.
+    #[error("an identifier is 16 hexadecimal digits")]
+    Short,
+    /// Not `[a-z0-9][a-z0-9._/\[\]=,-]{0,63}`.
+    #[error(
+        "a job name starts with a-z or 0-9 and goes on with at most 63 of a-z, 0-9, '.', '_', '/', '[', ']', '=', ',' and '-'"
+    )]
+    JobName,
+    /// Not `[A-Za-z0-9][A-Za-z0-9._-]{0,31}`.
+    #[error(
+        "a runner's label starts with a letter or digit and goes on with at most 31 letters, digits, '.', '_' and '-'"
+    )]
+    RunnerLabel,
+}
+
+/// A git object id, SHA-1 or SHA-256, held inline.
+///
+/// `gix` has a type of its own; this one keeps `gix` out of every module but `git`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Oid {
+    /// Only the first `len` bytes count; the rest is zero.
+    bytes: [u8; 32],
+    len: u8,
+}
+
+impl Oid {
+    /// The id whose raw form is `bytes`: 20 of them for SHA-1, 32 for SHA-256.
+    ///
+    /// # Errors
+    /// [`ParseIdError::Oid`] for any other length.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ParseIdError> {
+        if bytes.len() != 20 && bytes.len() != 32 {
+            return Err(ParseIdError::Oid);
+        }
+        let mut own = [0; 32];
+        own[..bytes.len()].copy_from_slice(bytes);
+        Ok(Self {
+            bytes: own,
+            len: bytes.len() as u8,
+        })
+    }
+
+    /// The raw form: 20 or 32 bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    /// The first ten hexadecimal digits, for people.
+    pub fn short(&self) -> String {
+        let mut hex = self.to_string();
+        hex.truncate(10);
+        hex
+    }
+}
+
+impl fmt::Display for Oid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut hex = [0u8; 64];
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        for (i, byte) in self.as_bytes().iter().enumerate() {
+            hex[2 * i] = DIGITS[usize::from(byte >> 4)];
+            hex[2 * i + 1] = DIGITS[usize::from(byte & 15)];
+        }
+        let text =
+            std::str::from_utf8(&hex[..2 * self.as_bytes().len()]).map_err(|_| fmt::Error)?;
+        f.pad(text)
+    }
+}
+
+impl fmt::Debug for Oid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Oid {
+    type Err = ParseIdError;
+
+    fn from_str(hex: &str) -> Result<Self, ParseIdError> {
+        let mut bytes = [0u8; 32];
+        if hex.len() != 40 && hex.len() != 64 {
+            return Err(ParseIdError::Oid);
+        }
+        for (i, pair) in hex.as_bytes().chunks_exact(2).enumerate() {
+            let digit = |c: u8| match c {
+                b'0'..=b'9' => Ok(c - b'0'),
+                b'a'..=b'f' => Ok(c - b'a' + 10),
+                _ => Err(ParseIdError::Oid),
+            };
+            bytes[i] = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Ok(Self {
+            bytes,
+            len: (hex.len() / 2) as u8,
+        })
+    }
+}
+
+/// Gives a checked text type its constructor, `Display`, `AsRef<str>` and serde forms.
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $error:ident, $valid:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// The text itself.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+
+            fn from_str(text: &str) -> Result<Self, ParseIdError> {
+                let valid: fn(&str) -> bool = $valid;
+                if valid(text) {
+                    Ok(Self(text.into()))
+                } else {
+                    Err(ParseIdError::$error)
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = ParseIdError;
+
+            fn try_from(text: String) -> Result<Self, ParseIdError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0.into()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+impl Serialize for Oid {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Oid {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let hex = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        hex.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+fn short_hex(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+text_id!(
+    /// The hash of a job's definition: 16 hexadecimal digits. See [`Job::definition`](super::Job::definition).
+    DefId, Short, short_hex
+);
+text_id!(
+    /// Names one log file: 16 hexadecimal digits.
+    LogId, Short, short_hex
+);
+text_id!(
+    /// A job's name: `[a-z0-9][a-z0-9._/\[\]=,-]{0,63}`, so that it is one word of a note's line.
+    JobName, JobName, |text| {
+        let mut bytes = text.bytes();
+        matches!(bytes.next(), Some(b'a'..=b'z' | b'0'..=b'9'))
+            && text.len() <= 64
+            && bytes.all(|c| {
+                matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'/' | b'[' | b']' | b'=' | b',' | b'-')
+            })
+    }
+);
+text_id!(
+    /// The label a record carries of who ran it (`ci.name`): `[A-Za-z0-9][A-Za-z0-9._-]{0,31}`.
+    RunnerLabel, RunnerLabel, |text| {
+        let mut bytes = text.bytes();
+        matches!(bytes.next(), Some(c) if c.is_ascii_alphanumeric())
+            && text.len() <= 32
+            && bytes.all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
+    }
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn oid_round_trips_both_formats_and_refuses_the_rest() {
+        for hex in ["0cf036bf".repeat(5), "0cf036bf".repeat(8)] {
+            assert_eq!(hex.parse::<Oid>().unwrap().to_string(), hex);
+        }
+        for bad in ["", "0cf0", &"0CF036BF".repeat(5), &"g".repeat(40)] {
+            assert_eq!(bad.parse::<Oid>(), Err(ParseIdError::Oid));
+        }
+    }
+
+    #[test]
+    fn job_names_are_one_printable_word() {
+        for good in ["test", "test[mac]", "a/b=c,d-e_f.g", "0", &"a".repeat(64)] {
+            assert!(good.parse::<JobName>().is_ok(), "{good}");
+        }
+        for bad in ["", "Test", "-x", "a b", "a\u{1b}", "é", &"a".repeat(65)] {
+            assert!(bad.parse::<JobName>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The plain data that every other module speaks: no I/O, no git, no clock.
+//!
+//! Times and identifiers come in as values. What is here can be built in a unit
+//! test without a repository; anything that cannot belongs elsewhere.
+
+mod event;
+mod ids;
+mod job;
+mod outcome;
+mod record;
+mod task;
+mod text;
+
+pub use event::{Counts, EVENT_FORMAT, Event};
+pub use ids::{DefId, JobName, LogId, Oid, ParseIdError, RunnerLabel};
+pub use job::{Clean, CommandLine, DEFAULT_GRACE, Job};
+pub use outcome::{Outcome, Status, Why};
+pub use record::{Note, ParseRecordError, RECORD_VERSION, Record};
+pub use task::{Commit, Task, TaskId};
+pub use text::{printable, printable_line};

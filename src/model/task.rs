@@ -1,0 +1,46 @@
+//! One job on one commit, on its way from the plan to a runner.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{DefId, Job, Oid};
+
+/// A commit, as much of it as is ever needed at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// Its id.
+    pub id: Oid,
+    /// The tree it holds.
+    pub tree: Oid,
+    /// The first line of its message, raw: escape it before it is shown.
+    pub subject: String,
+    /// Its committer's time, in seconds since the epoch.
+    pub time: i64,
+}
+
+/// Numbers the tasks of one run, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TaskId(pub u64);
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One job on one commit.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// Unique within the run.
+    pub id: TaskId,
+    /// What to test.
+    pub commit: Arc<Commit>,
+    /// How to test it.
+    pub job: Arc<Job>,
+    /// The job's definition, computed once.
+    pub def: DefId,
+    /// Whether its record is stored; an ad-hoc job without a name leaves none.
+    pub recorded: bool,
+}

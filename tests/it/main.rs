@@ -1,0 +1,9 @@
+//! The integration tests: one binary, one module a subject. Everything here runs the
+//! real program on real repositories.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test says by panicking what went wrong"
+)]
+
+mod support;

@@ -1,0 +1,282 @@
+//! Repositories made for one test, and the program run in them.
+//!
+//! The environment is cleared and `HOME` is private, so neither the machine's nor the
+//! developer's configuration counts; dates are pinned, so commit ids are stable.
+
+use std::cell::Cell;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a test waits for something that must happen.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A repository with its own `HOME`, removed with everything in it when dropped.
+pub struct TestRepo {
+    root: tempfile::TempDir,
+    dir: PathBuf,
+    tick: Cell<u64>,
+}
+
+impl TestRepo {
+    /// An empty repository on branch `main`.
+    pub fn new() -> Self {
+        Self::init(&["-b", "main"])
+    }
+
+    /// An empty repository made by `git init` with these options.
+    pub fn init(options: &[&str]) -> Self {
+        let root = tempfile::Builder::new()
+            .prefix("git-ci-test-")
+            .tempdir()
+            .unwrap();
+        let dir = root.path().join("repo");
+        fs::create_dir_all(root.path().join("home")).unwrap();
+        let repo = Self {
+            dir,
+            root,
+            tick: Cell::new(0),
+        };
+        let made = repo
+            .command("git", repo.root.path())
+            .arg("init")
+            .arg("-q")
+            .args(options)
+            .arg(&repo.dir)
+            .output()
+            .unwrap();
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        repo.git(["config", "user.name", "A U Thor"]);
+        repo.git(["config", "user.email", "author@example.com"]);
+        repo
+    }
+
+    /// The work tree (or the bare repository).
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A directory of this test's own that holds the repository, `home` and whatever else.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// The git directory.
+    pub fn git_dir(&self) -> PathBuf {
+        PathBuf::from(self.git(["rev-parse", "--absolute-git-dir"]))
+    }
+
+    /// A command with the test's environment and nothing else.
+    pub fn command(&self, program: impl AsRef<OsStr>, dir: &Path) -> Command {
+        let mut command = Command::new(program);
+        let date = format!("{} +0000", 1_750_000_000 + self.tick.get());
+        command
+            .current_dir(dir)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.root.path().join("home"))
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_AUTHOR_DATE", &date)
+            .env("GIT_COMMITTER_DATE", &date)
+            .env("LC_ALL", "C.UTF-8")
+            .env("TZ", "UTC")
+            .stdin(Stdio::null());
+        if let Some(dir) = std::env::var_os("LLVM_PROFILE_FILE") {
+            command.env("LLVM_PROFILE_FILE", dir);
+        }
+        command
+    }
+
+    /// Runs `git` in the repository; it must succeed. Returns its standard output, trimmed at the end.
+    #[track_caller]
+    pub fn git<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> String {
+        let output = self.command("git", &self.dir).args(args).output().unwrap();
+        assert!(
+            output.status.success(),
+            "git failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned()
+    }
+
+    /// Writes a file of the work tree.
+    pub fn write(&self, path: &str, contents: impl AsRef<[u8]>) -> &Self {
+        let path = self.dir.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, contents).unwrap();
+        self
+    }
+
+    /// Adds a job to the work tree's `.git-ci.toml`, which stays uncommitted.
+    pub fn job(&self, name: &str, run: &str) -> &Self {
+        let run = run.replace('\\', "\\\\").replace('"', "\\\"");
+        self.jobs_file(&format!("[jobs.\"{name}\"]\nrun = \"{run}\"\n"))
+    }
+
+    /// Appends to the work tree's `.git-ci.toml`, which is kept out of `git status`.
+    pub fn jobs_file(&self, text: &str) -> &Self {
+        let exclude = self.git_dir().join("info/exclude");
+        fs::create_dir_all(exclude.parent().unwrap()).unwrap();
+        fs::write(exclude, ".git-ci.toml\n").unwrap();
+        let mut file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.dir.join(".git-ci.toml"))
+            .unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        self
+    }
+
+    /// Commits everything, with a file that makes the tree differ from every other; returns the id.
+    pub fn commit(&self, subject: &str) -> String {
+        self.tick.set(self.tick.get() + 60);
+        self.write("n", format!("{}\n", self.tick.get() / 60));
+        self.git(["add", "-A"]);
+        self.git(["commit", "-q", "-m", subject]);
+        self.git(["rev-parse", "HEAD"])
+    }
+
+    /// `git-ci` in the repository, not started yet.
+    pub fn ci_command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = self.command(env!("CARGO_BIN_EXE_git-ci"), &self.dir);
+        command.args(args);
+        command
+    }
+
+    /// Runs `git-ci` in the repository to its end.
+    #[track_caller]
+    pub fn ci<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ran {
+        Ran(self.ci_command(args).output().unwrap())
+    }
+
+    /// Starts `git-ci` in the repository; its output is piped.
+    pub fn spawn_ci<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Child {
+        self.ci_command(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// The note of `rev` under `refs/notes/ci` as git shows it; empty where there is none.
+    pub fn note(&self, rev: &str) -> String {
+        let output = self
+            .command("git", &self.dir)
+            .args(["notes", "--ref=ci", "show", rev])
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned()
+    }
+
+    /// The first two words (status and job) of every record of `rev`, sorted.
+    pub fn verdicts(&self, rev: &str) -> Vec<String> {
+        self.note(rev)
+            .lines()
+            .map(|line| {
+                line.split_whitespace()
+                    .take(2)
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            })
+            .collect()
+    }
+
+    /// How many commits have a note.
+    pub fn noted_commits(&self) -> usize {
+        let output = self
+            .command("git", &self.dir)
+            .args(["notes", "--ref=ci", "list"])
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).lines().count()
+    }
+}
+
+/// A finished run of the program.
+pub struct Ran(pub Output);
+
+impl Ran {
+    /// The exit code; -1 where a signal ended it.
+    pub fn code(&self) -> i32 {
+        self.0.status.code().unwrap_or(-1)
+    }
+
+    /// Standard output.
+    pub fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.0.stdout).into_owned()
+    }
+
+    /// Standard error.
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.0.stderr).into_owned()
+    }
+
+    /// Checks the exit code, showing all output where it differs.
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Self {
+        assert_eq!(
+            self.code(),
+            code,
+            "exit code\n--- stdout\n{}\n--- stderr\n{}",
+            self.stdout(),
+            self.stderr()
+        );
+        self
+    }
+}
+
+/// Waits until `condition` holds; fails the test after [`PATIENCE`].
+#[track_caller]
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether a process with this id exists and is no zombie.
+pub fn alive(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        !stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .trim_start()
+            .starts_with('Z')
+    })
+}
+
+/// Every live process whose environment holds `needle`.
+pub fn processes_with(needle: &str) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+        if alive(pid)
+            && environment
+                .windows(needle.len())
+                .any(|part| part == needle.as_bytes())
+        {
+            found.push(pid);
+        }
+    }
+    found
+}
