@@ -37,8 +37,8 @@ pub struct Failure {
     pub kind: FailureKind,
     /// The first line, without "error: ".
     pub message: String,
-    /// What brought it about; its own sources follow.
-    pub source: Option<Box<dyn Error + Send + Sync>>,
+    /// What brought it about, nearest first.
+    pub causes: Vec<String>,
     /// Ways out, most promising first.
     pub hints: Vec<String>,
 }
@@ -49,7 +49,7 @@ impl Failure {
         Self {
             kind,
             message: message.into(),
-            source: None,
+            causes: Vec::new(),
             hints: Vec::new(),
         }
     }
@@ -59,14 +59,25 @@ impl Failure {
         Self::new(FailureKind::Usage, message)
     }
 
-    /// "failed to `doing`", because of `source`: exit code 3.
-    pub fn failed_to(
-        doing: impl fmt::Display,
-        source: impl Into<Box<dyn Error + Send + Sync>>,
-    ) -> Self {
-        let mut failure = Self::new(FailureKind::Infrastructure, format!("failed to {doing}"));
-        failure.source = Some(source.into());
+    /// "failed to `error`", with the error's own sources as causes.
+    pub fn of(kind: FailureKind, error: &dyn Error) -> Self {
+        let mut failure = Self::new(kind, format!("failed to {error}"));
+        failure.add_causes(error.source());
         failure
+    }
+
+    /// "failed to `doing`", because of `error`: exit code 3.
+    pub fn failed_to(doing: impl fmt::Display, error: impl Into<Box<dyn Error>>) -> Self {
+        let mut failure = Self::new(FailureKind::Infrastructure, format!("failed to {doing}"));
+        failure.add_causes(Some(&*error.into()));
+        failure
+    }
+
+    fn add_causes(&mut self, mut cause: Option<&dyn Error>) {
+        while let Some(error) = cause {
+            self.causes.push(error.to_string());
+            cause = error.source();
+        }
     }
 
     /// Adds a way out.
@@ -83,8 +94,4 @@ impl fmt::Display for Failure {
     }
 }
 
-impl Error for Failure {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
-    }
-}
+impl Error for Failure {}

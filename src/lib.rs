@@ -55,6 +55,15 @@
 //! 6. First signal: hand out nothing more and end jobs gently. Second: kill.
 
 pub mod commands;
+pub mod config;
+pub mod engine;
 pub mod error;
 pub mod git;
+pub mod logs;
 pub mod model;
+pub mod plan;
+pub mod process;
+pub mod reporter;
+pub mod runner;
+pub mod settings;
+pub mod worktree;

@@ -3,7 +3,12 @@
 //!
 //! Nothing else in the crate knows clap, and nothing else decides an exit code.
 
+mod agent;
+mod color;
+mod failure;
 mod output;
+mod run;
+mod select;
 
 use std::process::ExitCode;
 
@@ -27,13 +32,17 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Run(run::Args),
+    #[command(hide = true)]
+    Agent(agent::Args),
+}
 
 /// Parses the command line, does what it says, and says how that went.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return output::usage(&error),
+        Err(error) => return output::usage(&error, &[]),
     };
     match execute(cli) {
         Ok(code) => code,
@@ -42,5 +51,8 @@ pub fn main() -> ExitCode {
 }
 
 fn execute(cli: Cli) -> Result<ExitCode, Failure> {
-    match cli.command {}
+    match cli.command {
+        Command::Run(args) => run::execute(args),
+        Command::Agent(args) => agent::execute(args),
+    }
 }

@@ -71,6 +71,8 @@ pub enum Event {
         from: Oid,
         /// The log of the run that gave the verdict.
         log: LogId,
+        /// A failure does not count.
+        allowed: bool,
     },
     /// A runner started a task's process.
     TaskStarted {
@@ -132,6 +134,11 @@ pub enum Event {
         log: LogId,
         /// The last lines of the log, raw, for failures only.
         tail: Vec<String>,
+    },
+    /// What is wanted has changed, and so has what waits.
+    Queue {
+        /// Tasks that wait for a worker.
+        waiting: u64,
     },
     /// Something that the user should know and that stops nothing.
     Warning {

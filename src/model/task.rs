@@ -44,3 +44,10 @@ pub struct Task {
     /// Whether its record is stored; an ad-hoc job without a name leaves none.
     pub recorded: bool,
 }
+
+impl Task {
+    /// What makes two tasks the same in the eyes of whoever wants them: the commit and the definition.
+    pub fn key(&self) -> (Oid, DefId) {
+        (self.commit.id, self.def.clone())
+    }
+}

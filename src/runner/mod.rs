@@ -4,9 +4,17 @@
 //! A runner says what happened and judges nothing else: it writes no notes, no logs
 //! and nothing on the terminal.
 
+pub mod agent;
+mod local;
+pub mod protocol;
+
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{Outcome, RunnerLabel, Task};
+
+pub use local::{LocalRunner, LocalSpec};
 
 /// One try of a task, as it is handed to a runner.
 #[derive(Debug, Clone)]
@@ -30,7 +38,8 @@ pub enum Progress<'a> {
 }
 
 /// What may be asked of a runner while it runs a task, from any thread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Request {
     /// End the task: `SIGTERM`, then `SIGKILL` after the job's grace.
     Terminate,

@@ -2,8 +2,9 @@
 //! real program on real repositories.
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     reason = "a test says by panicking what went wrong"
 )]
 
+mod fault;
+mod run;
 mod support;

@@ -12,10 +12,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a test waits for something that must happen.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A repository with its own `HOME`, removed with everything in it when dropped.
-pub struct TestRepo {
+pub(crate) struct TestRepo {
     root: tempfile::TempDir,
     dir: PathBuf,
     tick: Cell<u64>,
@@ -23,12 +23,12 @@ pub struct TestRepo {
 
 impl TestRepo {
     /// An empty repository on branch `main`.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::init(&["-b", "main"])
     }
 
     /// An empty repository made by `git init` with these options.
-    pub fn init(options: &[&str]) -> Self {
+    pub(crate) fn init(options: &[&str]) -> Self {
         let root = tempfile::Builder::new()
             .prefix("git-ci-test-")
             .tempdir()
@@ -59,22 +59,22 @@ impl TestRepo {
     }
 
     /// The work tree (or the bare repository).
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.dir
     }
 
     /// A directory of this test's own that holds the repository, `home` and whatever else.
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         self.root.path()
     }
 
     /// The git directory.
-    pub fn git_dir(&self) -> PathBuf {
+    pub(crate) fn git_dir(&self) -> PathBuf {
         PathBuf::from(self.git(["rev-parse", "--absolute-git-dir"]))
     }
 
     /// A command with the test's environment and nothing else.
-    pub fn command(&self, program: impl AsRef<OsStr>, dir: &Path) -> Command {
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>, dir: &Path) -> Command {
         let mut command = Command::new(program);
         let date = format!("{} +0000", 1_750_000_000 + self.tick.get());
         command
@@ -96,7 +96,7 @@ impl TestRepo {
 
     /// Runs `git` in the repository; it must succeed. Returns its standard output, trimmed at the end.
     #[track_caller]
-    pub fn git<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> String {
+    pub(crate) fn git<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> String {
         let output = self.command("git", &self.dir).args(args).output().unwrap();
         assert!(
             output.status.success(),
@@ -109,7 +109,7 @@ impl TestRepo {
     }
 
     /// Writes a file of the work tree.
-    pub fn write(&self, path: &str, contents: impl AsRef<[u8]>) -> &Self {
+    pub(crate) fn write(&self, path: &str, contents: impl AsRef<[u8]>) -> &Self {
         let path = self.dir.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, contents).unwrap();
@@ -117,13 +117,13 @@ impl TestRepo {
     }
 
     /// Adds a job to the work tree's `.git-ci.toml`, which stays uncommitted.
-    pub fn job(&self, name: &str, run: &str) -> &Self {
+    pub(crate) fn job(&self, name: &str, run: &str) -> &Self {
         let run = run.replace('\\', "\\\\").replace('"', "\\\"");
         self.jobs_file(&format!("[jobs.\"{name}\"]\nrun = \"{run}\"\n"))
     }
 
     /// Appends to the work tree's `.git-ci.toml`, which is kept out of `git status`.
-    pub fn jobs_file(&self, text: &str) -> &Self {
+    pub(crate) fn jobs_file(&self, text: &str) -> &Self {
         let exclude = self.git_dir().join("info/exclude");
         fs::create_dir_all(exclude.parent().unwrap()).unwrap();
         fs::write(exclude, ".git-ci.toml\n").unwrap();
@@ -137,7 +137,7 @@ impl TestRepo {
     }
 
     /// Commits everything, with a file that makes the tree differ from every other; returns the id.
-    pub fn commit(&self, subject: &str) -> String {
+    pub(crate) fn commit(&self, subject: &str) -> String {
         self.tick.set(self.tick.get() + 60);
         self.write("n", format!("{}\n", self.tick.get() / 60));
         self.git(["add", "-A"]);
@@ -146,7 +146,7 @@ impl TestRepo {
     }
 
     /// `git-ci` in the repository, not started yet.
-    pub fn ci_command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+    pub(crate) fn ci_command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = self.command(env!("CARGO_BIN_EXE_git-ci"), &self.dir);
         command.args(args);
         command
@@ -154,12 +154,12 @@ impl TestRepo {
 
     /// Runs `git-ci` in the repository to its end.
     #[track_caller]
-    pub fn ci<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ran {
+    pub(crate) fn ci<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ran {
         Ran(self.ci_command(args).output().unwrap())
     }
 
     /// Starts `git-ci` in the repository; its output is piped.
-    pub fn spawn_ci<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Child {
+    pub(crate) fn spawn_ci<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Child {
         self.ci_command(args)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -168,7 +168,7 @@ impl TestRepo {
     }
 
     /// The note of `rev` under `refs/notes/ci` as git shows it; empty where there is none.
-    pub fn note(&self, rev: &str) -> String {
+    pub(crate) fn note(&self, rev: &str) -> String {
         let output = self
             .command("git", &self.dir)
             .args(["notes", "--ref=ci", "show", rev])
@@ -180,7 +180,7 @@ impl TestRepo {
     }
 
     /// The first two words (status and job) of every record of `rev`, sorted.
-    pub fn verdicts(&self, rev: &str) -> Vec<String> {
+    pub(crate) fn verdicts(&self, rev: &str) -> Vec<String> {
         self.note(rev)
             .lines()
             .map(|line| {
@@ -193,7 +193,7 @@ impl TestRepo {
     }
 
     /// How many commits have a note.
-    pub fn noted_commits(&self) -> usize {
+    pub(crate) fn noted_commits(&self) -> usize {
         let output = self
             .command("git", &self.dir)
             .args(["notes", "--ref=ci", "list"])
@@ -204,27 +204,27 @@ impl TestRepo {
 }
 
 /// A finished run of the program.
-pub struct Ran(pub Output);
+pub(crate) struct Ran(pub(crate) Output);
 
 impl Ran {
     /// The exit code; -1 where a signal ended it.
-    pub fn code(&self) -> i32 {
+    pub(crate) fn code(&self) -> i32 {
         self.0.status.code().unwrap_or(-1)
     }
 
     /// Standard output.
-    pub fn stdout(&self) -> String {
+    pub(crate) fn stdout(&self) -> String {
         String::from_utf8_lossy(&self.0.stdout).into_owned()
     }
 
     /// Standard error.
-    pub fn stderr(&self) -> String {
+    pub(crate) fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.0.stderr).into_owned()
     }
 
     /// Checks the exit code, showing all output where it differs.
     #[track_caller]
-    pub fn expect_code(self, code: i32) -> Self {
+    pub(crate) fn expect_code(self, code: i32) -> Self {
         assert_eq!(
             self.code(),
             code,
@@ -238,7 +238,7 @@ impl Ran {
 
 /// Waits until `condition` holds; fails the test after [`PATIENCE`].
 #[track_caller]
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
@@ -247,7 +247,7 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// Whether a process with this id exists and is no zombie.
-pub fn alive(pid: u32) -> bool {
+pub(crate) fn alive(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
         !stat
             .rsplit(')')
@@ -259,7 +259,7 @@ pub fn alive(pid: u32) -> bool {
 }
 
 /// Every live process whose environment holds `needle`.
-pub fn processes_with(needle: &str) -> Vec<u32> {
+pub(crate) fn processes_with(needle: &str) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = entry

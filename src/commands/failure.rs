@@ -1,0 +1,93 @@
+//! From the errors of the rooms to what the user is told: which exit code, and which hints.
+
+use crate::config::LoadError;
+use crate::engine::EngineError;
+use crate::error::{Failure, FailureKind};
+use crate::git::revs::RevError;
+use crate::git::{GitError, NotesError, RepoError};
+use crate::settings::SettingsError;
+use crate::worktree::LeaseError;
+
+impl From<RepoError> for Failure {
+    fn from(error: RepoError) -> Self {
+        let kind = match &error {
+            RepoError::NotHere { .. } | RepoError::Unsupported { .. } => FailureKind::Usage,
+            RepoError::Git(_) | RepoError::Open { .. } => FailureKind::Infrastructure,
+        };
+        Failure::of(kind, &error)
+    }
+}
+
+impl From<GitError> for Failure {
+    fn from(error: GitError) -> Self {
+        Failure::of(FailureKind::Infrastructure, &error)
+    }
+}
+
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Self {
+        Failure::of(FailureKind::Usage, &error)
+    }
+}
+
+impl From<RevError> for Failure {
+    fn from(error: RevError) -> Self {
+        let kind = match &error {
+            RevError::Git(_) | RevError::Output(_) => FailureKind::Infrastructure,
+            _ => FailureKind::Usage,
+        };
+        Failure::of(kind, &error)
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        let near = match &error {
+            LoadError::NoSuchJob { near, .. } => near.clone(),
+            _ => None,
+        };
+        let missing = matches!(&error, LoadError::Missing(_) | LoadError::NoWorkTree);
+        let mut failure = Failure::of(FailureKind::Usage, &error);
+        if missing {
+            failure = failure
+                .hint("`git ci init` writes one; `git ci run -x CMD` runs a command without one");
+        }
+        match near {
+            Some(near) => failure.hint(format!("did you mean `{near}`?")),
+            None => failure,
+        }
+    }
+}
+
+impl From<NotesError> for Failure {
+    fn from(error: NotesError) -> Self {
+        match &error {
+            NotesError::Identity { .. } => Failure::of(FailureKind::Usage, &error)
+                .hint("git config --global user.name 'Your Name'")
+                .hint("git config --global user.email you@example.com"),
+            NotesError::Ref(_) => Failure::of(FailureKind::Usage, &error)
+                .hint("ci.notesRef names the ref; `git ci doctor` looks at it"),
+            NotesError::ReadOnly { .. } => Failure::of(FailureKind::Infrastructure, &error)
+                .hint("`git ci run -x CMD` without --as records nothing, and so writes no notes"),
+            NotesError::Locked { path, .. } => Failure::of(FailureKind::Infrastructure, &error)
+                .hint(format!("rm {}", path.display())),
+            _ => Failure::of(FailureKind::Infrastructure, &error),
+        }
+    }
+}
+
+impl From<LeaseError> for Failure {
+    fn from(error: LeaseError) -> Self {
+        Failure::of(FailureKind::Infrastructure, &error)
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        let kind = match &error {
+            EngineError::Panicked => FailureKind::Bug,
+            _ => FailureKind::Infrastructure,
+        };
+        Failure::of(kind, &error)
+    }
+}

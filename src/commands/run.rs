@@ -1,0 +1,310 @@
+//! `git ci run`: the jobs on the commits, once.
+
+use std::io::{self, IsTerminal as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anstream::{AutoStream, ColorChoice};
+
+use crate::engine::{self, Summary};
+use crate::error::Failure;
+use crate::git::{NoteStore, Records, Repo, care};
+use crate::logs::LogStore;
+use crate::model::{CommandLine, Commit, Counts, Job, JobName};
+use crate::plan::{Action, Plan, PlannedJob, Trust};
+use crate::reporter::{self, Reporter, Verbosity};
+use crate::runner::protocol::{OutputLimits, Setup};
+use crate::runner::{LocalRunner, LocalSpec, Runner};
+use crate::settings::Settings;
+use crate::worktree;
+
+use super::select::{ConfigArgs, Jobs, RevArgs};
+use super::{color, output};
+
+/// Run the jobs on commits, and record the results.
+///
+/// Every commit gets a worktree of its own, outside the repository, and nothing of
+/// yours is touched: not the index, not HEAD, not a branch. A job whose verdict on the
+/// same content is on record already is not run again.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    revs: RevArgs,
+
+    /// Run this shell command instead of the configured jobs.
+    #[arg(short = 'x', long = "exec", value_name = "CMD", conflicts_with_all = ["job", "config", "config_from"])]
+    exec: Option<String>,
+
+    /// Record the results of `--exec` under this job name; without it nothing is recorded.
+    #[arg(long = "as", value_name = "NAME", requires = "exec")]
+    as_: Option<JobName>,
+
+    #[command(flatten)]
+    config: ConfigArgs,
+
+    /// How many tasks to run at once [default: `ci.slots`, else the number of CPUs].
+    #[arg(short = 'j', long = "slots", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    slots: Option<u32>,
+
+    /// Stop at the first failure, and end what runs.
+    #[arg(long)]
+    fail_fast: bool,
+
+    /// Run again whatever is known; the newest record counts.
+    #[arg(long)]
+    force: bool,
+
+    /// Run again what failed.
+    #[arg(long, conflicts_with = "force")]
+    retry_failed: bool,
+
+    /// Say what would run and what is known, and do nothing.
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+
+    /// Print events as JSON, one a line.
+    #[arg(long)]
+    json: bool,
+
+    /// Say less: failures only.
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+
+    /// Say more: known verdicts, too.
+    #[arg(short, long)]
+    verbose: bool,
+
+    #[command(flatten)]
+    color: color::ColorArgs,
+}
+
+impl Args {
+    fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        }
+    }
+
+    fn trust(&self) -> Trust {
+        match (self.force, self.retry_failed) {
+            (true, _) => Trust::Nothing,
+            (_, true) => Trust::Passed,
+            _ => Trust::Known,
+        }
+    }
+}
+
+/// Plans, runs, reports.
+pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
+    let repo = Repo::discover()?;
+    let settings = Settings::of(&repo)?;
+    let commits = args.revs.commits(&repo, "HEAD")?;
+    let commits: Vec<_> = commits.into_iter().map(Arc::new).collect();
+    let records = Records::load(&repo, &settings.notes_ref)?;
+    let plan = plan(&args, &repo, &settings, &commits, &records)?;
+
+    if args.dry_run {
+        return print_plan(&args, &plan);
+    }
+    let mut reporter = reporter(&args, &repo)?;
+    if plan.entries.is_empty() {
+        // `--json` says so by an empty run.
+        if !args.json {
+            output::note("no commits in that range: nothing to run");
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    let summary = run(&args, &repo, &settings, plan, records, reporter.as_mut())?;
+    finish(summary)
+}
+
+/// Lays the jobs against what is known.
+fn plan(
+    args: &Args,
+    repo: &Repo,
+    settings: &Settings,
+    commits: &[Arc<Commit>],
+    records: &Records,
+) -> Result<Plan, Failure> {
+    let known = |commit: &Commit, job: &PlannedJob| records.known(commit, &job.job.name, &job.def);
+    let mut jobs = match &args.exec {
+        Some(command) => Jobs::Same(Arc::new([ad_hoc(command, args.as_.as_ref())])),
+        None => Jobs::configured(&args.config, repo, settings)?,
+    };
+    Plan::new(commits, |commit| jobs.of(commit), known, args.trust())
+}
+
+/// The job that `--exec` asks for.
+fn ad_hoc(command: &str, name: Option<&JobName>) -> PlannedJob {
+    let run = CommandLine::Shell(command.to_owned());
+    match name {
+        Some(name) => PlannedJob::new(Job::new(name.clone(), run)),
+        None => {
+            #[expect(clippy::unwrap_used, reason = "the word is a job name")]
+            let name = "exec".parse().unwrap();
+            PlannedJob::unrecorded(Job::new(name, run))
+        }
+    }
+}
+
+/// Who tells the user what happens.
+fn reporter(args: &Args, repo: &Repo) -> Result<Box<dyn Reporter>, Failure> {
+    let verbosity = args.verbosity();
+    if args.json {
+        return Ok(Box::new(reporter::Json::new(io::stdout())));
+    }
+    let colors = args.color.resolve(repo)?;
+    let (out, err) = (io::stdout(), io::stderr());
+    let (seen, live) = (out.is_terminal(), err.is_terminal());
+    let choice = |wanted| match wanted {
+        true => ColorChoice::AlwaysAnsi,
+        false => ColorChoice::Never,
+    };
+    let results = AutoStream::new(out, choice(colors.wanted(seen)));
+    if live && verbosity > Verbosity::Quiet {
+        let results = (!seen).then(|| Box::new(results) as reporter::Results);
+        let terminal = reporter::Terminal::new(results, colors.wanted(live), verbosity);
+        return Ok(Box::new(terminal));
+    }
+    let notices = AutoStream::new(err, choice(colors.wanted(live)));
+    Ok(Box::new(reporter::Plain::new(results, notices, verbosity)))
+}
+
+fn run(
+    args: &Args,
+    repo: &Repo,
+    settings: &Settings,
+    plan: Plan,
+    records: Records,
+    reporter: &mut dyn Reporter,
+) -> Result<Summary, Failure> {
+    let to_run = plan.to_run();
+    // A missing identity or a read-only repository is better known before anything runs.
+    let store = match plan.adds_records() {
+        true => Some(NoteStore::open(repo, &settings.notes_ref)?),
+        false => None,
+    };
+    let slots = args.slots.unwrap_or(settings.slots);
+    let count = (slots as usize).min(to_run);
+    let mut runners: Vec<Box<dyn Runner>> = Vec::with_capacity(count);
+    if count > 0 {
+        worktree::wait_for_orphans(&repo.ci_dir())?;
+        let spec = local_spec(repo, settings, slots)?;
+        for _ in 0..count {
+            runners.push(Box::new(LocalRunner::new(spec.clone())));
+        }
+    }
+    let summary = engine::run(
+        engine::Run {
+            repo,
+            plan,
+            runners,
+            store,
+            records,
+            logs: LogStore::new(&repo.ci_dir()),
+            trust: args.trust(),
+            fail_fast: args.fail_fast,
+            mailbox: engine::Mailbox::default(),
+            stay: false,
+        },
+        reporter,
+    )?;
+    care(repo);
+    Ok(summary)
+}
+
+/// How agents on this machine are started.
+fn local_spec(repo: &Repo, settings: &Settings, slots: u32) -> Result<LocalSpec, Failure> {
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::failed_to("find the program that this is", error))?;
+    Ok(LocalSpec {
+        program,
+        setup: Setup {
+            repository: repo.common_dir().to_owned(),
+            worktrees: settings.worktree_root.clone(),
+            slots,
+            label: settings.name.clone(),
+            dispatcher: std::process::id(),
+            output: OutputLimits::default(),
+        },
+    })
+}
+
+/// The exit code, or why there is none.
+fn finish(summary: Summary) -> Result<ExitCode, Failure> {
+    if let Some(error) = summary.error {
+        return Err(error.into());
+    }
+    if let Some(signal) = summary.signal {
+        return Ok(ExitCode::from(128 + signal as u8));
+    }
+    Ok(ExitCode::from(verdict_code(&summary.counts)))
+}
+
+/// What the verdicts mean for the exit code: a failure is worse than no verdict.
+fn verdict_code(counts: &Counts) -> u8 {
+    match counts {
+        Counts { failed: 1.., .. } => 1,
+        Counts { errored: 1.., .. } => 3,
+        _ => 0,
+    }
+}
+
+/// Prints what a run would do: to standard output, one line a task.
+fn print_plan(args: &Args, plan: &Plan) -> Result<ExitCode, Failure> {
+    use crate::model::printable_line;
+
+    let mut text = String::new();
+    if args.json {
+        text += &serde_json::json!({
+            "event": "plan", "format": crate::model::EVENT_FORMAT,
+            "tasks": plan.to_run(), "reused": plan.reused(),
+        })
+        .to_string();
+        text.push('\n');
+    }
+    let width = plan
+        .entries
+        .iter()
+        .map(|entry| entry.task.job.name.as_str().len())
+        .max();
+    for entry in &plan.entries {
+        let task = &entry.task;
+        let (status, from) = match &entry.action {
+            Action::Run => (None, None),
+            Action::Reuse(known) => (Some(known.record.status), Some(known.from)),
+        };
+        if args.json {
+            text += &serde_json::json!({
+                "event": "planned", "commit": task.commit.id, "job": task.job.name,
+                "action": if status.is_some() { "reuse" } else { "run" },
+                "status": status, "from": from,
+            })
+            .to_string();
+        } else {
+            let action = match (status, from) {
+                (Some(status), Some(from)) if from == task.commit.id => format!("known {status}"),
+                (Some(status), Some(from)) => format!("reuse {status} of {}", from.short()),
+                _ => "run".to_owned(),
+            };
+            text += &format!(
+                "{} {:<width$}  {action:<25}  {}",
+                task.commit.id.short(),
+                task.job.name,
+                printable_line(task.commit.subject.as_bytes()),
+                width = width.unwrap_or(0),
+            );
+        }
+        text.push('\n');
+    }
+    output::print(&text)?;
+    if !args.json {
+        let (run, reused) = (plan.to_run(), plan.reused());
+        output::note(&format!(
+            "{run} tasks would run, {reused} are known already"
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,187 @@
+//! What commands about commits have in common: which commits, and which jobs of them.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::ValueEnum;
+
+use crate::config::{self, CommitJobs, ConfigFrom};
+use crate::error::Failure;
+use crate::git::Repo;
+use crate::git::revs::{self, Selection};
+use crate::model::{Commit, Job, Oid};
+use crate::plan::PlannedJob;
+use crate::settings::Settings;
+
+/// Which commits are meant.
+#[derive(Debug, clap::Args)]
+pub(super) struct RevArgs {
+    /// Commits and ranges, as `git rev-parse` and `git rev-list` know them.
+    ///
+    /// A revision stands for that one commit, `A..B` for the commits of B that are not
+    /// in A. With `^A`, `--all` or `--branches`, all arguments together select what
+    /// `git rev-list` would.
+    #[arg(value_name = "REV|RANGE", allow_hyphen_values = false)]
+    pub(super) revs: Vec<String>,
+
+    /// Every commit that a branch, a tag or another ref reaches.
+    #[arg(long)]
+    pub(super) all: bool,
+
+    /// Every commit that a local branch reaches.
+    #[arg(long)]
+    pub(super) branches: bool,
+
+    /// Follow only the first parent of a merge.
+    #[arg(long)]
+    pub(super) first_parent: bool,
+
+    /// Read more revisions from standard input, one a line.
+    #[arg(long)]
+    pub(super) stdin: bool,
+
+    /// The order of the commits of a range.
+    #[arg(long, value_enum, default_value = "newest", value_name = "ORDER")]
+    pub(super) order: Order,
+}
+
+/// The order of the commits of a range.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Order {
+    /// Children before their parents.
+    Newest,
+    /// Parents before their children.
+    Oldest,
+}
+
+impl RevArgs {
+    /// Whether no commit was named in any way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.revs.is_empty() && !self.all && !self.branches && !self.stdin
+    }
+
+    /// The commits, each once; `default` stands in where none was named.
+    ///
+    /// # Errors
+    /// Where a revision is none, or standard input cannot be read.
+    pub(super) fn commits(&self, repo: &Repo, default: &str) -> Result<Vec<Commit>, Failure> {
+        let mut args = self.revs.clone();
+        if self.stdin {
+            for line in io::stdin().lock().lines() {
+                let line =
+                    line.map_err(|error| Failure::failed_to("read standard input", error))?;
+                let line = line.trim();
+                if !line.is_empty() {
+                    args.push(line.to_owned());
+                }
+            }
+        }
+        if self.is_empty() {
+            args.push(default.to_owned());
+        }
+        let selection = Selection {
+            args,
+            all: self.all,
+            branches: self.branches,
+            first_parent: self.first_parent,
+            order: match self.order {
+                Order::Newest => revs::Order::Newest,
+                Order::Oldest => revs::Order::Oldest,
+            },
+        };
+        Ok(revs::select(repo, &selection)?)
+    }
+}
+
+/// Where configured jobs come from.
+#[derive(Debug, clap::Args)]
+pub(super) struct ConfigArgs {
+    /// Only this job; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub(super) job: Vec<String>,
+
+    /// Read the jobs from this file.
+    #[arg(long, value_name = "FILE", conflicts_with = "config_from")]
+    pub(super) config: Option<PathBuf>,
+
+    /// Which jobs file counts: that of the `worktree`, of each `commit`, or of a revision.
+    ///
+    /// By default the work tree's, so that a job you just wrote runs on old commits,
+    /// too, and a fetched commit cannot choose the commands; in a bare repository the
+    /// commit's own. `ci.configFrom` sets another default.
+    #[arg(long, value_name = "worktree|commit|REV")]
+    pub(super) config_from: Option<String>,
+}
+
+/// The jobs of each commit: the same for all, unless each commit brings its own.
+pub(super) enum Jobs<'a> {
+    /// These, whatever the commit.
+    Same(Arc<[PlannedJob]>),
+    /// Those of the commit's own jobs file.
+    OfEach {
+        /// Reads the files.
+        files: CommitJobs<'a>,
+        /// The names that were asked for; none means all.
+        names: Vec<String>,
+        /// What came of each file so far.
+        planned: HashMap<Oid, Arc<[PlannedJob]>>,
+    },
+}
+
+impl<'a> Jobs<'a> {
+    /// The configured jobs that `args` choose.
+    ///
+    /// # Errors
+    /// Where there is no jobs file, it is not right, or has no job of a chosen name.
+    pub(super) fn configured(
+        args: &ConfigArgs,
+        repo: &'a Repo,
+        settings: &Settings,
+    ) -> Result<Self, Failure> {
+        if let Some(file) = &args.config {
+            return Ok(Self::Same(planned(config::load_file(file)?, &args.job)?));
+        }
+        let from = match &args.config_from {
+            Some(from) => ConfigFrom::from(from.as_str()),
+            None => settings.config_from.clone(),
+        };
+        Ok(match from {
+            ConfigFrom::Commit => Self::OfEach {
+                files: CommitJobs::new(repo),
+                names: args.job.clone(),
+                planned: HashMap::new(),
+            },
+            other => Self::Same(planned(config::load(repo, &other)?, &args.job)?),
+        })
+    }
+
+    /// The jobs of one commit.
+    ///
+    /// # Errors
+    /// Where the commit's own jobs file is missing or not right.
+    pub(super) fn of(&mut self, commit: &Commit) -> Result<Arc<[PlannedJob]>, Failure> {
+        match self {
+            Self::Same(jobs) => Ok(Arc::clone(jobs)),
+            Self::OfEach {
+                files,
+                names,
+                planned: seen,
+            } => {
+                let (file, jobs) = files.of(&commit.id)?;
+                if let Some(jobs) = seen.get(&file) {
+                    return Ok(Arc::clone(jobs));
+                }
+                let jobs = planned(jobs.to_vec(), names)?;
+                seen.insert(file, Arc::clone(&jobs));
+                Ok(jobs)
+            }
+        }
+    }
+}
+
+fn planned(jobs: Vec<Job>, names: &[String]) -> Result<Arc<[PlannedJob]>, Failure> {
+    let chosen = config::choose(jobs, names)?;
+    Ok(chosen.into_iter().map(PlannedJob::new).collect())
+}

@@ -1,0 +1,14 @@
+//! The jobs file `.git-ci.toml`: strict, so that a slip of the pen is an error and not a
+//! job that never runs.
+//!
+//! The text comes from a tree, and the tree may be anybody's. It names commands and
+//! nothing of the machine: no hosts, no number of slots, no paths.
+
+mod parse;
+mod source;
+
+pub use parse::{ConfigError, Problem, parse};
+pub use source::{CommitJobs, ConfigFrom, LoadError, choose, load, load_file};
+
+/// The name of the jobs file, at the top of the tree.
+pub const JOBS_FILE: &str = ".git-ci.toml";

@@ -1,0 +1,190 @@
+//! Where the jobs file is read from: the work tree, each commit, or one revision.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::git::revs::{self, RevError};
+use crate::git::{ReadError, Repo};
+use crate::model::{Job, Oid};
+
+use super::JOBS_FILE;
+use super::parse::{ConfigError, nearest, parse};
+
+/// Which jobs file counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigFrom {
+    /// The work tree's, committed or not.
+    Worktree,
+    /// Each commit's own.
+    Commit,
+    /// That of one revision, for all commits.
+    Rev(String),
+}
+
+impl From<&str> for ConfigFrom {
+    fn from(text: &str) -> Self {
+        match text {
+            "worktree" => Self::Worktree,
+            "commit" => Self::Commit,
+            rev => Self::Rev(rev.to_owned()),
+        }
+    }
+}
+
+/// Why there are no jobs.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// No jobs file at that place.
+    #[error("find a jobs file: there is no {0}")]
+    Missing(String),
+    /// It is there and cannot be read.
+    #[error("read {}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It can be read and makes no sense.
+    #[error("understand the jobs file\n{0}")]
+    Invalid(ConfigError),
+    /// A bare repository, or a place within `.git`.
+    #[error("find a jobs file: there is no work tree here")]
+    NoWorkTree,
+    /// The revision to read it from is none.
+    #[error(transparent)]
+    Rev(#[from] RevError),
+    /// The repository is damaged.
+    #[error("read the jobs file of {rev}")]
+    Object {
+        /// The revision.
+        rev: String,
+        /// Why.
+        source: ReadError,
+    },
+    /// A job was asked for that is not in the file.
+    #[error("find a job named \"{name}\"; there is {known}")]
+    NoSuchJob {
+        /// The name that was asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+        /// The one that may have been meant.
+        near: Option<String>,
+    },
+}
+
+/// The jobs that count for every commit alike.
+///
+/// # Errors
+/// Where there is no jobs file, or it is not right.
+pub fn load(repo: &Repo, from: &ConfigFrom) -> Result<Vec<Job>, LoadError> {
+    match from {
+        ConfigFrom::Worktree => {
+            let top = repo.work_tree().ok_or(LoadError::NoWorkTree)?;
+            load_file(&top.join(JOBS_FILE))
+        }
+        ConfigFrom::Commit => load_rev(repo, "HEAD"),
+        ConfigFrom::Rev(rev) => load_rev(repo, rev),
+    }
+}
+
+/// The jobs of one file.
+///
+/// # Errors
+/// Where it is not there, cannot be read, or is not right.
+pub fn load_file(path: &Path) -> Result<Vec<Job>, LoadError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(LoadError::Missing(path.display().to_string()));
+        }
+        Err(source) => {
+            let path = path.to_owned();
+            return Err(LoadError::Read { path, source });
+        }
+    };
+    // As the user would name it: the file itself, not the way from the root.
+    let origin = path.file_name().map_or_else(
+        || path.display().to_string(),
+        |name| name.to_string_lossy().into_owned(),
+    );
+    parse(&text, &origin).map_err(LoadError::Invalid)
+}
+
+fn load_rev(repo: &Repo, rev: &str) -> Result<Vec<Job>, LoadError> {
+    let commit = revs::resolve(repo, rev)?.id;
+    let blob = find_blob(repo, &commit, rev)?;
+    parse_blob(repo, &blob, rev)
+}
+
+fn object(rev: &str) -> impl Fn(ReadError) -> LoadError {
+    move |source| LoadError::Object {
+        rev: rev.to_owned(),
+        source,
+    }
+}
+
+/// The jobs file of a commit, which messages call `rev`.
+fn find_blob(repo: &Repo, commit: &Oid, rev: &str) -> Result<Oid, LoadError> {
+    let blob = repo.file_in(commit, JOBS_FILE).map_err(object(rev))?;
+    blob.ok_or_else(|| LoadError::Missing(format!("{JOBS_FILE} in {rev}")))
+}
+
+fn parse_blob(repo: &Repo, blob: &Oid, rev: &str) -> Result<Vec<Job>, LoadError> {
+    let text = repo.read_blob(blob).map_err(object(rev))?;
+    let text = String::from_utf8_lossy(&text);
+    parse(&text, &format!("{rev}:{JOBS_FILE}")).map_err(LoadError::Invalid)
+}
+
+/// The jobs of each commit, read from the commit itself; equal files are parsed once.
+pub struct CommitJobs<'a> {
+    repo: &'a Repo,
+    parsed: HashMap<Oid, Arc<[Job]>>,
+}
+
+impl<'a> CommitJobs<'a> {
+    /// A reader that has read nothing yet.
+    pub fn new(repo: &'a Repo) -> Self {
+        Self {
+            repo,
+            parsed: HashMap::new(),
+        }
+    }
+
+    /// The jobs of a commit, with the id of the file that they are in.
+    ///
+    /// # Errors
+    /// Where the commit has no jobs file, or it is not right.
+    pub fn of(&mut self, commit: &Oid) -> Result<(Oid, Arc<[Job]>), LoadError> {
+        let blob = find_blob(self.repo, commit, &commit.short())?;
+        if let Some(jobs) = self.parsed.get(&blob) {
+            return Ok((blob, Arc::clone(jobs)));
+        }
+        let jobs: Arc<[Job]> = parse_blob(self.repo, &blob, &commit.short())?.into();
+        self.parsed.insert(blob, Arc::clone(&jobs));
+        Ok((blob, jobs))
+    }
+}
+
+/// The jobs of these names, in the order of the file; all where no name is given.
+///
+/// # Errors
+/// Where there is no job of one of the names.
+pub fn choose(jobs: Vec<Job>, names: &[String]) -> Result<Vec<Job>, LoadError> {
+    for name in names {
+        if !jobs.iter().any(|job| job.name.as_str() == name) {
+            let known: Vec<_> = jobs.iter().map(|job| job.name.as_str()).collect();
+            return Err(LoadError::NoSuchJob {
+                name: name.clone(),
+                near: nearest(name, known.iter().copied()).map(str::to_owned),
+                known: known.join(", "),
+            });
+        }
+    }
+    let chosen = |job: &Job| names.is_empty() || names.iter().any(|name| name == job.name.as_str());
+    Ok(jobs.into_iter().filter(chosen).collect())
+}

@@ -1,0 +1,120 @@
+//! What the parts of a run say to each other.
+
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::git::NotesError;
+use crate::model::{Commit, LogId, Outcome, RunnerLabel};
+use crate::plan::PlannedJob;
+use crate::runner::{Assignment, Control, Runner};
+
+/// To the dispatcher, over the one channel.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// A worker is ready for its first task.
+    Ask { worker: usize },
+    /// A worker's task has its process.
+    Started { worker: usize },
+    /// The newest line of a worker's task, thinned out.
+    Output { worker: usize, line: String },
+    /// A worker's task ended; the worker is ready for the next.
+    Finished { worker: usize, ended: Ended },
+    /// A worker is gone: told to, or by a panic.
+    Gone { worker: usize },
+    /// The writer is done with a batch.
+    Stored(Result<(), NotesError>),
+    /// The writer is gone: told to, or by a panic.
+    WriterGone,
+    /// A signal came.
+    Signal(i32),
+    /// What is wanted from now on, most urgent first: the rest is given up.
+    Want(Vec<Wanted>),
+    /// Nothing more will be wanted: end once all is done.
+    Close,
+}
+
+/// A commit that is to be tested, with its jobs.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The commit.
+    pub commit: Arc<Commit>,
+    /// Its jobs.
+    pub jobs: Arc<[PlannedJob]>,
+}
+
+/// The channel to a dispatcher, made before the run so that others can feed it.
+#[derive(Debug)]
+pub struct Mailbox {
+    pub(super) sender: mpsc::Sender<Message>,
+    pub(super) receiver: mpsc::Receiver<Message>,
+}
+
+impl Default for Mailbox {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::channel();
+        Self { sender, receiver }
+    }
+}
+
+impl Mailbox {
+    /// A handle for whoever decides what is wanted while the run goes on.
+    pub fn feed(&self) -> Feed {
+        Feed(self.sender.clone())
+    }
+}
+
+/// Tells a running dispatcher what is wanted.
+#[derive(Debug, Clone)]
+pub struct Feed(mpsc::Sender<Message>);
+
+impl Feed {
+    /// Replaces everything that was wanted before: tasks that are no longer in the list
+    /// are dropped or, where they run, ended without a record. `false` where the run is over.
+    pub fn want(&self, wanted: Vec<Wanted>) -> bool {
+        self.0.send(Message::Want(wanted)).is_ok()
+    }
+
+    /// Says that nothing more will come; the run ends once all is done.
+    pub fn close(&self) {
+        // A run that is over needs no telling.
+        let _ = self.0.send(Message::Close);
+    }
+}
+
+/// How a try of a task ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) outcome: Outcome,
+    pub(super) duration: Duration,
+    pub(super) finished: Timestamp,
+    /// The last lines of the log, where the outcome is no pass.
+    pub(super) tail: Vec<String>,
+}
+
+/// To a worker. Its end of the channel closing means: stop.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) assignment: Assignment,
+    pub(super) log: LogId,
+}
+
+/// The dispatcher's side of a worker.
+pub(super) struct Desk {
+    /// `None` once it was told to stop.
+    pub(super) orders: Option<mpsc::Sender<Order>>,
+    pub(super) control: Control,
+    pub(super) label: RunnerLabel,
+}
+
+/// The two ends between the dispatcher and the worker of `runner`.
+pub(super) fn desk(runner: &dyn Runner) -> (mpsc::Receiver<Order>, Desk) {
+    let (send, receive) = mpsc::channel();
+    let desk = Desk {
+        orders: Some(send),
+        control: runner.control(),
+        label: runner.label().clone(),
+    };
+    (receive, desk)
+}

@@ -1,0 +1,181 @@
+//! A worker: asks for a task, runs it on its runner, keeps its log, says how it went.
+
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::logs::{LogStore, LogWriter};
+use crate::model::{Outcome, Why};
+use crate::runner::{Control, Progress, Request, Runner};
+
+use super::message::{Ended, Message, Order};
+
+/// How many lines of a failed task's log go with its result.
+const TAIL_LINES: usize = 20;
+
+/// A task's newest line of output is passed on at most this often.
+const OUTPUT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// No more of a line is passed on, in bytes.
+const OUTPUT_LINE: usize = 400;
+
+/// Works until the orders end.
+pub(super) fn work(
+    worker: usize,
+    runner: &mut dyn Runner,
+    logs: &LogStore,
+    to: &Sender<Message>,
+    orders: &Receiver<Order>,
+) {
+    /// Tells the dispatcher that the worker is gone, also when it panics.
+    struct Farewell<'a>(usize, &'a Sender<Message>);
+    impl Drop for Farewell<'_> {
+        fn drop(&mut self) {
+            let _ = self.1.send(Message::Gone { worker: self.0 });
+        }
+    }
+    let _farewell = Farewell(worker, to);
+
+    let mut message = Message::Ask { worker };
+    // A dispatcher that is gone needs no answer.
+    while to.send(message).is_ok() {
+        let Ok(order) = orders.recv() else { return };
+        let ended = execute(worker, runner, logs, to, &order);
+        message = Message::Finished { worker, ended };
+    }
+}
+
+fn execute(
+    worker: usize,
+    runner: &mut dyn Runner,
+    logs: &LogStore,
+    to: &Sender<Message>,
+    order: &Order,
+) -> Ended {
+    let start = Instant::now();
+    let mut begun = None;
+    let outcome = match logs.create(&order.log) {
+        Err(error) => log_error(&error),
+        Ok(log) => {
+            let mut output = Output::new(worker, log, runner.control(), to);
+            let mut outcome = runner.run(&order.assignment, &mut |progress| match progress {
+                Progress::Started { .. } => {
+                    begun = Some(Instant::now());
+                    let _ = to.send(Message::Started { worker });
+                }
+                Progress::Output(bytes) => output.take(bytes),
+            });
+            if let Outcome::Errored { reason, .. } = &outcome {
+                output.take(format!("git-ci: failed to {reason}\n").as_bytes());
+            }
+            if let Err(error) = output.finish() {
+                outcome = log_error(&error);
+            }
+            outcome
+        }
+    };
+    let tail = match outcome {
+        Outcome::Passed | Outcome::Skipped | Outcome::Cancelled => Vec::new(),
+        _ => {
+            let lines = logs.tail(&order.log, TAIL_LINES);
+            let text = |line: Vec<u8>| String::from_utf8_lossy(&line).into_owned();
+            lines.unwrap_or_default().into_iter().map(text).collect()
+        }
+    };
+    Ended {
+        outcome,
+        duration: begun.unwrap_or(start).elapsed(),
+        finished: Timestamp::now(),
+        tail,
+    }
+}
+
+fn log_error(error: &std::io::Error) -> Outcome {
+    Outcome::Errored {
+        why: Why::Log,
+        reason: format!("write the log: {error}"),
+    }
+}
+
+/// Where a task's output goes: all of it into the log, a line now and then to the dispatcher.
+struct Output<'a> {
+    worker: usize,
+    log: LogWriter,
+    failed: Option<std::io::Error>,
+    control: Control,
+    to: &'a Sender<Message>,
+    sent: Option<Instant>,
+    /// The last line that has anything on it, as far as it has come.
+    line: Vec<u8>,
+    /// Whether `line` is complete, so that the next byte begins another.
+    ended: bool,
+}
+
+impl<'a> Output<'a> {
+    fn new(worker: usize, log: LogWriter, control: Control, to: &'a Sender<Message>) -> Self {
+        Self {
+            worker,
+            log,
+            failed: None,
+            control,
+            to,
+            sent: None,
+            line: Vec::new(),
+            ended: false,
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        if self.failed.is_some() {
+            return;
+        }
+        if let Err(error) = self.log.append(bytes) {
+            // A job whose log is lost is not worth running on.
+            self.failed = Some(error);
+            self.control.send(Request::Kill);
+            return;
+        }
+        self.follow(bytes);
+        if !self.line.is_empty()
+            && self
+                .sent
+                .is_none_or(|sent| sent.elapsed() >= OUTPUT_INTERVAL)
+        {
+            self.sent = Some(Instant::now());
+            let _ = self.to.send(Message::Output {
+                worker: self.worker,
+                line: String::from_utf8_lossy(&self.line).into_owned(),
+            });
+        }
+    }
+
+    /// Keeps `line` up with the output. A carriage return begins a line anew, as
+    /// progress bars use it.
+    fn follow(&mut self, bytes: &[u8]) {
+        // Only the last few lines of a large chunk can matter.
+        let bytes = &bytes[bytes.len().saturating_sub(4 * OUTPUT_LINE)..];
+        for &byte in bytes {
+            match byte {
+                b'\n' | b'\r' => self.ended = true,
+                _ => {
+                    if self.ended {
+                        self.ended = false;
+                        self.line.clear();
+                    }
+                    if self.line.len() < OUTPUT_LINE {
+                        self.line.push(byte);
+                    }
+                }
+            }
+        }
+    }
+
+    fn finish(self) -> std::io::Result<()> {
+        let finished = self.log.finish();
+        match self.failed {
+            Some(error) => Err(error),
+            None => finished.map(|_| ()),
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! The note store: records go into the notes ref, whole, durable and without losing
+//! anybody else's.
+//!
+//! `git notes` passes no old value when it moves its ref, so of two at a time one is
+//! lost. Here every batch is: read the tip, merge each note by union, write the objects,
+//! move the ref *from that tip*; where it has moved, begin again. One batch is one notes
+//! commit. Processes of git-ci take turns by a lock on a file (released by death), so
+//! that they do not waste each other's work; correctness rests on the ref alone.
+//!
+//! Nothing here knows what a record means; see [`records`](super::records) for that.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::hash::{BuildHasher as _, RandomState};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use gix::ObjectId;
+use gix::objs::Kind;
+use jiff::Timestamp;
+
+use super::command::GitError;
+use super::notes_read::{self, TreeError};
+use super::notes_ref::{RefError, RefWriter, read_ref};
+use super::notes_tree::NotesTree;
+use super::objects::{NewObjects, ObjectWriter, WriteError};
+use super::repo::Repo;
+use crate::model::{Note, Oid, Record};
+
+/// How long a lock on the ref may be in the way before that is an error.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long to wait for one's turn; after that, the ref's own protection must do.
+const TURN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often others may move the ref first before that is an error.
+const LOST_RACES: u32 = 1000;
+
+/// How often an update may fail that nothing is in the way of before that is an error.
+const FAILURES: u32 = 3;
+
+/// The message of every notes commit.
+const MESSAGE: &str = "Notes added by 'git ci'\n";
+
+/// Why notes cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum NotesError {
+    /// git does not know who writes; a hint should name `git config user.name` and `user.email`.
+    #[error("find out who you are: {message}")]
+    Identity {
+        /// What git said.
+        message: String,
+    },
+    /// The repository is read-only for us.
+    #[error("write to {path}")]
+    ReadOnly {
+        /// The first directory that must be writable and is not.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The ref cannot be read.
+    #[error(transparent)]
+    Ref(#[from] RefError),
+    /// Another process locked the ref and did not let go, or died.
+    #[error(
+        "lock {name}: {path} is {}s old; if no git process is at work, remove it",
+        held.as_secs()
+    )]
+    Locked {
+        /// The ref.
+        name: String,
+        /// The lock file, which may be removed where its owner is dead.
+        path: PathBuf,
+        /// Its age.
+        held: Duration,
+    },
+    /// The ref could not be moved.
+    #[error("update {name}")]
+    Update {
+        /// The ref.
+        name: String,
+        /// What git says.
+        source: GitError,
+    },
+    /// The ref could not be made durable.
+    #[error("sync {name} to the disk")]
+    Sync {
+        /// The ref.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A commit's id has not the length of this repository's ids.
+    #[error("note something about {id}: not an id of this repository")]
+    ForeignId {
+        /// The id.
+        id: Oid,
+    },
+    /// The notes cannot be read.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// The objects cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// git does not run.
+    #[error(transparent)]
+    Git(#[from] GitError),
+}
+
+/// The tip of the notes ref, by one or two small reads; `None` where nothing was noted yet.
+///
+/// # Errors
+/// Where the ref is ill-named, broken or cannot be read.
+pub fn notes_tip(repo: &Repo, notes_ref: &str) -> Result<Option<Oid>, NotesError> {
+    let tip = read_ref(&repo.objects(), notes_ref)?;
+    Ok(tip.as_ref().map(from_gix))
+}
+
+/// The note of `commit` as it stands, with the lines of everybody; empty where there is none.
+///
+/// # Errors
+/// Where the ref or the notes cannot be read.
+pub fn read_note(repo: &Repo, notes_ref: &str, commit: &Oid) -> Result<Note, NotesError> {
+    let objects = repo.objects();
+    let Some(tip) = read_ref(&objects, notes_ref)? else {
+        return Ok(Note::default());
+    };
+    let root = notes_read::tree_of(&objects, tip)?;
+    let blobs = notes_read::blobs_of(&objects, root, to_gix(&objects, commit)?)?;
+    Ok(notes_read::read_note(&objects, &blobs)?)
+}
+
+/// Writes notes. One is enough for a run; it may move to another thread.
+pub struct NoteStore {
+    notes_ref: String,
+    objects: gix::Repository,
+    writer: ObjectWriter,
+    refs: RefWriter,
+    identity: Identity,
+    /// Locked while one process of git-ci writes.
+    turn: PathBuf,
+    /// The last batch, until the next one finds it still there.
+    last: Option<NewObjects>,
+}
+
+impl NoteStore {
+    /// Gets ready to write, and checks what can be checked before there is something to
+    /// lose: who writes, and whether the repository can be written to.
+    ///
+    /// # Errors
+    /// [`NotesError::Identity`], [`NotesError::ReadOnly`], and an ill-named or broken ref.
+    pub fn open(repo: &Repo, notes_ref: &str) -> Result<Self, NotesError> {
+        let objects = repo.objects();
+        read_ref(&objects, notes_ref)?;
+        let identity = Identity::ask(repo)?;
+        let common_dir = repo.common_dir();
+        let shared = repo.config("core.sharedrepository");
+        let writer = ObjectWriter::new(repo.git(), common_dir, shared);
+        for path in [writer.dir(), &common_dir.join("refs")] {
+            let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+            rustix::fs::access(path, access).map_err(|errno| NotesError::ReadOnly {
+                path: path.to_owned(),
+                source: errno.into(),
+            })?;
+        }
+        Ok(Self {
+            refs: RefWriter::new(
+                repo.git(),
+                common_dir,
+                notes_ref,
+                identity.name_and_address(),
+            ),
+            notes_ref: notes_ref.to_owned(),
+            objects,
+            writer,
+            identity,
+            turn: repo.ci_dir().join("notes.lock"),
+            last: None,
+        })
+    }
+
+    /// Adds each record to the note of its commit, all in one notes commit, and returns
+    /// the new tip once everything is on the disk. The tip is the old one (or none) where
+    /// nothing was new.
+    ///
+    /// # Errors
+    /// Nothing of the batch is lost by an error: it may be appended again, and what was
+    /// stored after all is found and not doubled.
+    pub fn append(&mut self, batch: &[(Oid, Record)]) -> Result<Option<Oid>, NotesError> {
+        let _turn = self.take_turn();
+        if let Some(last) = &self.last {
+            // A `git prune` by hand takes its time between looking and deleting.
+            self.writer.settle(last, &self.objects)?;
+        }
+        let mut tries = Tries::new();
+        loop {
+            let old = read_ref(&self.objects, &self.notes_ref)?;
+            let Some((tip, new)) = self.prepare(old, batch)? else {
+                return Ok(old.as_ref().map(from_gix));
+            };
+            let _keep = self.writer.write(&new)?;
+            loop {
+                let Err(error) = self.refs.update(tip, old) else {
+                    return self.stored(tip, new);
+                };
+                let now = read_ref(&self.objects, &self.notes_ref)?;
+                if now == Some(tip) {
+                    return self.stored(tip, new);
+                }
+                self.hindered(&mut tries, now != old, error)?;
+                if now != old {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Makes the notes commit that adds `batch` to `old`, and all objects it needs;
+    /// `None` where nothing would change.
+    fn prepare(
+        &self,
+        old: Option<ObjectId>,
+        batch: &[(Oid, Record)],
+    ) -> Result<Option<(ObjectId, NewObjects)>, NotesError> {
+        let root = match old {
+            Some(tip) => Some(notes_read::tree_of(&self.objects, tip)?),
+            None => None,
+        };
+        let mut records = BTreeMap::<ObjectId, Vec<&Record>>::new();
+        for (commit, record) in batch {
+            let key = to_gix(&self.objects, commit)?;
+            records.entry(key).or_default().push(record);
+        }
+        let mut new = NewObjects::new(self.objects.object_hash());
+        let mut tree = NotesTree::read(&self.objects, root)?;
+        let mut changed = false;
+        for (key, records) in records {
+            let mut note = notes_read::read_note(&self.objects, &tree.get(key)?)?;
+            let mut is_new = false;
+            for record in records {
+                is_new |= note.insert(record);
+            }
+            if is_new {
+                let blob = new.add(Kind::Blob, note.to_bytes())?;
+                tree.set(key, blob)?;
+                changed = true;
+            }
+        }
+        if !changed {
+            return Ok(None);
+        }
+        let root = tree.write(&mut new)?;
+        let commit = self.identity.commit(root, old);
+        let tip = new.add(Kind::Commit, commit)?;
+        Ok(Some((tip, new)))
+    }
+
+    /// The ref is at `tip`: makes that durable, and safe from a gc that looked before.
+    fn stored(&mut self, tip: ObjectId, new: NewObjects) -> Result<Option<Oid>, NotesError> {
+        self.refs.sync().map_err(|source| NotesError::Sync {
+            name: self.notes_ref.clone(),
+            source,
+        })?;
+        self.writer.settle(&new, &self.objects)?;
+        self.last = Some(new);
+        Ok(Some(from_gix(&tip)))
+    }
+
+    /// Waits a moment before the next try, or says that there should be none.
+    fn hindered(&self, tries: &mut Tries, moved: bool, source: GitError) -> Result<(), NotesError> {
+        let (name, path) = (self.notes_ref.clone(), self.refs.lock_path());
+        match age(&path) {
+            _ if moved => tries.lost_races += 1,
+            Some(held) if tries.start.elapsed() > LOCK_PATIENCE => {
+                return Err(NotesError::Locked { name, path, held });
+            }
+            Some(_) => {}
+            None => tries.failures += 1,
+        }
+        if tries.lost_races > LOST_RACES || tries.failures > FAILURES {
+            return Err(NotesError::Update { name, source });
+        }
+        pause();
+        Ok(())
+    }
+
+    /// Waits until no other process of git-ci writes. Where that cannot be found out, or
+    /// takes too long (the other is stopped), goes on without.
+    fn take_turn(&self) -> Option<File> {
+        fs::create_dir_all(self.turn.parent()?).ok()?;
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.turn)
+            .ok()?;
+        let start = Instant::now();
+        loop {
+            let lock = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+            match rustix::fs::flock(&file, lock) {
+                Ok(()) => return Some(file),
+                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR)
+                    if start.elapsed() < TURN_PATIENCE =>
+                {
+                    pause();
+                }
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+/// What stood in the way of one append so far.
+struct Tries {
+    start: Instant,
+    lost_races: u32,
+    failures: u32,
+}
+
+impl Tries {
+    fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            lost_races: 0,
+            failures: 0,
+        }
+    }
+}
+
+/// Sleeps for 1 to 16 ms, so that those who collided do not collide again.
+fn pause() {
+    let random = RandomState::new().hash_one(0);
+    std::thread::sleep(Duration::from_micros(1000 + random % 15_000));
+}
+
+/// How long ago a file was written; `None` where there is none.
+fn age(path: &Path) -> Option<Duration> {
+    let written = fs::metadata(path).and_then(|meta| meta.modified()).ok()?;
+    Some(written.elapsed().unwrap_or_default())
+}
+
+/// Who writes notes commits.
+struct Identity {
+    /// `Name <address>`, in whatever encoding git had it.
+    who: Vec<u8>,
+    /// The offset of the time zone, such as `+0200`.
+    zone: Vec<u8>,
+    /// Seconds since the epoch, where the caller fixed the date.
+    pinned: Option<Vec<u8>>,
+}
+
+impl Identity {
+    /// git's own answer for the user and the repository: their variables count here.
+    fn ask(repo: &Repo) -> Result<Self, NotesError> {
+        let mut command = repo.git().as_the_user();
+        command.arg("--git-dir").arg(repo.git_dir());
+        let said = repo
+            .git()
+            .output(command.args(["var", "GIT_COMMITTER_IDENT"]));
+        let said = said.map_err(|error| match error {
+            GitError::Failed { message, .. } => NotesError::Identity {
+                // Before it, git prints a page of advice.
+                message: message.lines().last().unwrap_or_default().to_owned(),
+            },
+            other => other.into(),
+        })?;
+        let mut words = said.stdout.trim_ascii_end().rsplitn(3, |&c| c == b' ');
+        let mut next = || words.next().unwrap_or_default().to_owned();
+        let (zone, time, who) = (next(), next(), next());
+        let pinned = std::env::var_os("GIT_COMMITTER_DATE").map(|_| time);
+        Ok(Self { who, zone, pinned })
+    }
+
+    fn name_and_address(&self) -> [String; 2] {
+        let who = String::from_utf8_lossy(&self.who);
+        let (name, address) = who.split_once(" <").unwrap_or((&who, ""));
+        [name.to_owned(), address.trim_end_matches('>').to_owned()]
+    }
+
+    /// The notes commit, as git-commit-tree(1) would write it.
+    fn commit(&self, tree: ObjectId, parent: Option<ObjectId>) -> Vec<u8> {
+        let now = Timestamp::now().as_second().to_string().into_bytes();
+        let time = self.pinned.as_ref().unwrap_or(&now);
+        let mut data = format!("tree {tree}\n").into_bytes();
+        if let Some(parent) = parent {
+            data.extend(format!("parent {parent}\n").into_bytes());
+        }
+        for role in ["author", "committer"] {
+            data.extend(role.as_bytes());
+            for word in [&self.who, time, &self.zone] {
+                data.push(b' ');
+                data.extend(word);
+            }
+            data.push(b'\n');
+        }
+        data.push(b'\n');
+        data.extend(MESSAGE.as_bytes());
+        data
+    }
+}
+
+/// The id in our own type.
+#[expect(clippy::expect_used, reason = "gix has no ids of other lengths")]
+pub(super) fn from_gix(id: &ObjectId) -> Oid {
+    Oid::from_bytes(id.as_slice()).expect("20 or 32 bytes")
+}
+
+/// The id in gix's type.
+pub(super) fn to_gix(objects: &gix::Repository, id: &Oid) -> Result<ObjectId, NotesError> {
+    match ObjectId::try_from(id.as_bytes()) {
+        Ok(gix) if gix.kind() == objects.object_hash() => Ok(gix),
+        _ => Err(NotesError::ForeignId { id: *id }),
+    }
+}

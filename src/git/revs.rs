@@ -1,0 +1,260 @@
+//! From what the user typed to commits, in order. git itself reads revisions and walks
+//! history: it knows every notation, shallow and replaced history, and the order of
+//! commits whose clocks were wrong.
+
+use std::collections::HashSet;
+use std::process::Command;
+
+use super::{GitError, Repo};
+use crate::model::{Commit, Oid, printable_line};
+
+/// Refs that hold results and bookkeeping of ours, or work that is no history: `--all`
+/// means none of them.
+const NO_HISTORY: [&str; 4] = ["refs/notes/*", "refs/ci/*", "refs/stash", "refs/prefetch/*"];
+
+/// Why there are no commits to speak of.
+#[derive(Debug, thiserror::Error)]
+pub enum RevError {
+    /// Not a revision, but something that starts like an option.
+    #[error("read {0:?} as a revision: it looks like an option")]
+    Option(String),
+    /// git does not know the revision.
+    #[error("find the commits of {rev}: {message}")]
+    Unknown {
+        /// What was typed, escaped.
+        rev: String,
+        /// What git said.
+        message: String,
+    },
+    /// The branch that `HEAD` is on has no commit.
+    #[error("find a commit: HEAD is on a branch that has none yet")]
+    Unborn,
+    /// git printed something else than it was asked for.
+    #[error("read the commits that git lists: {0:?} is not one")]
+    Output(String),
+    /// git does not run.
+    #[error(transparent)]
+    Git(GitError),
+}
+
+/// The order of the commits of a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Children before their parents.
+    Newest,
+    /// Parents before their children.
+    Oldest,
+}
+
+/// Which commits are meant.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    /// Revisions and ranges, as they were typed.
+    pub args: Vec<String>,
+    /// Every commit that any ref reaches; results, bookkeeping and the stash are no history.
+    pub all: bool,
+    /// Every commit that a local branch reaches.
+    pub branches: bool,
+    /// Follow only the first parent of a merge.
+    pub first_parent: bool,
+    /// The order within each range.
+    pub order: Order,
+}
+
+/// The commits of a selection, each once.
+///
+/// A revision stands for one commit and a range for its commits, one after the other in
+/// the order of the arguments. Where something is excluded (`^A`) or all refs are meant,
+/// the arguments make one set, as they do for git-rev-list(1).
+///
+/// # Errors
+/// Where git does not know a revision, or does not run.
+pub fn select(repo: &Repo, selection: &Selection) -> Result<Vec<Commit>, RevError> {
+    if let Some(option) = selection.args.iter().find(|arg| arg.starts_with('-')) {
+        return Err(RevError::Option(printable_line(option.as_bytes()).into()));
+    }
+    let mut commits = Commits::default();
+    let excluded = selection.args.iter().any(|arg| arg.starts_with('^'));
+    if selection.all || selection.branches || excluded {
+        let mut command = walk(repo, selection);
+        if selection.all {
+            command.args(NO_HISTORY.map(|glob| format!("--exclude={glob}")));
+            command.arg("--all");
+        }
+        if selection.branches {
+            command.arg("--branches");
+        }
+        commits.read(repo, &mut command, &selection.args)?;
+        return Ok(commits.list);
+    }
+    for group in selection.args.chunk_by(|a, b| is_range(a) == is_range(b)) {
+        if is_range(&group[0]) {
+            for range in group {
+                let args = std::slice::from_ref(range);
+                commits.read(repo, &mut walk(repo, selection), args)?;
+            }
+        } else {
+            let single: Vec<_> = group.iter().map(|rev| commit_of(rev)).collect();
+            let mut command = rev_list(repo);
+            command.arg("--no-walk=unsorted");
+            commits.read(repo, &mut command, &single)?;
+        }
+    }
+    Ok(commits.list)
+}
+
+/// The one commit that `rev` names.
+///
+/// # Errors
+/// As [`select`].
+pub fn resolve(repo: &Repo, rev: &str) -> Result<Commit, RevError> {
+    let selection = Selection {
+        args: vec![rev.to_owned()],
+        all: false,
+        branches: false,
+        first_parent: false,
+        order: Order::Newest,
+    };
+    let unknown = || RevError::Unknown {
+        rev: printable_line(rev.as_bytes()).into_owned(),
+        message: "one commit is needed here".to_owned(),
+    };
+    if is_range(rev) || rev.starts_with('^') {
+        return Err(unknown());
+    }
+    select(repo, &selection)?.pop().ok_or_else(unknown)
+}
+
+/// Whether an argument stands for several commits: gitrevisions(7), "Specifying ranges".
+pub fn is_range(arg: &str) -> bool {
+    // What follows these is text to search for, which may hold anything.
+    let plain = arg.split_once("^{/").map_or(arg, |(before, _)| before);
+    if plain.starts_with(":/") {
+        return false;
+    }
+    let parents = |mark: &str| {
+        let rest = plain.rsplit_once(mark).map(|(_, rest)| rest);
+        rest.is_some_and(|rest| rest.bytes().all(|c| c.is_ascii_digit()))
+    };
+    plain.contains("..") || plain.ends_with("^!") || plain.ends_with("^@") || parents("^-")
+}
+
+/// What makes git insist on a commit: a tree would be listed as nothing at all.
+fn commit_of(rev: &str) -> String {
+    match rev.starts_with(":/") {
+        true => rev.to_owned(),
+        false => format!("{rev}^{{commit}}"),
+    }
+}
+
+fn rev_list(repo: &Repo) -> Command {
+    let mut command = repo.git().as_the_user();
+    // Before each commit's line git prints another one, "commit ID".
+    command.args(["rev-list", "--format=%H %T %ct %s", "--encoding=UTF-8"]);
+    command
+}
+
+fn walk(repo: &Repo, selection: &Selection) -> Command {
+    let mut command = rev_list(repo);
+    // By time, a commit with a wrong clock may come before its children, or a range
+    // hold what it excludes.
+    command.arg("--topo-order");
+    if selection.first_parent {
+        command.arg("--first-parent");
+    }
+    if selection.order == Order::Oldest {
+        command.arg("--reverse");
+    }
+    command
+}
+
+/// Commits in the order in which they were named first.
+#[derive(Default)]
+struct Commits {
+    list: Vec<Commit>,
+    seen: HashSet<Oid>,
+}
+
+impl Commits {
+    fn read(
+        &mut self,
+        repo: &Repo,
+        command: &mut Command,
+        revs: &[String],
+    ) -> Result<(), RevError> {
+        // On standard input there is no limit to their number, and an empty line ends nothing.
+        let input: String = revs.iter().map(|rev| format!("{rev}\n")).collect();
+        let output = repo
+            .git()
+            .output_with_input(command.arg("--stdin"), input.as_bytes())
+            .map_err(|error| unknown(repo, revs, error))?;
+        let lines = output.stdout.split(|&c| c == b'\n');
+        for line in lines.skip(1).step_by(2) {
+            let commit =
+                parse(line).ok_or_else(|| RevError::Output(printable_line(line).into_owned()))?;
+            if self.seen.insert(commit.id) {
+                self.list.push(commit);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse(line: &[u8]) -> Option<Commit> {
+    let line = String::from_utf8_lossy(line);
+    let mut words = line.splitn(4, ' ');
+    Some(Commit {
+        id: words.next()?.parse().ok()?,
+        tree: words.next()?.parse().ok()?,
+        time: words.next()?.parse().ok()?,
+        subject: words.next()?.to_owned(),
+    })
+}
+
+/// Makes git's complaint about one of `revs` ours.
+fn unknown(repo: &Repo, revs: &[String], error: GitError) -> RevError {
+    let GitError::Failed { message, .. } = error else {
+        return RevError::Git(error);
+    };
+    let head = revs.iter().any(|rev| rev.starts_with("HEAD"));
+    if head && !has_commit(repo) {
+        return RevError::Unborn;
+    }
+    let named = revs.iter().find(|rev| message.contains(rev.as_str()));
+    let rev = named.or(revs.first()).map_or("", String::as_str);
+    let rev = rev.strip_suffix("^{commit}").unwrap_or(rev);
+    RevError::Unknown {
+        rev: printable_line(rev.as_bytes()).into_owned(),
+        message: message.replace("^{commit}", ""),
+    }
+}
+
+fn has_commit(repo: &Repo) -> bool {
+    let mut command = repo.git().as_the_user();
+    command.args(["rev-parse", "-q", "--verify", "HEAD"]);
+    repo.git().output(&mut command).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_told_from_single_revisions() {
+        for range in [
+            "a..b", "a...b", "..b", "a..", "main^!", "main^@", "main^-", "main^-2",
+        ] {
+            assert!(is_range(range), "{range}");
+        }
+        for single in [
+            "main",
+            "HEAD~2",
+            "v1.0^{commit}",
+            ":/fix a..b",
+            "HEAD^{/a..b}",
+            "@{-1}",
+        ] {
+            assert!(!is_range(single), "{single}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Log files: one a task, readable from the first byte while the task runs, compressed
+//! when it is done.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, Read, Write as _};
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+
+use crate::model::LogId;
+
+/// Logs up to this size stay as they are: compressed they would take the same block of the disk.
+const SMALL: u64 = 4096;
+
+/// No more of a line is shown of a log's end, in bytes.
+pub const TAIL_LINE: usize = 400;
+
+/// The logs of one repository.
+#[derive(Debug, Clone)]
+pub struct LogStore {
+    dir: PathBuf,
+}
+
+/// A log that is being written.
+#[derive(Debug)]
+pub struct LogWriter {
+    path: PathBuf,
+    file: File,
+    size: u64,
+}
+
+impl LogStore {
+    /// The logs below the repository's `ci` directory.
+    pub fn new(ci_dir: &Path) -> Self {
+        Self {
+            dir: ci_dir.join("logs"),
+        }
+    }
+
+    /// Begins a log.
+    ///
+    /// # Errors
+    /// Where it cannot be made, or is there already.
+    pub fn create(&self, id: &LogId) -> io::Result<LogWriter> {
+        fs::create_dir_all(&self.dir)?;
+        let path = self.dir.join(format!("{id}.log"));
+        let file = File::options().write(true).create_new(true).open(&path)?;
+        Ok(LogWriter {
+            path,
+            file,
+            size: 0,
+        })
+    }
+
+    /// Opens a log, whether it is done or not.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn open(&self, id: &LogId) -> io::Result<Box<dyn Read>> {
+        match File::open(self.dir.join(format!("{id}.log"))) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let packed = File::open(self.dir.join(format!("{id}.log.gz")))?;
+                Ok(Box::new(GzDecoder::new(BufReader::new(packed))))
+            }
+            plain => Ok(Box::new(plain?)),
+        }
+    }
+
+    /// The last `count` lines, of a long one its last [`TAIL_LINE`] bytes.
+    ///
+    /// # Errors
+    /// Where the log cannot be read.
+    pub fn tail(&self, id: &LogId, count: usize) -> io::Result<Vec<Vec<u8>>> {
+        let mut lines = VecDeque::new();
+        let mut line = Vec::new();
+        let mut log = BufReader::new(self.open(id)?);
+        loop {
+            let part = log.fill_buf()?;
+            if part.is_empty() {
+                break;
+            }
+            let end = part.iter().position(|&byte| byte == b'\n');
+            line.extend_from_slice(&part[..end.unwrap_or(part.len())]);
+            let read = end.map_or(part.len(), |end| end + 1);
+            log.consume(read);
+            if line.len() > TAIL_LINE {
+                line.drain(..line.len() - TAIL_LINE);
+            }
+            if end.is_some() {
+                lines.push_back(std::mem::take(&mut line));
+            }
+            if lines.len() > count {
+                lines.pop_front();
+            }
+        }
+        if !line.is_empty() {
+            lines.push_back(line);
+        }
+        let surplus = lines.len().saturating_sub(count);
+        Ok(lines.into_iter().skip(surplus).collect())
+    }
+}
+
+impl LogWriter {
+    /// Appends; readers see it at once.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.size += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Ends the log, and compresses it where that is worth it.
+    ///
+    /// # Errors
+    /// Those of writing; the plain log stays, then.
+    pub fn finish(self) -> io::Result<()> {
+        if self.size <= SMALL {
+            return Ok(());
+        }
+        let packed = self.path.with_extension("log.gz");
+        let half = self.path.with_extension("log.gz.tmp");
+        let mut encoder = GzEncoder::new(File::create(&half)?, Compression::fast());
+        io::copy(&mut File::open(&self.path)?, &mut encoder)?;
+        encoder.finish()?;
+        fs::rename(&half, &packed)?;
+        fs::remove_file(&self.path)
+    }
+}

@@ -1,0 +1,166 @@
+//! Commits × jobs − known records: what a run has to do.
+//!
+//! Pure: what is known comes in through a function, so that the plan can be built
+//! from the derived index, in a test, or on another machine. Nothing here changes
+//! anything; `--dry-run` prints a plan, the dispatcher works one off.
+
+use std::sync::Arc;
+
+use crate::model::{Commit, DefId, Job, Oid, Record, Status, Task, TaskId};
+
+/// A job with what the planner needs of it, computed once for all commits.
+#[derive(Debug, Clone)]
+pub struct PlannedJob {
+    /// The job.
+    pub job: Arc<Job>,
+    /// Its definition.
+    pub def: DefId,
+    /// Whether its results are recorded, and looked up.
+    pub recorded: bool,
+}
+
+impl PlannedJob {
+    /// A job of a jobs file: recorded.
+    pub fn new(job: Job) -> Self {
+        Self {
+            def: job.definition(),
+            job: Arc::new(job),
+            recorded: true,
+        }
+    }
+
+    /// A job that leaves no record and is run whatever is known.
+    pub fn unrecorded(job: Job) -> Self {
+        Self {
+            recorded: false,
+            ..Self::new(job)
+        }
+    }
+}
+
+/// A verdict that is on record.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// The record; its job's name is the one it ran under.
+    pub record: Record,
+    /// The commit in whose note it stands.
+    pub from: Oid,
+}
+
+impl Known {
+    /// Whether it stands where somebody who looks for `task` would find it; elsewhere
+    /// it is copied there.
+    pub fn stands_at(&self, task: &Task) -> bool {
+        self.from == task.commit.id && self.record.job == task.job.name
+    }
+}
+
+/// What a run does about one task.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Run it.
+    Run,
+    /// Take over a verdict.
+    Reuse(Box<Known>),
+}
+
+/// One task with what is to be done about it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The task.
+    pub task: Task,
+    /// What to do.
+    pub action: Action,
+}
+
+/// Which known verdicts count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Trust {
+    /// Every verdict that is reusable.
+    #[default]
+    Known,
+    /// Only those that passed: `--retry-failed`.
+    Passed,
+    /// None: `--force`.
+    Nothing,
+}
+
+impl Trust {
+    /// Whether a record spares running its task.
+    pub fn accepts(self, record: &Record) -> bool {
+        match self {
+            Self::Known => record.reusable(),
+            Self::Passed => record.reusable() && record.status != Status::Fail,
+            Self::Nothing => false,
+        }
+    }
+}
+
+/// Everything that a run is to do, in the order in which it is wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// One for each commit and job; the jobs of a commit stand together.
+    pub entries: Vec<Entry>,
+}
+
+impl Plan {
+    /// Lays `jobs_of` every commit against what is `known`.
+    ///
+    /// `jobs_of` may fail where each commit has a jobs file of its own; the first
+    /// error ends the planning.
+    ///
+    /// # Errors
+    /// Those of `jobs_of`.
+    pub fn new<E>(
+        commits: &[Arc<Commit>],
+        mut jobs_of: impl FnMut(&Commit) -> Result<Arc<[PlannedJob]>, E>,
+        mut known: impl FnMut(&Commit, &PlannedJob) -> Option<Known>,
+        trust: Trust,
+    ) -> Result<Self, E> {
+        let mut entries = Vec::new();
+        for commit in commits {
+            for planned in jobs_of(commit)?.iter() {
+                let known = match planned.recorded && trust != Trust::Nothing {
+                    true => known(commit, planned).filter(|known| trust.accepts(&known.record)),
+                    false => None,
+                };
+                entries.push(Entry {
+                    task: Task {
+                        id: TaskId(entries.len() as u64),
+                        commit: Arc::clone(commit),
+                        job: Arc::clone(&planned.job),
+                        def: planned.def.clone(),
+                        recorded: planned.recorded,
+                    },
+                    action: known.map_or(Action::Run, |known| Action::Reuse(Box::new(known))),
+                });
+            }
+        }
+        Ok(Self { entries })
+    }
+
+    /// How many tasks run, unless a concurrent run is faster.
+    pub fn to_run(&self) -> usize {
+        let runs = |entry: &&Entry| matches!(entry.action, Action::Run);
+        self.entries.iter().filter(runs).count()
+    }
+
+    /// Whether the run is going to add to the notes.
+    pub fn adds_records(&self) -> bool {
+        self.entries.iter().any(|entry| match &entry.action {
+            Action::Run => entry.task.recorded,
+            Action::Reuse(known) => !known.stands_at(&entry.task),
+        })
+    }
+
+    /// How many verdicts are taken over.
+    pub fn reused(&self) -> usize {
+        self.entries.len() - self.to_run()
+    }
+
+    /// How many distinct commits there are; those of one commit stand together.
+    pub fn commits(&self) -> usize {
+        let ids = |entry: &Entry| entry.task.commit.id;
+        self.entries.chunk_by(|a, b| ids(a) == ids(b)).count()
+    }
+}

@@ -1,0 +1,63 @@
+//! Events made visible. A reporter sees the one order of events that the dispatcher
+//! gives it, and can change nothing.
+
+mod json;
+mod plain;
+mod terminal;
+mod text;
+
+use std::time::Duration;
+
+use crate::model::Event;
+
+pub use json::Json;
+pub use plain::{Plain, Verbosity};
+pub use terminal::{Results, Terminal};
+pub use text::{TaskLine, human_duration, status_style, summary_text, tail_text, why_text};
+
+/// Turns events into something to see.
+pub trait Reporter {
+    /// Takes the next event.
+    ///
+    /// Writing to a closed pipe is no error; whatever else goes wrong on the way to
+    /// the user must not end the run, either.
+    fn event(&mut self, event: &Event);
+
+    /// How often [`tick`](Self::tick) wants to be called while nothing happens; `None` is never.
+    fn tick_interval(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Time passed.
+    fn tick(&mut self) {}
+
+    /// The terminal is about to belong to somebody else (Ctrl-Z).
+    fn suspend(&mut self) {}
+}
+
+/// Several reporters as one, in this order.
+impl Reporter for Vec<Box<dyn Reporter>> {
+    fn event(&mut self, event: &Event) {
+        for reporter in self {
+            reporter.event(event);
+        }
+    }
+
+    fn tick_interval(&self) -> Option<Duration> {
+        self.iter()
+            .filter_map(|reporter| reporter.tick_interval())
+            .min()
+    }
+
+    fn tick(&mut self) {
+        for reporter in self {
+            reporter.tick();
+        }
+    }
+
+    fn suspend(&mut self) {
+        for reporter in self {
+            reporter.suspend();
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! One line an event, for pipes, files and other programs' terminals: verdicts on
+//! standard output, everything else on standard error.
+
+use std::io::Write;
+
+use crate::model::{Event, Status};
+
+use super::Reporter;
+use super::text::{TaskLine, human_duration, summary_text, tail_text};
+
+/// How much is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Verbosity {
+    /// Failures only.
+    Quiet,
+    /// Every task that ran.
+    #[default]
+    Normal,
+    /// Known verdicts and starts, too.
+    Verbose,
+}
+
+/// Writes plain lines.
+pub struct Plain<O, E> {
+    results: O,
+    notices: E,
+    verbosity: Verbosity,
+    job_width: usize,
+}
+
+impl<O: Write, E: Write> Plain<O, E> {
+    /// Verdicts go to `results`, all else to `notices`. Both must strip colours where
+    /// none are wanted.
+    pub fn new(results: O, notices: E, verbosity: Verbosity) -> Self {
+        Self {
+            results,
+            notices,
+            verbosity,
+            job_width: 4,
+        }
+    }
+}
+
+/// The line of a finished or known task, with the end of its log; `None` where
+/// `verbosity` leaves it out. Widens the column of jobs as needed.
+pub(super) fn verdict(
+    event: &Event,
+    verbosity: Verbosity,
+    job_width: &mut usize,
+) -> Option<(String, String)> {
+    let (status, commit, job, duration, why, subject) = match event {
+        Event::TaskFinished {
+            status,
+            commit,
+            job,
+            duration,
+            why,
+            subject,
+            ..
+        } => (
+            *status,
+            commit,
+            job,
+            human_duration(*duration),
+            *why,
+            subject,
+        ),
+        Event::TaskReused {
+            status,
+            commit,
+            job,
+            why,
+            subject,
+            ..
+        } => (
+            Some(*status),
+            commit,
+            job,
+            "known".to_owned(),
+            *why,
+            subject,
+        ),
+        _ => return None,
+    };
+    let bad = matches!(status, Some(Status::Error | Status::Fail | Status::Flaky));
+    let wanted = match event {
+        Event::TaskReused { .. } => bad || verbosity >= Verbosity::Verbose,
+        _ => bad || verbosity >= Verbosity::Normal,
+    };
+    if !wanted {
+        return None;
+    }
+    *job_width = (*job_width).max(job.as_str().len());
+    let line = TaskLine {
+        status,
+        commit,
+        job: job.as_str(),
+        job_width: *job_width,
+        duration: &duration,
+        why,
+        subject,
+    };
+    let mut details = String::new();
+    if let Event::TaskFinished { reason, tail, .. } = event {
+        details += &tail_text(tail);
+        // An ERROR's reason is the last line of its log, unless the log is what failed.
+        if let Some(reason) = reason
+            && !tail
+                .last()
+                .is_some_and(|line| line.ends_with(reason.as_str()))
+        {
+            details += &tail_text(&[format!("failed to {reason}")]);
+        }
+    }
+    Some((line.render() + "\n", details))
+}
+
+impl<O: Write, E: Write> Reporter for Plain<O, E> {
+    fn event(&mut self, event: &Event) {
+        // There is nobody to tell when a pipe is closed, and the run goes on.
+        match event {
+            Event::RunStarted {
+                commits,
+                tasks,
+                reused,
+                slots,
+                ..
+            } if self.verbosity >= Verbosity::Normal => {
+                let _ = writeln!(
+                    self.notices,
+                    "{tasks} tasks on {commits} commits, {reused} known already, {slots} at once"
+                );
+            }
+            Event::TaskStarted {
+                commit, job, log, ..
+            } if self.verbosity >= Verbosity::Verbose => {
+                let _ = writeln!(self.notices, "start {} {job}  log={log}", commit.short());
+            }
+            Event::TaskFinished { .. } | Event::TaskReused { .. } => {
+                if let Some((line, details)) = verdict(event, self.verbosity, &mut self.job_width) {
+                    let _ = self.results.write_all(line.as_bytes());
+                    let _ = self.results.flush();
+                    let _ = self.notices.write_all(details.as_bytes());
+                }
+            }
+            Event::Warning { message } => {
+                let _ = writeln!(self.notices, "warning: {message}");
+            }
+            Event::RunFinished {
+                counts, elapsed, ..
+            } if self.verbosity >= Verbosity::Normal => {
+                let _ = writeln!(self.notices, "{}", summary_text(counts, *elapsed));
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The live display: a row a busy worker, the total below, finished tasks above.
+//!
+//! Rows come in the order of the workers, and keep their place while the worker has
+//! a task. Everything is drawn on standard error; nothing that came from outside is
+//! drawn raw. Redrawing happens on `tick` only, so that a flood of output costs nothing.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::model::{Event, Status, TaskId, printable_line};
+
+use super::Reporter;
+use super::plain::{Verbosity, verdict};
+use super::text::{human_duration, summary_text};
+
+/// How often the rows are brought up to date.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Receives the lines of finished tasks when standard output is not the terminal.
+pub type Results = Box<dyn std::io::Write>;
+
+/// A task that runs, as a row.
+struct Row {
+    bar: ProgressBar,
+    title: String,
+    started: Instant,
+    estimate: Option<Duration>,
+    line: String,
+}
+
+/// The live display.
+pub struct Terminal {
+    screen: MultiProgress,
+    total: Option<ProgressBar>,
+    rows: BTreeMap<usize, (TaskId, Row)>,
+    results: Option<Results>,
+    color: bool,
+    verbosity: Verbosity,
+    job_width: usize,
+    slots: u64,
+    /// Tasks that are to run, and that have.
+    tasks: u64,
+    finished: u64,
+    failed: u64,
+    /// The expected or measured running time of all of `measured` tasks.
+    measured: (Duration, u64),
+}
+
+impl Terminal {
+    /// A display on standard error, which must be a terminal. Verdicts go to `results`
+    /// where given (standard output is a pipe), else they scroll above the rows.
+    pub fn new(results: Option<Results>, color: bool, verbosity: Verbosity) -> Self {
+        Self {
+            screen: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
+            total: None,
+            rows: BTreeMap::new(),
+            results,
+            color,
+            verbosity,
+            job_width: 4,
+            slots: 1,
+            tasks: 0,
+            finished: 0,
+            failed: 0,
+            measured: (Duration::ZERO, 0),
+        }
+    }
+
+    fn scroll(&mut self, text: &str) {
+        let text = text.trim_end_matches('\n');
+        let _ = match self.color {
+            true => self.screen.println(text),
+            false => self
+                .screen
+                .println(anstream::adapter::strip_str(text).to_string()),
+        };
+    }
+
+    fn draw(&mut self) {
+        for (_, row) in self.rows.values() {
+            let elapsed = row.started.elapsed();
+            let of = match row.estimate {
+                Some(estimate) => format!("/{}", human_duration(estimate)),
+                None => String::new(),
+            };
+            row.bar.set_message(format!(
+                "{} {}{of}  {}",
+                row.title,
+                human_duration(elapsed),
+                row.line
+            ));
+            row.bar.tick();
+        }
+        let eta = self.eta();
+        if let Some(total) = &self.total {
+            let mut message = String::new();
+            if self.failed > 0 {
+                message += &format!("  {} FAILED", self.failed);
+            }
+            if let Some(eta) = eta {
+                message += &format!("  about {} to go", human_duration(eta));
+            }
+            total.set_position(self.finished);
+            total.set_message(message);
+            total.tick();
+        }
+    }
+
+    /// The time that the rest will take, from earlier records and from what ran so far.
+    fn eta(&self) -> Option<Duration> {
+        let (sum, count) = self.measured;
+        let mean = sum.checked_div(u32::try_from(count).ok()?)?;
+        let running: Duration = self
+            .rows
+            .values()
+            .map(|(_, row)| {
+                row.estimate
+                    .unwrap_or(mean)
+                    .saturating_sub(row.started.elapsed())
+            })
+            .sum();
+        let waiting = self
+            .tasks
+            .saturating_sub(self.finished + self.rows.len() as u64);
+        let work = mean * u32::try_from(waiting).ok()? + running;
+        Some(work / u32::try_from(self.slots.max(1)).ok()?)
+    }
+
+    fn row(&mut self, worker: usize) -> ProgressBar {
+        // Below the rows of the workers before this one, above the total.
+        let above = self.rows.range(..worker).count();
+        let bar = self.screen.insert(above, ProgressBar::new_spinner());
+        let template = match self.color {
+            true => "{spinner:.cyan} {wide_msg}",
+            false => "{spinner} {wide_msg}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar
+    }
+}
+
+impl Reporter for Terminal {
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::RunStarted {
+                tasks,
+                slots,
+                estimate,
+                ..
+            } => {
+                self.tasks = *tasks;
+                self.slots = *slots;
+                if let Some(estimate) = estimate
+                    && !estimate.is_zero()
+                {
+                    self.measured = (*estimate, *tasks);
+                }
+                if *tasks > 0 {
+                    let total = self.screen.add(ProgressBar::new(*tasks));
+                    let template = match self.color {
+                        true => "{bar:24.green/dim} {pos}/{len}{msg}",
+                        false => "{bar:24} {pos}/{len}{msg}",
+                    };
+                    if let Ok(style) = ProgressStyle::with_template(template) {
+                        total.set_style(style);
+                    }
+                    self.total = Some(total);
+                }
+            }
+            Event::TaskStarted {
+                id,
+                commit,
+                subject,
+                job,
+                worker,
+                estimate,
+                ..
+            } => {
+                self.job_width = self.job_width.max(job.as_str().len());
+                let bar = self.row(*worker);
+                let subject = printable_line(subject.as_bytes());
+                let subject: String = subject.chars().take(30).collect();
+                let row = Row {
+                    bar,
+                    title: format!(
+                        "{} {job:<width$} {subject:<30}",
+                        commit.short(),
+                        width = self.job_width
+                    ),
+                    started: Instant::now(),
+                    estimate: *estimate,
+                    line: String::new(),
+                };
+                self.rows.insert(*worker, (*id, row));
+            }
+            Event::TaskOutput { id, line } => {
+                let row = self.rows.values_mut().find(|(task, _)| task == id);
+                if let Some((_, row)) = row {
+                    row.line = printable_line(line.as_bytes()).into_owned();
+                }
+            }
+            Event::TaskFinished {
+                id,
+                status,
+                duration,
+                allowed,
+                ..
+            } => {
+                let worker = self.rows.iter().find(|(_, (task, _))| task == id);
+                if let Some((&worker, _)) = worker
+                    && let Some((_, row)) = self.rows.remove(&worker)
+                {
+                    row.bar.finish_and_clear();
+                    self.screen.remove(&row.bar);
+                }
+                self.finished += 1;
+                self.failed += u64::from(*status == Some(Status::Fail) && !allowed);
+                self.measured = (self.measured.0 + *duration, self.measured.1 + 1);
+            }
+            Event::Warning { message } => self.scroll(&format!("warning: {message}")),
+            Event::RunFinished {
+                counts, elapsed, ..
+            } => {
+                if let Some(total) = self.total.take() {
+                    total.finish_and_clear();
+                }
+                let _ = self.screen.clear();
+                if self.verbosity >= Verbosity::Normal {
+                    self.scroll(&summary_text(counts, *elapsed));
+                }
+            }
+            _ => {}
+        }
+        if let Some((line, details)) = verdict(event, self.verbosity, &mut self.job_width) {
+            match &mut self.results {
+                Some(results) => {
+                    let _ = results.write_all(line.as_bytes());
+                    let _ = results.flush();
+                    if !details.is_empty() {
+                        self.scroll(&details);
+                    }
+                }
+                None => self.scroll(&(line + &details)),
+            }
+        }
+    }
+
+    fn tick_interval(&self) -> Option<Duration> {
+        Some(TICK)
+    }
+
+    fn tick(&mut self) {
+        self.draw();
+    }
+
+    fn suspend(&mut self) {
+        let _ = self.screen.clear();
+    }
+}

@@ -1,0 +1,153 @@
+//! Events as lines of text: the one wording that the terminal and plain output share.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+
+use crate::model::{Counts, Oid, Status, Why, printable, printable_line};
+
+/// How a status is drawn; the word says it all without the colour.
+pub fn status_style(status: Option<Status>) -> Style {
+    let style = Style::new();
+    let color = match status {
+        Some(Status::Error) => AnsiColor::Magenta,
+        Some(Status::Fail) => AnsiColor::Red,
+        Some(Status::Flaky) => AnsiColor::Yellow,
+        Some(Status::Pass) => AnsiColor::Green,
+        Some(Status::Skip) => AnsiColor::Cyan,
+        None => return style.dimmed(),
+    };
+    let style = style.fg_color(Some(color.into()));
+    match status {
+        Some(Status::Error | Status::Fail) => style.bold(),
+        _ => style,
+    }
+}
+
+/// A duration as people read it: `0.3s`, `41.8s`, `3m07s`, `2h05m`.
+pub fn human_duration(duration: Duration) -> String {
+    let tenths = (duration.as_millis() + 50) / 100;
+    let seconds = duration.as_secs();
+    match seconds {
+        0..100 if tenths < 1000 => format!("{}.{}s", tenths / 10, tenths % 10),
+        0..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        _ => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// Why a task did not pass, in words.
+pub fn why_text(why: Why) -> String {
+    match why {
+        Why::Exit(code) => format!("exit code {code}"),
+        Why::Signal(signal) => format!("killed by signal {signal}"),
+        Why::Timeout => "timed out".to_owned(),
+        Why::Worktree => "no worktree".to_owned(),
+        Why::Log => "log not written".to_owned(),
+        Why::Spawn => "not started".to_owned(),
+        Why::RunnerLost => "runner lost".to_owned(),
+        Why::HostLost => "host lost".to_owned(),
+    }
+}
+
+/// A finished or known task on one line, without a line feed.
+#[derive(Debug)]
+pub struct TaskLine<'a> {
+    /// `None` is shown as `gone`: ended on request.
+    pub status: Option<Status>,
+    /// The commit.
+    pub commit: &'a Oid,
+    /// The job's name.
+    pub job: &'a str,
+    /// The width of the column of jobs.
+    pub job_width: usize,
+    /// What stands in the column of durations: a duration, or `known`.
+    pub duration: &'a str,
+    /// Why, where the status does not say it all.
+    pub why: Option<Why>,
+    /// The commit's subject, raw.
+    pub subject: &'a str,
+}
+
+impl TaskLine<'_> {
+    /// The line, with colours.
+    pub fn render(&self) -> String {
+        let style = status_style(self.status);
+        let word = self.status.map_or("gone", Status::as_str);
+        let mut line = format!(
+            "{style}{word:<5}{style:#} {} {:<width$} {:>7}  ",
+            self.commit.short(),
+            self.job,
+            self.duration,
+            width = self.job_width,
+        );
+        if let Some(why) = self.why {
+            let _ = write!(line, "({}) ", why_text(why));
+        }
+        line += &printable_line(self.subject.as_bytes());
+        line
+    }
+}
+
+/// The end of a failed task's log, indented, each line with its line feed.
+pub fn tail_text(tail: &[String]) -> String {
+    let dim = Style::new().dimmed();
+    let mut text = String::new();
+    for line in tail {
+        let _ = writeln!(text, "      {dim}|{dim:#} {}", printable(line.as_bytes()));
+    }
+    text
+}
+
+/// `3 passed, 1 FAILED, 12 known already in 41.8s`.
+pub fn summary_text(counts: &Counts, elapsed: Duration) -> String {
+    let ran_and_known = [
+        (counts.failed, "FAILED", Some(Status::Fail)),
+        (
+            counts.errored,
+            "without a verdict (ERROR)",
+            Some(Status::Error),
+        ),
+        (counts.flaky, "FLAKY", Some(Status::Flaky)),
+        (counts.passed, "passed", Some(Status::Pass)),
+        (counts.allowed, "failed as allowed", None),
+        (counts.skipped, "skipped", Some(Status::Skip)),
+        (counts.cancelled, "not run", None),
+    ];
+    let mut parts = Vec::new();
+    for (count, word, status) in ran_and_known {
+        if count > 0 {
+            let style = status_style(status);
+            parts.push(format!("{style}{count} {word}{style:#}"));
+        }
+    }
+    if parts.is_empty() {
+        parts.push("nothing to do".to_owned());
+    }
+    let mut text = parts.join(", ");
+    if counts.reused > 0 {
+        let _ = write!(text, " ({} known already)", counts.reused);
+    }
+    let _ = write!(text, " in {}", human_duration(elapsed));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_well_at_every_size() {
+        for (millis, text) in [
+            (0, "0.0s"),
+            (340, "0.3s"),
+            (41_760, "41.8s"),
+            (99_940, "99.9s"),
+            (99_960, "1m39s"),
+            (187_000, "3m07s"),
+            (7_500_000, "2h05m"),
+        ] {
+            assert_eq!(human_duration(Duration::from_millis(millis)), text);
+        }
+    }
+}

@@ -1,0 +1,563 @@
+//! The agent: the small process between a dispatcher and a job.
+//!
+//! It leases a slot, brings the worktree to the commit, runs the job, and returns only
+//! when no process of it is left. It is the subreaper of its jobs, so every straggler
+//! below it is its own; and when its input ends (the dispatcher was told to stop, was
+//! killed, or lost the connection) it kills them all, gives the slot back, and ends.
+//!
+//! One thread, one `poll`: everything that can happen to a job is one of its entries.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
+
+use crate::git::{Repo, RepoError};
+use crate::model::{Outcome, TaskId, Why};
+use crate::process::{self, ExitKind, JobProcess, SpawnSpec};
+use crate::worktree::{Holder, Lease, Pool};
+
+use super::Request;
+use super::protocol::{Decoder, FromAgent, PROTOCOL, RunTask, Setup, ToAgent, send};
+
+/// How often a slot that others hold is tried again.
+const LEASE_INTERVAL: Duration = Duration::from_millis(5);
+
+/// How much of a job's output is read before requests are looked at again, in bytes.
+const READ_BURST: usize = 1 << 20;
+
+/// Why an agent ended before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The dispatcher is gone.
+    #[error("go on without a dispatcher")]
+    DispatcherGone,
+    /// What came in is not this protocol, or the channel broke.
+    #[error("talk to the dispatcher")]
+    Channel(#[source] io::Error),
+    /// The dispatcher speaks another version.
+    #[error("speak version {0} of the protocol: this git-ci speaks version {PROTOCOL}")]
+    Version(u32),
+    /// The repository cannot be opened.
+    #[error(transparent)]
+    Repo(#[from] RepoError),
+    /// The system refuses what an agent needs.
+    #[error("prepare to run jobs")]
+    Prepare(#[source] io::Error),
+    /// A job's process could not be followed or ended.
+    #[error("keep hold of a job's processes")]
+    Processes(#[source] io::Error),
+}
+
+/// Serves one dispatcher until its end of the channel closes.
+///
+/// # Errors
+/// Where the channel or the machine makes it impossible to go on. The dispatcher is
+/// told, if it can be.
+pub fn serve(input: impl Read + AsFd, output: impl Write) -> Result<(), AgentError> {
+    let mut channel = Channel {
+        input,
+        output,
+        decoder: Decoder::default(),
+        closed: false,
+    };
+    let served = serve_on(&mut channel);
+    match served {
+        Err(AgentError::DispatcherGone) => Ok(()),
+        Err(error) => {
+            let reason = chain(&error);
+            // Whoever cannot be told sees the channel close.
+            let _ = channel.send(&FromAgent::Failed { reason });
+            Err(error)
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+fn serve_on<I: Read + AsFd, O: Write>(channel: &mut Channel<I, O>) -> Result<(), AgentError> {
+    process::become_subreaper().map_err(AgentError::Prepare)?;
+    process::restore_signals().map_err(AgentError::Prepare)?;
+    let setup = match channel.wait()? {
+        ToAgent::Hello { protocol, setup } if protocol == PROTOCOL => setup,
+        ToAgent::Hello { protocol, .. } => return Err(AgentError::Version(protocol)),
+        _ => return Err(AgentError::Version(0)),
+    };
+    channel.send(&FromAgent::Hello { protocol: PROTOCOL })?;
+    let repo = Repo::open_common(&setup.repository)?;
+    let mut pool = Pool::new(&repo, setup.worktrees.clone(), setup.slots);
+    loop {
+        match channel.wait()? {
+            ToAgent::Run(task) => {
+                let result = run(channel, &mut pool, &setup, &repo, &task)?;
+                let task = task.task;
+                channel.send(&FromAgent::Done { task, result })?;
+            }
+            // Meant for a task that has ended meanwhile.
+            ToAgent::Request { .. } => {}
+            ToAgent::Hello { protocol, .. } => return Err(AgentError::Version(protocol)),
+        }
+    }
+}
+
+/// The two directions of the channel.
+struct Channel<I, O> {
+    input: I,
+    output: O,
+    decoder: Decoder,
+    closed: bool,
+}
+
+impl<I: Read + AsFd, O: Write> Channel<I, O> {
+    fn send(&mut self, frame: &FromAgent) -> Result<(), AgentError> {
+        send(&mut self.output, frame).map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => AgentError::DispatcherGone,
+            _ => AgentError::Channel(error),
+        })
+    }
+
+    /// Reads what has come; the input must be readable.
+    fn read(&mut self) -> Result<(), AgentError> {
+        let mut bytes = [0; 16 << 10];
+        match self.input.read(&mut bytes) {
+            Ok(0) => self.closed = true,
+            Ok(count) => self.decoder.feed(&bytes[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(AgentError::Channel(error)),
+        }
+        Ok(())
+    }
+
+    /// The next frame that has come whole; an error once the dispatcher is gone.
+    fn next(&mut self) -> Result<Option<ToAgent>, AgentError> {
+        match self.decoder.next_frame().map_err(AgentError::Channel)? {
+            None if self.closed => Err(AgentError::DispatcherGone),
+            frame => Ok(frame),
+        }
+    }
+
+    /// Waits for the next frame.
+    fn wait(&mut self) -> Result<ToAgent, AgentError> {
+        loop {
+            if let Some(frame) = self.next()? {
+                return Ok(frame);
+            }
+            self.read()?;
+        }
+    }
+
+    /// What is asked of the task that runs.
+    fn request(&mut self, running: TaskId) -> Result<Option<Request>, AgentError> {
+        while let Some(frame) = self.next()? {
+            match frame {
+                ToAgent::Request { task, request } if task == running => return Ok(Some(request)),
+                ToAgent::Request { .. } => {}
+                // One task at a time: a dispatcher that sends more is broken.
+                ToAgent::Run(_) | ToAgent::Hello { .. } => {
+                    let error = io::Error::new(io::ErrorKind::InvalidData, "a frame out of turn");
+                    return Err(AgentError::Channel(error));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Waits until one of `fds` is readable (or closed) or `patience` is over; says which are.
+fn wait<const N: usize>(
+    fds: [BorrowedFd<'_>; N],
+    patience: Option<Duration>,
+) -> Result<[bool; N], AgentError> {
+    let mut polled = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+    let timeout = patience.map(|patience| Timespec {
+        tv_sec: patience.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: patience.subsec_nanos().into(),
+    });
+    match poll(&mut polled, timeout.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(AgentError::Processes(error.into())),
+    }
+    Ok(polled.map(|fd| !fd.revents().is_empty()))
+}
+
+/// Runs one task in a leased slot.
+fn run<I: Read + AsFd, O: Write>(
+    channel: &mut Channel<I, O>,
+    pool: &mut Pool<'_>,
+    setup: &Setup,
+    repo: &Repo,
+    task: &RunTask,
+) -> Result<Outcome, AgentError> {
+    let holder = Holder::new(setup.dispatcher, task.commit, &task.job.name);
+    let mut lease = loop {
+        match pool.try_lease(&task.commit, &holder) {
+            Ok(Some(lease)) => break lease,
+            Ok(None) => {}
+            Err(error) => return Ok(no_worktree(&error)),
+        }
+        let [input] = wait([channel.input.as_fd()], Some(LEASE_INTERVAL))?;
+        if input {
+            channel.read()?;
+        }
+        if let Some(Request::Terminate | Request::Kill) = channel.request(task.task)? {
+            return Ok(Outcome::Cancelled);
+        }
+    };
+    if let Err(error) = lease.move_to(&task.commit, task.job.clean) {
+        return Ok(no_worktree(&error));
+    }
+    let outcome = run_in(channel, &lease, setup, repo, task);
+    // Whatever happened: the slot is given back only once nothing runs in it.
+    process::end_everything().map_err(AgentError::Processes)?;
+    if outcome.is_ok() {
+        lease.release();
+    }
+    outcome
+}
+
+fn no_worktree(error: &(dyn std::error::Error + 'static)) -> Outcome {
+    Outcome::Errored {
+        why: Why::Worktree,
+        reason: chain(error),
+    }
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn run_in<I: Read + AsFd, O: Write>(
+    channel: &mut Channel<I, O>,
+    lease: &Lease<'_, '_>,
+    setup: &Setup,
+    repo: &Repo,
+    task: &RunTask,
+) -> Result<Outcome, AgentError> {
+    let env = match environment(lease, setup, repo, task) {
+        Ok(env) => env,
+        Err(error) => {
+            return Ok(Outcome::Errored {
+                why: Why::Spawn,
+                reason: format!("make the directory for artifacts: {error}"),
+            });
+        }
+    };
+    let spawned = JobProcess::spawn(SpawnSpec {
+        run: &task.job.run,
+        dir: lease.path(),
+        env,
+    });
+    let mut job = match spawned {
+        Ok(job) => job,
+        Err(error) => return Ok(not_started(&error)),
+    };
+    channel.send(&FromAgent::Started {
+        task: task.task,
+        slot: lease.slot(),
+        pid: job.id(),
+    })?;
+    let followed = follow(channel, setup, task, &mut job);
+    job.reap().map_err(AgentError::Processes)?;
+    // With every process gone the pipe has an end, unless somebody outside holds it.
+    process::end_everything().map_err(AgentError::Processes)?;
+    let (ending, exit, mut output) = followed?;
+    output.read(channel, &mut job, usize::MAX)?;
+    output.finish(channel)?;
+    Ok(match (ending, exit) {
+        (Some(Ending::Asked), _) => Outcome::Cancelled,
+        (Some(Ending::TimedOut), _) => Outcome::TimedOut {
+            limit: task.job.timeout.unwrap_or_default(),
+        },
+        (None, ExitKind::Exited(code)) => Outcome::from_exit_code(code),
+        (None, ExitKind::Signaled(signal)) => Outcome::Signaled { signal },
+    })
+}
+
+/// A program that could not be started is told as a shell would tell it.
+fn not_started(error: &io::Error) -> Outcome {
+    let why = match error.kind() {
+        io::ErrorKind::NotFound => Why::Exit(127),
+        io::ErrorKind::PermissionDenied => Why::Exit(126),
+        _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
+            Why::Exit(126)
+        }
+        _ => Why::Spawn,
+    };
+    Outcome::Errored {
+        why,
+        reason: format!("start the job's command: {error}"),
+    }
+}
+
+/// Why a job is being ended before it ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// The dispatcher asked. Whatever the job says now is no verdict.
+    Asked,
+    /// Its time was over.
+    TimedOut,
+}
+
+/// A clock that can be stopped: running time, not counting what the machine slept.
+struct Clock {
+    before: Duration,
+    running_since: Option<Instant>,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self {
+            before: Duration::ZERO,
+            running_since: Some(Instant::now()),
+        }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.before
+            + self
+                .running_since
+                .map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn pause(&mut self) {
+        self.before = self.elapsed();
+        self.running_since = None;
+    }
+
+    fn resume(&mut self) {
+        self.running_since.get_or_insert_with(Instant::now);
+    }
+}
+
+/// Stays with a job until its leader has ended.
+fn follow<I: Read + AsFd, O: Write>(
+    channel: &mut Channel<I, O>,
+    setup: &Setup,
+    task: &RunTask,
+    job: &mut JobProcess,
+) -> Result<(Option<Ending>, ExitKind, Output), AgentError> {
+    let mut output = Output::new(setup, task.task);
+    let mut clock = Clock::start();
+    let mut ending: Option<(Ending, Instant)> = None;
+    let mut killed = false;
+    loop {
+        let patience = match ending {
+            _ if killed => None,
+            Some((_, since)) => Some(task.job.grace.saturating_sub(since.elapsed())),
+            None if clock.running_since.is_none() => None,
+            None => task
+                .job
+                .timeout
+                .map(|limit| limit.saturating_sub(clock.elapsed())),
+        };
+        let open = !output.ended;
+        // A pipe whose end was seen would be readable for ever.
+        let output_fd = if open { job.output_fd() } else { job.exit_fd() };
+        let [input, readable, exited] =
+            wait([channel.input.as_fd(), output_fd, job.exit_fd()], patience)?;
+        if input {
+            channel.read()?;
+        }
+        while let Some(request) = channel.request(task.task)? {
+            match request {
+                Request::Terminate if ending.is_none() => {
+                    end(job, &mut clock);
+                    ending = Some((Ending::Asked, Instant::now()));
+                }
+                Request::Terminate => {}
+                Request::Kill => {
+                    job.signal_group(Signal::KILL);
+                    ending.get_or_insert((Ending::Asked, Instant::now()));
+                    killed = true;
+                }
+                Request::Pause => {
+                    clock.pause();
+                    job.signal_group(Signal::STOP);
+                    process::signal_everything(Signal::STOP);
+                }
+                Request::Resume => {
+                    clock.resume();
+                    process::signal_everything(Signal::CONT);
+                }
+            }
+        }
+        if readable && open {
+            output.read(channel, job, READ_BURST)?;
+        }
+        if exited && let Some(exit) = job.ended().map_err(AgentError::Processes)? {
+            return Ok((ending.map(|(why, _)| why), exit, output));
+        }
+        match ending {
+            Some((_, since)) if !killed && since.elapsed() >= task.job.grace => {
+                job.signal_group(Signal::KILL);
+                killed = true;
+            }
+            None if task
+                .job
+                .timeout
+                .is_some_and(|limit| clock.elapsed() >= limit) =>
+            {
+                end(job, &mut clock);
+                ending = Some((Ending::TimedOut, Instant::now()));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Asks a job to end. One that is stopped could not hear it.
+fn end(job: &JobProcess, clock: &mut Clock) {
+    job.signal_group(Signal::TERM);
+    if clock.running_since.is_none() {
+        clock.resume();
+        process::signal_everything(Signal::CONT);
+    }
+}
+
+/// A task's output on its way to the dispatcher: the beginning at once, of the rest
+/// only the end, once it is known to be the end.
+struct Output {
+    task: TaskId,
+    /// Bytes of the beginning that may still come.
+    head: usize,
+    /// The size of the end that is kept.
+    keep: usize,
+    /// At least the last `keep` bytes after the beginning.
+    tail: Vec<u8>,
+    /// Bytes after the beginning, all told.
+    beyond: u64,
+    /// The pipe's end was seen.
+    ended: bool,
+}
+
+impl Output {
+    fn new(setup: &Setup, task: TaskId) -> Self {
+        Self {
+            task,
+            head: setup.output.head,
+            keep: setup.output.tail,
+            tail: Vec::new(),
+            beyond: 0,
+            ended: false,
+        }
+    }
+
+    /// Reads at most about `burst` bytes of what there is.
+    fn read<I: Read + AsFd, O: Write>(
+        &mut self,
+        channel: &mut Channel<I, O>,
+        job: &mut JobProcess,
+        burst: usize,
+    ) -> Result<(), AgentError> {
+        let mut bytes = [0; 64 << 10];
+        let mut read = 0;
+        while read < burst && !self.ended {
+            match job.read(&mut bytes).map_err(AgentError::Processes)? {
+                None => break,
+                Some(0) => self.ended = true,
+                Some(count) => {
+                    read += count;
+                    self.take(channel, &bytes[..count])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take<I: Read + AsFd, O: Write>(
+        &mut self,
+        channel: &mut Channel<I, O>,
+        bytes: &[u8],
+    ) -> Result<(), AgentError> {
+        let (now, later) = bytes.split_at(bytes.len().min(self.head));
+        if !now.is_empty() {
+            self.head -= now.len();
+            self.send(channel, now)?;
+        }
+        self.beyond += later.len() as u64;
+        self.tail.extend_from_slice(later);
+        if self.tail.len() > 2 * self.keep {
+            self.tail.drain(..self.tail.len() - self.keep);
+        }
+        Ok(())
+    }
+
+    /// Sends the end, and says what was left out before it.
+    fn finish<I: Read + AsFd, O: Write>(
+        mut self,
+        channel: &mut Channel<I, O>,
+    ) -> Result<(), AgentError> {
+        let surplus = self.tail.len().saturating_sub(self.keep);
+        self.tail.drain(..surplus);
+        let left_out = self.beyond - self.tail.len() as u64;
+        if left_out > 0 {
+            let marker = format!("\n[git-ci: {left_out} bytes left out]\n");
+            self.send(channel, marker.as_bytes())?;
+        }
+        let tail = std::mem::take(&mut self.tail);
+        for chunk in tail.chunks(256 << 10) {
+            self.send(channel, chunk)?;
+        }
+        Ok(())
+    }
+
+    fn send<I: Read + AsFd, O: Write>(
+        &self,
+        channel: &mut Channel<I, O>,
+        bytes: &[u8],
+    ) -> Result<(), AgentError> {
+        channel.send(&FromAgent::Output {
+            task: self.task,
+            bytes: bytes.to_vec(),
+        })
+    }
+}
+
+/// What a job is told, and where it may leave files.
+fn environment(
+    lease: &Lease<'_, '_>,
+    setup: &Setup,
+    repo: &Repo,
+    task: &RunTask,
+) -> io::Result<BTreeMap<OsString, OsString>> {
+    // A job's name may hold slashes; a directory's must not.
+    let job = task.job.name.as_str().replace('/', "%2f");
+    let artifacts = repo
+        .ci_dir()
+        .join("artifacts")
+        .join(task.commit.to_string())
+        .join(job);
+    fs::create_dir_all(&artifacts)?;
+    let ours: [(&str, OsString); 11] = [
+        ("CI", "true".into()),
+        ("GIT_CI", "1".into()),
+        ("GIT_CI_COMMIT", task.commit.to_string().into()),
+        ("GIT_CI_TREE", task.tree.to_string().into()),
+        ("GIT_CI_JOB", task.job.name.as_str().into()),
+        ("GIT_CI_TRY", task.try_.to_string().into()),
+        ("GIT_CI_SLOT", lease.slot().to_string().into()),
+        ("GIT_CI_RUNNER", setup.label.as_str().into()),
+        ("GIT_CI_ARTIFACTS", artifacts.into()),
+        (crate::worktree::MARK, lease.path().into()),
+        ("TERM", "dumb".into()),
+    ];
+    let mut env: BTreeMap<_, _> = ours
+        .into_iter()
+        .map(|(key, value)| (key.into(), value))
+        .collect();
+    for (key, value) in &task.job.env {
+        env.insert(key.into(), value.into());
+    }
+    Ok(env)
+}

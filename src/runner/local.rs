@@ -1,0 +1,190 @@
+//! The runner of this machine: an agent of our own behind two pipes.
+//!
+//! The agent is started when the first task comes and again after it died. It is in a
+//! process group of its own, so that a Ctrl-C at the terminal reaches only the
+//! dispatcher, which decides what to do about it.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::git::forget_repository;
+use crate::model::{Outcome, RunnerLabel, TaskId, Why};
+
+use super::protocol::{FromAgent, PROTOCOL, RunTask, Setup, ToAgent, receive, send};
+use super::{Assignment, Control, Progress, Request, Runner};
+
+/// How to start an agent on this machine.
+#[derive(Debug, Clone)]
+pub struct LocalSpec {
+    /// The program: this one.
+    pub program: PathBuf,
+    /// What the agent works with.
+    pub setup: Setup,
+}
+
+/// Runs tasks on this machine, one at a time.
+pub struct LocalRunner {
+    spec: LocalSpec,
+    agent: Option<Agent>,
+    line: Arc<Mutex<Line>>,
+}
+
+/// An agent's process.
+struct Agent {
+    process: Child,
+    from: ChildStdout,
+}
+
+/// The way to the agent, shared with whoever has requests for it.
+#[derive(Default)]
+struct Line {
+    to: Option<ChildStdin>,
+    running: Option<TaskId>,
+}
+
+impl Line {
+    fn send(&mut self, frame: &ToAgent) -> std::io::Result<()> {
+        match &mut self.to {
+            Some(to) => send(to, frame),
+            None => Err(std::io::ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
+impl LocalRunner {
+    /// A runner without an agent yet.
+    pub fn new(spec: LocalSpec) -> Self {
+        Self {
+            spec,
+            agent: None,
+            line: Arc::default(),
+        }
+    }
+
+    fn line(&self) -> std::sync::MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the agent unless it runs.
+    fn connect(&mut self) -> std::io::Result<()> {
+        if self.agent.is_some() {
+            return Ok(());
+        }
+        let mut command = Command::new(&self.spec.program);
+        forget_repository(&mut command);
+        let mut process = command
+            .arg("agent")
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let pipes = process.stdin.take().zip(process.stdout.take());
+        let (to, from) = pipes.ok_or(std::io::ErrorKind::BrokenPipe)?;
+        let mut line = self.line();
+        line.to = Some(to);
+        let hello = ToAgent::Hello {
+            protocol: PROTOCOL,
+            setup: self.spec.setup.clone(),
+        };
+        let sent = line.send(&hello);
+        drop(line);
+        self.agent = Some(Agent { process, from });
+        sent
+    }
+
+    /// Ends the agent, in whatever state it is.
+    fn disconnect(&mut self) {
+        self.line().to = None;
+        if let Some(mut agent) = self.agent.take() {
+            // Its input has ended, so it ends by itself once its job is gone. Output
+            // that nobody reads must not keep it.
+            drop(agent.from);
+            let _ = agent.process.wait();
+        }
+    }
+
+    /// Stays with the agent until the task is done; an error where the agent is lost.
+    fn follow(
+        &mut self,
+        task: TaskId,
+        watch: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Outcome, String> {
+        let Some(agent) = &mut self.agent else {
+            return Err("no agent".to_owned());
+        };
+        loop {
+            match receive::<FromAgent>(&mut agent.from) {
+                Ok(Some(FromAgent::Hello { protocol: PROTOCOL })) => {}
+                Ok(Some(FromAgent::Hello { protocol })) => {
+                    return Err(format!("it speaks version {protocol} of the protocol"));
+                }
+                Ok(Some(FromAgent::Started { task: of, slot, .. })) if of == task => {
+                    watch(Progress::Started { slot });
+                }
+                Ok(Some(FromAgent::Output { task: of, bytes })) if of == task => {
+                    watch(Progress::Output(&bytes));
+                }
+                Ok(Some(FromAgent::Done { task: of, result })) if of == task => return Ok(result),
+                Ok(Some(FromAgent::Failed { reason })) => {
+                    return Err(format!("it failed to {reason}"));
+                }
+                Ok(Some(_)) => {} // Of a task that is no longer anybody's.
+                Ok(None) => return Err("it ended".to_owned()),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+}
+
+impl Runner for LocalRunner {
+    fn label(&self) -> &RunnerLabel {
+        &self.spec.setup.label
+    }
+
+    fn control(&self) -> Control {
+        let line = Arc::clone(&self.line);
+        Control::new(move |request: Request| {
+            let mut line = line.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(task) = line.running {
+                // An agent that is gone needs no request; `follow` sees that it is.
+                let _ = line.send(&ToAgent::Request { task, request });
+            }
+        })
+    }
+
+    fn run(&mut self, assignment: &Assignment, watch: &mut dyn FnMut(Progress<'_>)) -> Outcome {
+        let task = assignment.task.id;
+        let errored = |why, reason| Outcome::Errored { why, reason };
+        if let Err(error) = self.connect() {
+            self.disconnect();
+            return errored(Why::Spawn, format!("start an agent: {error}"));
+        }
+        let frame = RunTask::new(
+            task,
+            assignment.try_,
+            &assignment.task.commit,
+            &assignment.task.job,
+        );
+        let mut line = self.line();
+        line.running = Some(task);
+        let sent = line.send(&ToAgent::Run(Box::new(frame)));
+        drop(line);
+        let outcome = match sent {
+            Ok(()) => self.follow(task, watch),
+            Err(error) => Err(error.to_string()),
+        };
+        self.line().running = None;
+        outcome.unwrap_or_else(|lost| {
+            self.disconnect();
+            errored(Why::RunnerLost, format!("keep the agent: {lost}"))
+        })
+    }
+}
+
+impl Drop for LocalRunner {
+    fn drop(&mut self) {
+        self.disconnect();
+    }
+}

@@ -1,0 +1,308 @@
+//! What a dispatcher and an agent say to each other: frames of JSON, each behind its
+//! length in four bytes, most significant first.
+//!
+//! 1. Each side's first frame is `hello` with [`PROTOCOL`]; the dispatcher speaks
+//!    first. A side that sees another version, a frame it does not know, or a length
+//!    above [`MAX_FRAME`] says so and ends: guessing would end in a wrong verdict.
+//! 2. `run` starts a task; any number of `output` frames and at most one `started` follow,
+//!    and exactly one `done`. All carry the task's id and try, and what carries another
+//!    id than the one that runs is dropped.
+//! 3. Only `done` is a result. When the channel ends there is none, whatever else was said.
+//! 4. When the agent's input ends it kills every process of its task, and ends.
+
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Commit, Job, Oid, Outcome, RunnerLabel, TaskId};
+
+use super::Request;
+
+/// The version of everything in this module.
+pub const PROTOCOL: u32 = 1;
+
+/// The longest frame that is sent or taken, in bytes.
+pub const MAX_FRAME: usize = 16 << 20;
+
+/// From the dispatcher.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "frame", rename_all = "kebab-case")]
+pub enum ToAgent {
+    /// The first frame.
+    Hello {
+        /// [`PROTOCOL`].
+        protocol: u32,
+        /// What the agent works with.
+        setup: Setup,
+    },
+    /// Run a task.
+    Run(Box<RunTask>),
+    /// To the task that runs.
+    Request {
+        /// The task it is meant for.
+        task: TaskId,
+        /// What is asked.
+        request: Request,
+    },
+}
+
+/// What an agent works with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Setup {
+    /// The repository's common git directory.
+    pub repository: PathBuf,
+    /// Where its worktrees are.
+    pub worktrees: PathBuf,
+    /// How many slots there are; the agent uses one at a time.
+    pub slots: u32,
+    /// What jobs are told of who runs them.
+    pub label: RunnerLabel,
+    /// Who the agent works for, as others are told who hold a slot.
+    pub dispatcher: u32,
+    /// The bounds of a task's output.
+    pub output: OutputLimits,
+}
+
+/// How much of a task's output is kept, in bytes.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct OutputLimits {
+    /// From its beginning.
+    pub head: usize,
+    /// From its end, once there is more.
+    pub tail: usize,
+}
+
+impl Default for OutputLimits {
+    fn default() -> Self {
+        Self {
+            head: 4 << 20,
+            tail: 1 << 20,
+        }
+    }
+}
+
+/// A task for an agent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunTask {
+    /// Its id.
+    pub task: TaskId,
+    /// The try, from 1.
+    #[serde(rename = "try")]
+    pub try_: u32,
+    /// What to test.
+    pub commit: Oid,
+    /// The tree of that commit.
+    pub tree: Oid,
+    /// How to test it.
+    pub job: Job,
+}
+
+impl RunTask {
+    /// The task with this id.
+    pub fn new(task: TaskId, try_: u32, commit: &Commit, job: &Job) -> Self {
+        Self {
+            task,
+            try_,
+            commit: commit.id,
+            tree: commit.tree,
+            job: job.clone(),
+        }
+    }
+}
+
+/// From the agent.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "frame", rename_all = "kebab-case")]
+pub enum FromAgent {
+    /// The first frame.
+    Hello {
+        /// [`PROTOCOL`].
+        protocol: u32,
+    },
+    /// The task's process was started.
+    Started {
+        /// The task.
+        task: TaskId,
+        /// In which slot.
+        slot: u32,
+        /// The process, which leads a group.
+        pid: u32,
+    },
+    /// The next bytes of the task's output.
+    Output {
+        /// The task.
+        task: TaskId,
+        /// The bytes.
+        #[serde(with = "bytes")]
+        bytes: Vec<u8>,
+    },
+    /// The task ended, and none of its processes is left.
+    Done {
+        /// The task.
+        task: TaskId,
+        /// How.
+        result: Outcome,
+    },
+    /// The agent cannot go on, and ends.
+    Failed {
+        /// Completes "failed to …".
+        reason: String,
+    },
+}
+
+/// Bytes as base64.
+mod bytes {
+    use base64::Engine as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use super::BASE64;
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&BASE64.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        BASE64
+            .decode(text.as_bytes())
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// Sends one frame.
+///
+/// # Errors
+/// Those of writing, and `InvalidInput` for a frame above [`MAX_FRAME`].
+pub fn send(to: &mut impl Write, frame: &impl Serialize) -> io::Result<()> {
+    let mut bytes = vec![0; 4];
+    serde_json::to_writer(&mut bytes, frame)?;
+    let length = bytes.len() - 4;
+    if length > MAX_FRAME {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("a frame of {length} bytes is too long"),
+        ));
+    }
+    bytes[..4].copy_from_slice(&(length as u32).to_be_bytes());
+    // In one write, so that frames of several threads cannot mix on a pipe's lock.
+    to.write_all(&bytes)?;
+    to.flush()
+}
+
+/// Receives one frame, waiting for it; `None` where the channel ends before it begins.
+///
+/// # Errors
+/// Those of reading; `InvalidData` for what is no frame of this protocol.
+pub fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
+    let mut length = [0; 4];
+    let mut have = 0;
+    while have < length.len() {
+        match from.read(&mut length[have..]) {
+            Ok(0) if have == 0 => return Ok(None),
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => have += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let length = u32::from_be_bytes(length) as usize;
+    check_length(length)?;
+    let mut bytes = vec![0; length];
+    from.read_exact(&mut bytes)?;
+    Ok(Some(parse(&bytes)?))
+}
+
+fn check_length(length: usize) -> io::Result<()> {
+    if length <= MAX_FRAME {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("a frame claims {length} bytes: this is not the agent's protocol"),
+    ))
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// Frames out of bytes that come as they come.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    bytes: Vec<u8>,
+}
+
+impl Decoder {
+    /// Takes more bytes.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next whole frame, if there is one.
+    ///
+    /// # Errors
+    /// `InvalidData` for what is no frame of this protocol.
+    pub fn next_frame<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+        let Some(length) = self.bytes.first_chunk::<4>() else {
+            return Ok(None);
+        };
+        let length = u32::from_be_bytes(*length) as usize;
+        check_length(length)?;
+        let Some(frame) = self.bytes.get(4..4 + length) else {
+            return Ok(None);
+        };
+        let frame = parse(frame)?;
+        self.bytes.drain(..4 + length);
+        Ok(Some(frame))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_survive_any_cut() {
+        let mut wire = Vec::new();
+        for task in 0..3 {
+            let frame = FromAgent::Output {
+                task: TaskId(task),
+                bytes: vec![0, 255, b'\n'],
+            };
+            send(&mut wire, &frame).unwrap();
+        }
+        let mut decoder = Decoder::default();
+        let mut seen = 0;
+        for byte in &wire {
+            decoder.feed(&[*byte]);
+            while let Some(frame) = decoder.next_frame::<FromAgent>().unwrap() {
+                let FromAgent::Output { task, bytes } = frame else {
+                    panic!("{frame:?}");
+                };
+                assert_eq!((task, bytes), (TaskId(seen), vec![0, 255, b'\n']));
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, 3);
+        let mut wire = wire.as_slice();
+        assert!(receive::<FromAgent>(&mut wire).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_is_no_frame_is_refused() {
+        let mut decoder = Decoder::default();
+        decoder.feed(&u32::MAX.to_be_bytes());
+        assert!(decoder.next_frame::<FromAgent>().is_err(), "4 GB");
+        let mut decoder = Decoder::default();
+        decoder.feed(b"Welcome to host!");
+        assert!(decoder.next_frame::<FromAgent>().is_err());
+        let mut decoder = Decoder::default();
+        decoder.feed(b"\0\0\0\x11{\"frame\":\"novel\"}");
+        assert!(decoder.next_frame::<FromAgent>().is_err());
+        assert!(receive::<FromAgent>(&mut &b"\0\0"[..]).is_err(), "torn");
+        assert!(receive::<FromAgent>(&mut &b""[..]).unwrap().is_none());
+    }
+}

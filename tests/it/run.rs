@@ -1,0 +1,544 @@
+//! `git ci run` where all goes well: what it selects, runs, records and reuses.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::support::{TestRepo, wait_until};
+
+/// A job that leaves a line behind for each time it runs.
+fn counting(repo: &TestRepo, then: &str) -> String {
+    format!("echo $GIT_CI_COMMIT >> {}; {then}", marks(repo).display())
+}
+
+fn marks(repo: &TestRepo) -> std::path::PathBuf {
+    repo.root().join("marks")
+}
+
+/// The commits that a [`counting`] job ran on, in order.
+fn ran(repo: &TestRepo) -> Vec<String> {
+    let text = fs::read_to_string(marks(repo)).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn one_job_on_one_commit_leaves_one_note() {
+    let repo = TestRepo::new();
+    repo.job("test", "test -f n");
+    let id = repo.commit("one");
+    let done = repo.ci(["run"]).expect_code(0);
+    let note = repo.note("HEAD");
+    let words: Vec<_> = note.split_whitespace().collect();
+    assert_eq!(words[..2], ["pass", "test"], "{note}");
+    let tree = repo.git(["rev-parse", "HEAD^{tree}"]);
+    assert!(
+        note.contains(&format!(" v=1 try=1 tree={tree} def=")),
+        "{note}"
+    );
+    assert!(done.stdout().contains(&id[..10]), "{}", done.stdout());
+    assert!(done.stderr().contains("1 passed"), "{}", done.stderr());
+    let log = repo.git(["log", "--notes=ci", "-1"]);
+    assert!(log.contains("Notes (ci):\n    pass  test "), "{log}");
+}
+
+#[test]
+fn verdicts_follow_the_exit_code() {
+    let repo = TestRepo::new();
+    for (name, run) in [
+        ("good", "exit 0"),
+        ("bad", "echo because; exit 3"),
+        ("untestable", "exit 125"),
+        ("missing", "no-such-command-anywhere"),
+        ("killed", "kill -KILL $$"),
+    ] {
+        repo.job(name, run);
+    }
+    repo.commit("one");
+    let done = repo.ci(["run"]).expect_code(1);
+    assert!(done.stderr().contains("| because"), "{}", done.stderr());
+    let note = repo.note("HEAD");
+    for (status, job, why) in [
+        ("ERROR", "missing", " why=exit:127 "),
+        ("FAIL", "bad", " why=exit:3 "),
+        ("FAIL", "killed", " why=signal:9 "),
+        ("pass", "good", ""),
+        ("skip", "untestable", ""),
+    ] {
+        let line = note
+            .lines()
+            .find(|line| line.split_whitespace().nth(1) == Some(job))
+            .unwrap_or_else(|| panic!("no record of {job} in\n{note}"));
+        assert!(line.starts_with(status) && line.contains(why), "{line}");
+        assert_eq!(line.contains("why="), !why.is_empty(), "{line}");
+    }
+    // A verdict on a signal is not reused, nor an ERROR; the rest is.
+    let again = repo.ci(["run", "--json"]).expect_code(1);
+    assert_eq!(
+        again.stdout().matches("\"task-reused\"").count(),
+        3,
+        "{}",
+        again.stdout()
+    );
+}
+
+#[test]
+fn without_a_failure_an_error_decides_the_exit_code() {
+    let repo = TestRepo::new();
+    repo.job("good", "true")
+        .job("missing", "no-such-command-anywhere");
+    repo.commit("one");
+    repo.ci(["run"]).expect_code(3);
+}
+
+#[test]
+fn allowed_failures_are_recorded_and_forgiven() {
+    let repo = TestRepo::new();
+    repo.jobs_file("[jobs.test]\nrun = \"false\"\nallow-failure = true\n");
+    repo.commit("one");
+    repo.ci(["run"]).expect_code(0);
+    assert_eq!(repo.verdicts("HEAD"), ["FAIL test"]);
+}
+
+#[test]
+fn a_range_runs_newest_first_and_each_commit_once() {
+    let repo = TestRepo::new();
+    repo.job("test", &counting(&repo, "true"));
+    let ids: Vec<_> = ["a", "b", "c", "d"]
+        .map(|subject| repo.commit(subject))
+        .into();
+    repo.ci(["run", "-j1", "HEAD~2..", "HEAD", "HEAD~3"])
+        .expect_code(0);
+    assert_eq!(ran(&repo), [&ids[3], &ids[2], &ids[0]].map(String::clone));
+    repo.ci(["run", "-j1", "--force", "--order=oldest", "HEAD~3..HEAD"])
+        .expect_code(0);
+    assert_eq!(
+        ran(&repo)[3..],
+        [&ids[1], &ids[2], &ids[3]].map(String::clone)
+    );
+    assert_eq!(repo.noted_commits(), 4);
+}
+
+#[test]
+fn what_is_known_is_not_run_again_until_asked() {
+    let repo = TestRepo::new();
+    repo.job("test", &counting(&repo, "test $(cat n) != 2"));
+    repo.commit("good");
+    repo.commit("bad");
+    repo.ci(["run", "HEAD~1", "HEAD"]).expect_code(1);
+    assert_eq!(ran(&repo).len(), 2);
+    let again = repo.ci(["run", "HEAD~1", "HEAD"]).expect_code(1);
+    assert_eq!(ran(&repo).len(), 2);
+    assert!(
+        again.stderr().contains("2 known already"),
+        "{}",
+        again.stderr()
+    );
+    repo.ci(["run", "--retry-failed", "HEAD~1", "HEAD"])
+        .expect_code(1);
+    assert_eq!(ran(&repo).len(), 3, "only the failure runs again");
+    repo.ci(["run", "--force", "HEAD~1", "HEAD"]).expect_code(1);
+    assert_eq!(ran(&repo).len(), 5);
+}
+
+#[test]
+fn a_verdict_belongs_to_the_content_and_the_command() {
+    let repo = TestRepo::new();
+    repo.job("test", &counting(&repo, "true"));
+    repo.commit("one");
+    repo.ci(["run"]).expect_code(0);
+    // Another message, the same tree.
+    repo.git(["commit", "-q", "--amend", "-m", "one, reworded"]);
+    repo.ci(["run"]).expect_code(0);
+    assert_eq!(ran(&repo).len(), 1);
+    assert_eq!(
+        repo.verdicts("HEAD"),
+        ["pass test"],
+        "the record is there all the same"
+    );
+    // There and back again.
+    repo.commit("two");
+    repo.git(["revert", "--no-edit", "HEAD"]);
+    repo.ci(["run"]).expect_code(0);
+    assert_eq!(ran(&repo).len(), 1);
+    // Another command, another environment.
+    let jobs = repo.path().join(".git-ci.toml");
+    let text = fs::read_to_string(&jobs).unwrap();
+    fs::write(&jobs, text.replace("true", "true ")).unwrap();
+    repo.ci(["run"]).expect_code(0);
+    assert_eq!(ran(&repo).len(), 2);
+    repo.jobs_file("env = { A = \"1\" }\n");
+    repo.ci(["run"]).expect_code(0);
+    assert_eq!(ran(&repo).len(), 3);
+}
+
+#[test]
+fn equal_trees_in_one_run_are_tested_once() {
+    let repo = TestRepo::new();
+    repo.job("test", &counting(&repo, "sleep 0.2"));
+    repo.commit("one");
+    for subject in ["empty 1", "empty 2", "empty 3"] {
+        repo.git(["commit", "-q", "--allow-empty", "-m", subject]);
+    }
+    repo.ci(["run", "-j4", "--all"]).expect_code(0);
+    assert_eq!(ran(&repo).len(), 1);
+    assert_eq!(repo.noted_commits(), 4);
+}
+
+#[test]
+fn two_runs_at_once_test_everything_once() {
+    let repo = TestRepo::new();
+    repo.job("test", &counting(&repo, "sleep 0.02"));
+    let ids: Vec<_> = (0..20).map(|n| repo.commit(&n.to_string())).collect();
+    let runs = [(); 2].map(|()| repo.spawn_ci(["run", "-j2", "--all"]));
+    for run in runs {
+        let output = run.wait_with_output().unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    let mut ran = ran(&repo);
+    ran.sort();
+    let mut ids = ids;
+    ids.sort();
+    assert_eq!(ran, ids);
+    assert_eq!(repo.noted_commits(), 20);
+}
+
+#[test]
+fn an_ad_hoc_command_is_recorded_only_under_a_name() {
+    let repo = TestRepo::new();
+    repo.commit("one");
+    repo.ci(["run", "-x", &counting(&repo, "true")])
+        .expect_code(0);
+    repo.ci(["run", "-x", &counting(&repo, "true")])
+        .expect_code(0);
+    assert_eq!(ran(&repo).len(), 2);
+    assert_eq!(repo.noted_commits(), 0);
+    repo.ci(["run", "-x", &counting(&repo, "true"), "--as", "mine"])
+        .expect_code(0);
+    repo.ci(["run", "-x", &counting(&repo, "true"), "--as", "mine"])
+        .expect_code(0);
+    assert_eq!(ran(&repo).len(), 3);
+    assert_eq!(repo.verdicts("HEAD"), ["pass mine"]);
+}
+
+#[test]
+fn only_the_chosen_jobs_run() {
+    let repo = TestRepo::new();
+    repo.job("a", "true").job("b", "true").job("c", "true");
+    repo.commit("one");
+    repo.ci(["run", "--job", "a", "--job=c"]).expect_code(0);
+    assert_eq!(repo.verdicts("HEAD"), ["pass a", "pass c"]);
+    let unknown = repo.ci(["run", "--job", "d"]).expect_code(2);
+    assert!(unknown.stderr().contains('d'), "{}", unknown.stderr());
+}
+
+#[test]
+fn fail_fast_stops_at_the_first_failure() {
+    let repo = TestRepo::new();
+    repo.job(
+        "test",
+        &counting(&repo, "test $(cat n) -lt 3 || exit 1; sleep 30"),
+    );
+    for subject in ["1", "2", "3"] {
+        repo.commit(subject);
+    }
+    // The newest fails at once; its neighbour would sleep and is ended.
+    repo.ci(["run", "-j2", "--fail-fast", "--all"])
+        .expect_code(1);
+    assert_eq!(repo.noted_commits(), 1);
+    assert_eq!(repo.verdicts("HEAD"), ["FAIL test"]);
+}
+
+#[test]
+fn a_dry_run_says_what_would_happen_and_does_nothing() {
+    let repo = TestRepo::new();
+    repo.job("test", &counting(&repo, "true"));
+    let first = repo.commit("one");
+    repo.ci(["run"]).expect_code(0);
+    repo.git(["commit", "-q", "--amend", "-m", "reworded"]);
+    repo.commit("two");
+    let tip = repo.git(["rev-parse", "refs/notes/ci"]);
+    let plan = repo
+        .ci(["run", "--dry-run", "HEAD~1", "HEAD"])
+        .expect_code(0);
+    let lines: Vec<_> = plan.stdout().lines().map(str::to_owned).collect();
+    assert!(
+        lines[0].contains(&format!("reuse pass of {}", &first[..10])),
+        "{lines:?}"
+    );
+    assert!(lines[1].contains(" run "), "{lines:?}");
+    assert_eq!(ran(&repo).len(), 1);
+    assert_eq!(repo.git(["rev-parse", "refs/notes/ci"]), tip);
+}
+
+#[test]
+fn json_is_one_event_a_line_and_starts_with_its_version() {
+    let repo = TestRepo::new();
+    repo.job("test", "echo hello; exit 1");
+    repo.commit("one\u{1b}[31m");
+    let done = repo.ci(["run", "--json"]).expect_code(1);
+    let events: Vec<serde_json::Value> = done
+        .stdout()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(events[0]["event"], "run-started");
+    assert_eq!(events[0]["format"], 1);
+    let finished = events
+        .iter()
+        .find(|event| event["event"] == "task-finished")
+        .unwrap();
+    assert_eq!(finished["status"], "FAIL");
+    assert_eq!(finished["why"], "exit:1");
+    assert_eq!(finished["tail"][0], "hello");
+    assert_eq!(events.last().unwrap()["event"], "run-finished");
+    assert_eq!(events.last().unwrap()["counts"]["failed"], 1);
+    assert_eq!(done.stderr(), "");
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let repo = TestRepo::new();
+    repo.job("test", "true");
+    repo.commit("one");
+    repo.commit("two");
+    let mut run = repo.spawn_ci(["run", "--all"]);
+    drop(run.stdout.take());
+    drop(run.stderr.take());
+    assert!(run.wait().unwrap().success());
+    assert_eq!(repo.noted_commits(), 2);
+}
+
+#[test]
+fn revisions_come_from_standard_input_too() {
+    let repo = TestRepo::new();
+    repo.job("test", "true");
+    let ids: Vec<_> = ["a", "b", "c"].map(|subject| repo.commit(subject)).into();
+    let list = repo.root().join("list");
+    fs::write(&list, format!("{}\n\n{}\n", ids[0], ids[2])).unwrap();
+    let done = repo
+        .ci_command(["run", "--stdin"])
+        .stdin(fs::File::open(&list).unwrap())
+        .output()
+        .unwrap();
+    assert!(done.status.success());
+    assert_eq!(repo.noted_commits(), 2);
+    assert_eq!(repo.note(&ids[1]), "");
+}
+
+#[test]
+fn each_commit_may_bring_its_own_jobs() {
+    let repo = TestRepo::new();
+    repo.write(".git-ci.toml", "[jobs.old]\nrun = \"true\"\n");
+    let old = repo.commit("old");
+    repo.write(".git-ci.toml", "[jobs.new]\nrun = \"true\"\n");
+    repo.commit("new");
+    repo.ci(["run", "--config-from", "commit", "--all"])
+        .expect_code(0);
+    assert_eq!(repo.verdicts(&old), ["pass old"]);
+    assert_eq!(repo.verdicts("HEAD"), ["pass new"]);
+    repo.ci(["run", "--config-from", &old]).expect_code(0);
+    assert_eq!(repo.verdicts("HEAD"), ["pass new", "pass old"]);
+}
+
+#[test]
+fn jobs_see_the_commit_and_not_the_callers_repository() {
+    let repo = TestRepo::new();
+    let seen = repo.root().join("seen");
+    let job = format!(
+        "env > {0}; git rev-parse HEAD >> {0}; git status --porcelain >> {0}; cat >> {0}",
+        seen.display()
+    );
+    repo.job("look", &job);
+    let id = repo.commit("one");
+    let index = fs::read(repo.git_dir().join("index")).unwrap();
+    let done = repo
+        .ci_command(["run"])
+        .env("GIT_DIR", repo.git_dir())
+        .env("GIT_INDEX_FILE", repo.git_dir().join("index"))
+        .env("GIT_WORK_TREE", repo.path())
+        .env("GIT_PREFIX", "sub/")
+        .env("GIT_AUTHOR_NAME", "Somebody Else")
+        .env("GIT_EDITOR", ":")
+        .output()
+        .unwrap();
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    let seen = fs::read_to_string(seen).unwrap();
+    let value = |name: &str| {
+        seen.lines()
+            .find_map(|line| line.strip_prefix(&format!("{name}=")))
+    };
+    assert_eq!(value("GIT_CI_COMMIT"), Some(id.as_str()));
+    assert_eq!(
+        value("GIT_CI_TREE"),
+        Some(repo.git(["rev-parse", "HEAD^{tree}"]).as_str())
+    );
+    assert_eq!(value("CI"), Some("true"));
+    assert_eq!(value("GIT_CI"), Some("1"));
+    assert_eq!(value("GIT_CI_JOB"), Some("look"));
+    assert_eq!(value("GIT_CI_TRY"), Some("1"));
+    for name in [
+        "GIT_DIR",
+        "GIT_INDEX_FILE",
+        "GIT_WORK_TREE",
+        "GIT_PREFIX",
+        "GIT_AUTHOR_NAME",
+        "GIT_EDITOR",
+    ] {
+        assert_eq!(value(name), None, "{name}");
+    }
+    assert!(
+        seen.ends_with(&format!("\n{id}\n")),
+        "a clean status and no input:\n{seen}"
+    );
+    assert_eq!(fs::read(repo.git_dir().join("index")).unwrap(), index);
+}
+
+#[test]
+fn the_users_work_stays_as_it_is() {
+    let repo = TestRepo::new();
+    repo.job(
+        "test",
+        "rm -f n; echo x > new; git checkout -q -b job-$GIT_CI_COMMIT || true",
+    );
+    repo.job("polite", "rm -f n; echo x > new");
+    repo.commit("one");
+    repo.commit("two");
+    repo.write("n", "changed\n")
+        .write("staged", "s\n")
+        .write("untracked", "u\n");
+    repo.git(["add", "staged"]);
+    let state = |repo: &TestRepo| {
+        (
+            fs::read(repo.git_dir().join("index")).unwrap(),
+            fs::read(repo.git_dir().join("HEAD")).unwrap(),
+            fs::read(repo.git_dir().join("config")).unwrap(),
+            repo.git(["rev-parse", "main"]),
+            fs::read(repo.path().join("n")).unwrap(),
+            repo.git(["stash", "list"]),
+        )
+    };
+    let before = state(&repo);
+    repo.ci(["run", "--all", "--job", "polite"]).expect_code(0);
+    assert_eq!(state(&repo), before);
+    assert_eq!(
+        repo.git(["for-each-ref", "--format=%(refname)"]),
+        "refs/heads/main\nrefs/notes/ci"
+    );
+}
+
+#[test]
+fn ignored_build_caches_stay_and_leftovers_go() {
+    let repo = TestRepo::new();
+    repo.write(".gitignore", "cache\n");
+    repo.job(
+        "test",
+        "test ! -e left && test -f n || exit 9; test -e cache || echo cold; touch cache left; rm n",
+    );
+    for subject in ["a", "b", "c"] {
+        repo.commit(subject);
+    }
+    let done = repo.ci(["run", "-j1", "--all", "--json"]).expect_code(0);
+    assert_eq!(
+        done.stdout().matches("cold").count(),
+        1,
+        "{}",
+        done.stdout()
+    );
+}
+
+#[test]
+fn it_works_in_a_bare_repository_and_in_a_linked_worktree() {
+    let repo = TestRepo::new();
+    repo.write(".git-ci.toml", "[jobs.test]\nrun = \"test -f n\"\n");
+    repo.commit("one");
+    let bare = repo.root().join("bare.git");
+    repo.git(["clone", "-q", "--bare", ".", bare.to_str().unwrap()]);
+    let linked = repo.root().join("linked");
+    repo.git([
+        "worktree",
+        "add",
+        "-q",
+        "-b",
+        "side",
+        linked.to_str().unwrap(),
+    ]);
+    for dir in [&bare, &linked] {
+        let done = repo
+            .command(env!("CARGO_BIN_EXE_git-ci"), dir)
+            .arg("run")
+            .env("GIT_COMMITTER_NAME", "C")
+            .env("GIT_COMMITTER_EMAIL", "c@example.com")
+            .output()
+            .unwrap();
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+        let notes = repo
+            .command("git", dir)
+            .args(["notes", "--ref=ci", "list"])
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&notes.stdout).lines().count(), 1);
+    }
+}
+
+#[test]
+fn a_log_is_readable_from_its_first_byte_while_the_job_runs() {
+    let repo = TestRepo::new();
+    let gate = repo.root().join("gate");
+    repo.job(
+        "slow",
+        &format!(
+            "echo begun; until test -e {}; do sleep 0.05; done; echo over",
+            gate.display()
+        ),
+    );
+    repo.commit("one");
+    let run = repo.spawn_ci(["run"]);
+    let logs = repo.git_dir().join("ci/logs");
+    let text = || {
+        let entries = fs::read_dir(&logs).into_iter().flatten().flatten();
+        entries
+            .map(|entry| fs::read_to_string(entry.path()).unwrap_or_default())
+            .collect::<String>()
+    };
+    wait_until("the first line in the log", || text().contains("begun"));
+    assert!(!text().contains("over"));
+    fs::write(gate, "").unwrap();
+    assert!(run.wait_with_output().unwrap().status.success());
+    assert!(text().contains("over"));
+}
+
+#[test]
+fn hooks_of_the_user_do_not_run() {
+    let repo = TestRepo::new();
+    repo.job("test", "true");
+    repo.commit("one");
+    let fired = repo.root().join("fired");
+    for hook in [
+        "post-checkout",
+        "reference-transaction",
+        "post-index-change",
+        "pre-auto-gc",
+    ] {
+        let path = repo.git_dir().join("hooks").join(hook);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(
+            &path,
+            format!("#!/bin/sh\necho {hook} >> {}\n", fired.display()),
+        )
+        .unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    repo.ci(["run"]).expect_code(0);
+    assert_eq!(fs::read_to_string(fired).unwrap_or_default(), "");
+}
