@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
@@ -212,6 +213,8 @@ impl Records {
         fs::create_dir_all(dir)?;
         let mut file = tempfile::Builder::new()
             .prefix("records-")
+            // As the umask says, like every other file here.
+            .permissions(fs::Permissions::from_mode(0o666))
             .tempfile_in(dir)?;
         let mut out = io::BufWriter::new(file.as_file_mut());
         let tree = self.tree.map(|tree| tree.to_string()).unwrap_or_default();

@@ -6,5 +6,6 @@
 )]
 
 mod fault;
+mod notes;
 mod run;
 mod support;
