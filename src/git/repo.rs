@@ -67,7 +67,6 @@ impl Repo {
             "--git-common-dir",
             "--is-bare-repository",
             "--is-shallow-repository",
-            "--is-inside-work-tree",
         ]);
         let said = git.read(&mut ask).map_err(|error| match error {
             GitError::Failed { message, .. } => RepoError::NotHere { message },
@@ -77,12 +76,9 @@ impl Repo {
         let mut next = || lines.next().unwrap_or_default();
         let (git_dir, common_dir) = (PathBuf::from(next()), PathBuf::from(next()));
         let (bare, shallow) = (next() == "true", next() == "true");
-        let work_tree = if next() == "true" {
-            let top = git.read(git.as_the_user().args(["rev-parse", "--show-toplevel"]))?;
-            Some(PathBuf::from(top))
-        } else {
-            None
-        };
+        // Fails where there is none: in a bare repository, and below a git directory.
+        let top = git.read(git.as_the_user().args(["rev-parse", "--show-toplevel"]));
+        let work_tree = top.ok().map(PathBuf::from);
         let config = read_config(&git, git.as_the_user())?;
         Self::open(git, git_dir, common_dir, work_tree, bare, shallow, config)
     }

@@ -5,7 +5,9 @@
     reason = "a test says by panicking what went wrong"
 )]
 
+mod compat_git;
 mod fault;
+mod kinds;
 mod notes;
 mod run;
 mod support;
