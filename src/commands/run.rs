@@ -302,9 +302,8 @@ fn print_plan(args: &Args, plan: &Plan) -> Result<ExitCode, Failure> {
     output::print(&text)?;
     if !args.json {
         let (run, reused) = (plan.to_run(), plan.reused());
-        output::note(&format!(
-            "{run} tasks would run, {reused} are known already"
-        ));
+        let tasks = reporter::counted(run as u64, "task");
+        output::note(&format!("{tasks} would run, {reused} known already"));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -13,7 +13,9 @@ use crate::model::Event;
 pub use json::Json;
 pub use plain::{Plain, Verbosity};
 pub use terminal::{Results, Terminal};
-pub use text::{TaskLine, human_duration, status_style, summary_text, tail_text, why_text};
+pub use text::{
+    TaskLine, counted, human_duration, status_style, summary_text, tail_text, why_text,
+};
 
 /// Turns events into something to see.
 pub trait Reporter {

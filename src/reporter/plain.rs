@@ -6,7 +6,7 @@ use std::io::Write;
 use crate::model::{Event, Status};
 
 use super::Reporter;
-use super::text::{TaskLine, human_duration, summary_text, tail_text};
+use super::text::{TaskLine, human_duration, outlook_text, summary_text, tail_text};
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -126,10 +126,8 @@ impl<O: Write, E: Write> Reporter for Plain<O, E> {
                 slots,
                 ..
             } if self.verbosity >= Verbosity::Normal => {
-                let _ = writeln!(
-                    self.notices,
-                    "{tasks} tasks on {commits} commits, {reused} known already, {slots} at once"
-                );
+                let outlook = outlook_text(*commits, *tasks, *reused, *slots);
+                let _ = writeln!(self.notices, "{outlook}");
             }
             Event::TaskStarted {
                 commit, job, log, ..

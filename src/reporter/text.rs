@@ -99,7 +99,31 @@ pub fn tail_text(tail: &[String]) -> String {
     text
 }
 
-/// `3 passed, 1 FAILED, 12 known already in 41.8s`.
+/// `1 task`, `2 tasks`.
+pub fn counted(count: u64, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        _ => format!("{count} {noun}s"),
+    }
+}
+
+/// What a run is about to do: `3 tasks on 2 commits, 1 known already, 2 at once`.
+pub(super) fn outlook_text(commits: u64, tasks: u64, reused: u64, slots: u64) -> String {
+    let commits = counted(commits, "commit");
+    if tasks == 0 {
+        return format!("{} on {commits}, known already", counted(reused, "task"));
+    }
+    let known = match reused {
+        0 => String::new(),
+        _ => format!(", {reused} known already"),
+    };
+    format!(
+        "{} on {commits}{known}, {slots} at once",
+        counted(tasks, "task")
+    )
+}
+
+/// `3 passed, 1 FAILED (2 known already) in 41.8s`.
 pub fn summary_text(counts: &Counts, elapsed: Duration) -> String {
     let ran_and_known = [
         (counts.failed, "FAILED", Some(Status::Fail)),

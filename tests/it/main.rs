@@ -9,5 +9,6 @@ mod compat_git;
 mod fault;
 mod kinds;
 mod notes;
+mod readme;
 mod run;
 mod support;
