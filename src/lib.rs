@@ -66,4 +66,5 @@ pub mod process;
 pub mod reporter;
 pub mod runner;
 pub mod settings;
+pub mod spool;
 pub mod worktree;

@@ -59,15 +59,12 @@ pub(super) fn read_ref(
     objects: &gix::Repository,
     name: &str,
 ) -> Result<Option<ObjectId>, RefError> {
-    let valid = |name: &str| {
-        name.starts_with("refs/") && gix::validate::reference::name(name.into()).is_ok()
-    };
     let bad_name = |name: &str| RefError::Name {
         name: name.to_owned(),
     };
     let (mut name, mut links) = (name.to_owned(), 0);
     loop {
-        if !valid(&name) || links > MAX_SYMBOLIC {
+        if !super::is_ref_name(&name) || links > MAX_SYMBOLIC {
             return Err(bad_name(&name));
         }
         let path = objects.common_dir().join(&name);
