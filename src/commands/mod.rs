@@ -5,6 +5,7 @@
 
 mod agent;
 mod color;
+mod detached;
 mod failure;
 mod output;
 mod run;
@@ -36,6 +37,8 @@ enum Command {
     Run(run::Args),
     #[command(hide = true)]
     Agent(agent::Args),
+    #[command(hide = true)]
+    Detached(detached::Args),
 }
 
 /// Parses the command line, does what it says, and says how that went.
@@ -54,5 +57,6 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Run(args) => run::execute(args),
         Command::Agent(args) => agent::execute(args),
+        Command::Detached(args) => detached::execute(args),
     }
 }
