@@ -18,6 +18,8 @@
 //! | [`git`] | every use of gix, every `git` subprocess |
 //! | [`process`] | process groups, signals, stragglers |
 //! | [`worktree`] | the pool of slots and their leases |
+//! | [`hooks`] | the hooks that tell of new commits, installed beside those of others |
+//! | [`spool`] | what hooks leave for whoever runs the jobs next |
 //! | [`logs`] | log files: bounded, readable while they grow, compressed when done |
 //! | [`runner`] | the trait `Runner`, the agent and its protocol |
 //! | [`plan`] | commits × jobs − known records |
@@ -59,6 +61,7 @@ pub mod config;
 pub mod engine;
 pub mod error;
 pub mod git;
+pub mod hooks;
 pub mod logs;
 pub mod model;
 pub mod plan;

@@ -37,6 +37,49 @@ pub enum SettingsError {
     NoHome,
 }
 
+/// `ci.hookMode`: what a hook does about a new commit.
+///
+/// No part of [`Settings`]: a hook must not fail for what is wrong with the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HookMode {
+    /// Notes it in the spool, for the next `watch` or `run --new`.
+    #[default]
+    Spool,
+    /// And starts a watcher in the background where none runs.
+    Run,
+    /// Nothing.
+    Off,
+}
+
+impl HookMode {
+    /// The value that means it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Spool => "spool",
+            Self::Run => "run",
+            Self::Off => "off",
+        }
+    }
+
+    /// What the setting's value means.
+    ///
+    /// # Errors
+    /// Where it means nothing.
+    pub fn of(value: Option<&str>) -> Result<Self, SettingsError> {
+        match value {
+            None => Ok(Self::default()),
+            Some("spool") => Ok(Self::Spool),
+            Some("run") => Ok(Self::Run),
+            Some("off") => Ok(Self::Off),
+            Some(value) => Err(SettingsError::Value {
+                key: "ci.hookMode",
+                value: value.to_owned(),
+                expected: "spool, run or off",
+            }),
+        }
+    }
+}
+
 /// What this machine's user has set, with the defaults filled in.
 #[derive(Debug, Clone)]
 pub struct Settings {

@@ -7,6 +7,8 @@ mod agent;
 mod color;
 mod detached;
 mod failure;
+mod hook;
+mod notify;
 mod output;
 mod run;
 mod select;
@@ -35,6 +37,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    Hook(hook::Args),
+    Notify(notify::Args),
     #[command(hide = true)]
     Agent(agent::Args),
     #[command(hide = true)]
@@ -56,6 +60,8 @@ pub fn main() -> ExitCode {
 fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Run(args) => run::execute(args),
+        Command::Hook(args) => hook::execute(args),
+        Command::Notify(args) => notify::execute(args),
         Command::Agent(args) => agent::execute(args),
         Command::Detached(args) => detached::execute(args),
     }

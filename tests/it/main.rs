@@ -7,8 +7,10 @@
 
 mod compat_git;
 mod fault;
+mod hooks;
 mod kinds;
 mod notes;
+mod notify;
 mod readme;
 mod run;
 mod support;

@@ -1,0 +1,243 @@
+//! `git ci notify`: what a hook calls.
+//!
+//! A commit waits for this, so it does little: it reads `HEAD` or what git wrote to the
+//! hook, appends to the spool, and returns. It starts no `git` process (see
+//! [`Here`]), opens no object store, and never touches the index.
+
+use std::io::{self, Read as _};
+use std::process::ExitCode;
+
+use crate::error::Failure;
+use crate::git::revs;
+use crate::git::{Here, Repo};
+use crate::hooks::Hook;
+use crate::model::{Oid, printable_line};
+use crate::process::start_detached;
+use crate::settings::{HookMode, SettingsError};
+use crate::spool::{Entry, Source, Spool};
+use crate::worktree::MARK;
+
+/// More than a hook is ever told: 100,000 refs in one push.
+const MAX_INPUT: u64 = 32 * 1024 * 1024;
+
+/// Say which commits are new, for the next `git ci watch` or `git ci run --new`.
+///
+/// Hooks call this; `git ci hook install` sets them up. It notes the new commits in the
+/// repository's spool, wakes a running watcher, and returns in milliseconds. Called by a
+/// hook it never fails and prints nothing, whatever happens: set GIT_CI_TRACE=1 to see
+/// what went wrong.
+///
+/// What else happens is up to `ci.hookMode` in git's configuration: `spool`, the
+/// default, is all of it; `run` also starts `git ci watch --until-idle` in the
+/// background where no watcher runs (its output is in `ci/watch.log` in the git
+/// directory); `off` does nothing at all.
+///
+/// A job that commits does not make work: in a task's worktree this does nothing.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The hook that calls, whose arguments and standard input are read accordingly.
+    #[arg(long, value_name = "NAME")]
+    hook: Option<String>,
+
+    /// Say on standard error why nothing could be noted.
+    #[arg(short, long)]
+    verbose: bool,
+
+    /// The hook's own arguments; without --hook, the new commits [default: HEAD].
+    #[arg(
+        value_name = "ARG|REV",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    args: Vec<String>,
+}
+
+/// Why a hook's news went nowhere.
+#[derive(Debug, thiserror::Error)]
+enum NotifyError {
+    #[error("find the repository of this hook")]
+    Here(#[source] io::Error),
+    #[error("read HEAD")]
+    Head(#[source] io::Error),
+    #[error("read what git tells the hook")]
+    Input(#[source] io::Error),
+    #[error("read ci.hookMode")]
+    Config(#[source] io::Error),
+    #[error(transparent)]
+    Mode(#[from] SettingsError),
+    #[error("write to the spool")]
+    Spool(#[source] io::Error),
+    #[error("start a watcher in the background")]
+    Start(#[source] io::Error),
+}
+
+/// Notes what is new.
+pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
+    let Some(hook) = &args.hook else {
+        return by_hand(&args.args);
+    };
+    // A hook that is none of ours tells by being called that HEAD may be new.
+    let hook = hook.parse().unwrap_or(Hook::PostCommit);
+    if let Err(error) = by_hook(hook)
+        && (args.verbose || tracing())
+    {
+        super::output::failure(&Failure::of(
+            crate::error::FailureKind::Infrastructure,
+            &error,
+        ));
+    }
+    // Whatever it was: the commit is made, and a failing hook would only alarm its author.
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tracing() -> bool {
+    std::env::var_os("GIT_CI_TRACE").is_some_and(|value| value != "0" && !value.is_empty())
+}
+
+fn by_hook(hook: Hook) -> Result<(), NotifyError> {
+    // A job's commits are its own business; testing them could go on for ever.
+    if std::env::var_os(MARK).is_some() {
+        return Ok(());
+    }
+    let here = Here::find().map_err(NotifyError::Here)?;
+    let value = here.config("ci.hookMode").map_err(NotifyError::Config)?;
+    let (mode, bad_mode) = match HookMode::of(value.as_deref()) {
+        Ok(mode) => (mode, Ok(())),
+        // A slip of the pen must not lose commits.
+        Err(error) => (HookMode::default(), Err(error)),
+    };
+    if mode == HookMode::Off {
+        return Ok(());
+    }
+    let told = match hook.reads_input() {
+        true => told(hook).map_err(NotifyError::Input)?,
+        false => Vec::new(),
+    };
+    let entries = match hook {
+        Hook::PostReceive => received(&told),
+        _ => at_head(&here, &told).map_err(NotifyError::Head)?,
+    };
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let ci_dir = here.ci_dir();
+    let spool = Spool::new(&ci_dir);
+    spool.append(&entries).map_err(NotifyError::Spool)?;
+    if mode == HookMode::Run {
+        start_watcher(&here).map_err(NotifyError::Start)?;
+    }
+    Ok(bad_mode?)
+}
+
+/// The lines that git wrote to the hook, as words.
+fn told(hook: Hook) -> io::Result<Vec<Vec<String>>> {
+    let input = io::stdin();
+    // Called by hand there is nothing to read, and nobody to end it.
+    if io::IsTerminal::is_terminal(&input) {
+        return Ok(Vec::new());
+    }
+    let mut bytes = Vec::new();
+    input.lock().take(MAX_INPUT).read_to_end(&mut bytes)?;
+    let words = if hook == Hook::PostReceive { 3 } else { 2 };
+    let lines = bytes.split(|&byte| byte == b'\n');
+    // A name that is no UTF-8 cannot be told; the watcher finds the ref by itself.
+    let lines = lines.filter_map(|line| std::str::from_utf8(line).ok());
+    Ok(lines
+        .map(|line| line.splitn(3, ' ').map(str::to_owned).collect())
+        .filter(|line: &Vec<String>| line.len() >= words)
+        .collect())
+}
+
+/// What a push brought: the new tips.
+fn received(told: &[Vec<String>]) -> Vec<Entry> {
+    let entry = |line: &Vec<String>| {
+        let (new, name) = (line[1].parse::<Oid>().ok()?, &line[2]);
+        let deleted = new.as_bytes().iter().all(|&byte| byte == 0);
+        // Results are no commits to test.
+        let ours = name.starts_with("refs/notes/") || name.starts_with("refs/ci/");
+        (!deleted && !ours && crate::git::is_ref_name(name))
+            .then(|| Entry::new(new, Source::Ref(name.clone())))
+    };
+    told.iter().filter_map(entry).collect()
+}
+
+/// What was rewritten, and the commit at `HEAD`.
+fn at_head(here: &Here, told: &[Vec<String>]) -> io::Result<Vec<Entry>> {
+    let Some(head) = here.head()? else {
+        return Ok(Vec::new());
+    };
+    let source = match head.branch {
+        Some(name) => Source::Ref(name),
+        None => Source::Detached(here.git_dir().to_owned()),
+    };
+    let rewritten = told.iter().filter_map(|line| line[1].parse().ok());
+    let mut commits: Vec<Oid> = rewritten.filter(|&commit| commit != head.commit).collect();
+    commits.push(head.commit);
+    let entry = |commit| Entry::new(commit, source.clone());
+    Ok(commits.into_iter().map(entry).collect())
+}
+
+/// Starts a watcher unless one runs. One that ends this moment looks at the spool again
+/// after it has given up its lease, so nothing is left lying.
+fn start_watcher(here: &Here) -> io::Result<()> {
+    let ci_dir = here.ci_dir();
+    if is_held(&ci_dir.join("watch.lock"))? {
+        return Ok(());
+    }
+    start_detached(
+        &std::env::current_exe()?,
+        &["watch", "--until-idle"],
+        &here.top()?,
+        &ci_dir.join("watch.log"),
+    )
+}
+
+/// Whether somebody holds the lease. Asked with a shared lock, so that two hooks at once
+/// do not take each other for a watcher.
+fn is_held(lease: &std::path::Path) -> io::Result<bool> {
+    use rustix::fs::{FlockOperation, flock};
+    let file = match std::fs::File::open(lease) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        file => file?,
+    };
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Notes what a person or a script names. There it may fail, and says so.
+fn by_hand(names: &[String]) -> Result<ExitCode, Failure> {
+    let repo = Repo::discover()?;
+    let head = ["HEAD".to_owned()];
+    let names = if names.is_empty() { &head } else { names };
+    let mut entries = Vec::new();
+    for name in names {
+        let commit = revs::resolve(&repo, name)?.id;
+        entries.push(Entry::new(commit, source_of(&repo, name)));
+    }
+    let spool = Spool::new(&repo.ci_dir());
+    spool.append(&entries).map_err(|error| {
+        let what = printable_line(spool.dir().as_os_str().as_encoded_bytes()).into_owned();
+        Failure::failed_to(format!("write to the spool {what}"), error)
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The ref that `name` is, else the work tree's `HEAD`.
+fn source_of(repo: &Repo, name: &str) -> Source {
+    let mut ask = repo.git().as_the_user();
+    ask.args([
+        "rev-parse",
+        "--symbolic-full-name",
+        "--end-of-options",
+        name,
+    ]);
+    let full = repo.git().read(&mut ask).unwrap_or_default();
+    let full = full.lines().last().unwrap_or_default();
+    match crate::git::is_ref_name(full) {
+        true => Source::Ref(full.to_owned()),
+        false => Source::Detached(repo.git_dir().to_owned()),
+    }
+}
