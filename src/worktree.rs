@@ -19,8 +19,7 @@ use crate::git::{Checkout, CheckoutError, Repo};
 use crate::model::{Clean, JobName, Oid};
 use crate::process;
 
-/// The variable that names a task's worktree to its processes, and so marks them.
-pub const MARK: &str = "GIT_CI_WORKTREE";
+pub use crate::git::MARK;
 
 /// How long orphans of a dead run may take to end.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(30);

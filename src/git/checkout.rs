@@ -1,13 +1,44 @@
 //! One slot's worktree: brought to a commit exactly as `git checkout` does, whatever
 //! the last job did to it.
+//!
+//! There are two ways. The fast one works in process on a worktree that this process
+//! left in a known state, and only where a checkout is plain. Wherever that is not certain git
+//! does it: with filters, line endings, submodules, a sparse checkout, a
+//! configuration that changed, a worktree that somebody else had, or any error on
+//! the fast way. What is slow here is at most slow; a wrong file is a wrong verdict.
+//!
+//! | File | What it is for |
+//! |---|---|
+//! | `fast` | the move in process |
+//! | `by_git` | the move by git, and worktrees made anew |
+//! | `submodules` | submodules, from what is there locally |
+//! | `plain` | whether a checkout is plain |
+//! | `admin` | the worktree's own git directory |
+//! | `index` | what a worktree held when it was left |
+//! | `scan` | what a job did to it |
+//! | `diff` | what differs between two commits |
+//! | `files` | files, never reached through a link |
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::model::{Clean, Oid};
 
 use super::{GitError, Repo};
+
+mod admin;
+mod by_git;
+mod diff;
+mod fast;
+mod files;
+mod index;
+mod plain;
+mod scan;
+mod submodules;
+
+/// The variable that names a task's worktree to its processes, and to every git that
+/// prepares it, and so marks them: whoever gets the slot after a crash ends them first.
+pub const MARK: &str = "GIT_CI_WORKTREE";
 
 /// Why a worktree could not be brought to a commit.
 #[derive(Debug, thiserror::Error)]
@@ -28,18 +59,43 @@ pub enum CheckoutError {
         /// Why.
         source: GitError,
     },
+    /// A submodule's commit is not there, and nothing is fetched from elsewhere.
+    #[error(
+        "check out the submodule '{name}': its commit {commit} is not in this repository; \
+         `git submodule update --init --recursive` fetches what is checked out now"
+    )]
+    SubmoduleMissing {
+        /// Its name in `.gitmodules`, escaped.
+        name: String,
+        /// The commit that is missing.
+        commit: String,
+    },
+    /// A submodule is there and could not be checked out.
+    #[error("check out the submodule '{name}'")]
+    Submodule {
+        /// Its name in `.gitmodules`, escaped.
+        name: String,
+        /// Why.
+        source: GitError,
+    },
 }
 
 /// A linked worktree outside the repository, with a detached `HEAD`.
 pub struct Checkout<'a> {
     repo: &'a Repo,
     path: PathBuf,
+    /// The state that the last move left, if a move in process can start from there.
+    known: Option<Box<fast::Known>>,
 }
 
 impl<'a> Checkout<'a> {
     /// The worktree at `path`, in whatever state it is, if it is there at all.
     pub fn new(repo: &'a Repo, path: PathBuf) -> Self {
-        Self { repo, path }
+        Self {
+            repo,
+            path,
+            known: None,
+        }
     }
 
     /// Where it is.
@@ -49,65 +105,29 @@ impl<'a> Checkout<'a> {
 
     /// Brings it to `commit`, makes it where needed, and cleans it as asked.
     ///
+    /// Nothing may be running in it, and nobody else may have it: locks that are found
+    /// are removed.
+    ///
     /// # Errors
-    /// Where git cannot, not even in a worktree made anew.
+    /// Where git cannot, not even in a worktree made anew, and where a submodule's
+    /// commit is not there locally.
     pub fn move_to(&mut self, commit: &Oid, clean: Clean) -> Result<(), CheckoutError> {
-        if self.checkout(commit, clean).is_ok() {
-            return Ok(());
+        if let Some(mut known) = self.known.take() {
+            match known.move_to(self.repo, &self.path, commit, clean) {
+                Ok(fast::Left::Nothing) => {
+                    self.known = Some(known);
+                    return Ok(());
+                }
+                Ok(fast::Left::Untracked) => {
+                    if by_git::clean(self.repo, &self.path, clean).is_ok() {
+                        self.known = Some(known);
+                        return Ok(());
+                    }
+                }
+                Err(fast::GivenUp) => {}
+            }
         }
-        self.make(commit)?;
-        self.checkout(commit, clean)
-            .map_err(|source| CheckoutError::Git {
-                commit: *commit,
-                source,
-            })
-    }
-
-    fn checkout(&self, commit: &Oid, clean: Clean) -> Result<(), GitError> {
-        let git = self.repo.git();
-        let here = |args: &[&str]| {
-            let mut command = git.command();
-            command.arg("-C").arg(&self.path).args(args);
-            git.output(&mut command).map(|_| ())
-        };
-        here(&["checkout", "-q", "-f", "--detach", &commit.to_string()])?;
-        match clean {
-            Clean::Untracked => here(&["clean", "-ffdq"]),
-            Clean::All => here(&["clean", "-ffdxq"]),
-            Clean::None => Ok(()),
-        }
-    }
-
-    /// Makes the worktree anew.
-    fn make(&self, commit: &Oid) -> Result<(), CheckoutError> {
-        let io = |source| CheckoutError::Io {
-            path: self.path.clone(),
-            source,
-        };
-        match fs::remove_dir_all(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
-            _ => {}
-        }
-        if let Some(parent) = self.path.parent() {
-            fs::create_dir_all(parent).map_err(io)?;
-        }
-        let git = self.repo.git();
-        let mut add = self.repo.git_command();
-        add.args([
-            "worktree",
-            "add",
-            "-q",
-            "-f",
-            "-f",
-            "--detach",
-            "--no-checkout",
-        ]);
-        add.arg(&self.path).arg(commit.to_string());
-        git.output(&mut add)
-            .map(|_| ())
-            .map_err(|source| CheckoutError::Git {
-                commit: *commit,
-                source,
-            })
+        self.known = by_git::move_to(self.repo, &self.path, commit, clean)?.map(Box::new);
+        Ok(())
     }
 }

@@ -18,7 +18,7 @@ mod repo;
 pub mod revs;
 
 pub use care::care;
-pub use checkout::{Checkout, CheckoutError};
+pub use checkout::{Checkout, CheckoutError, MARK};
 pub use command::{Git, GitError, MINIMUM_GIT, REPOSITORY_VARIABLES, Version, forget_repository};
 pub use files::ReadError;
 pub use here::{Head, Here, is_ref_name};

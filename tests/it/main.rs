@@ -5,6 +5,8 @@
     reason = "a test says by panicking what went wrong"
 )]
 
+mod checkout;
+mod checkout_damage;
 mod compat_git;
 mod fault;
 mod hooks;

@@ -1,0 +1,405 @@
+//! The move by git itself, from any state: `git checkout -f --detach` and `git clean`, and
+//! around them what these do not do.
+//!
+//! They believe the flags of the index, which a job may have set; they keep files
+//! as they are whose blob is the same, though another filter would make another file of it;
+//! they do not look for repositories that a job made between tracked files.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use gix::index::entry::{Flags, Mode};
+use sha2::{Digest as _, Sha256};
+
+use super::super::{GitError, Repo};
+use super::admin::Admin;
+use super::fast::Known;
+use super::files::{Tree, remove_path, umask, unlock_all};
+use super::index::Image;
+use super::plain::{self, Ground};
+use super::scan::scan;
+use super::submodules::{self, Sources, Super};
+use super::{CheckoutError, MARK};
+use crate::model::{Clean, Oid};
+
+/// How far to go: the worktree as it is, then without believing its index, then anew.
+const ATTEMPTS: [Attempt; 3] = [Attempt::AsItIs, Attempt::WithoutIndex, Attempt::Anew];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    AsItIs,
+    WithoutIndex,
+    Anew,
+}
+
+/// Brings the worktree at `path` to `commit`; returns what is known of it then, where a
+/// move in process can start from there.
+pub(super) fn move_to(
+    repo: &Repo,
+    path: &Path,
+    commit: &Oid,
+    clean: Clean,
+) -> Result<Option<Known>, CheckoutError> {
+    let mut last = None;
+    for attempt in ATTEMPTS {
+        let found = if attempt == Attempt::Anew {
+            None
+        } else {
+            let admin = Admin::find(repo.common_dir(), path);
+            admin.filter(|admin| state_line(admin, "sparse ") == Some(sparse(repo, admin)))
+        };
+        let fresh = found.is_none();
+        let admin = match found {
+            Some(admin) => admin,
+            None => make(repo, path, commit)?,
+        };
+        let mut worktree = Worktree {
+            repo,
+            path,
+            admin,
+            commit,
+            clean,
+            fresh,
+        };
+        match worktree.bring(attempt) {
+            Ok(ground) => {
+                let known = if ground.plain {
+                    Known::after_git(repo, worktree.admin, ground, commit)
+                } else {
+                    None
+                };
+                return Ok(known);
+            }
+            Err(
+                error @ (CheckoutError::SubmoduleMissing { .. } | CheckoutError::Submodule { .. }),
+            ) => return Err(error),
+            Err(error) => last = Some(error),
+        }
+    }
+    last.map_or(Ok(None), Err)
+}
+
+/// A `git` command in a worktree, with nothing on that would make the index more than a list.
+pub(super) fn git_in(repo: &Repo, path: &Path) -> Command {
+    let mut command = repo.git().command();
+    for setting in [
+        "core.fsmonitor=false",
+        "core.untrackedCache=false",
+        "core.splitIndex=false",
+        "core.trustctime=true",
+        "core.checkStat=default",
+        "submodule.recurse=false",
+        "advice.detachedHead=false",
+    ] {
+        command.args(["-c", setting]);
+    }
+    command.env(MARK, path).arg("-C").arg(path);
+    command
+}
+
+/// Removes what is not tracked.
+pub(super) fn clean(repo: &Repo, path: &Path, clean: Clean) -> Result<(), GitError> {
+    let option = match clean {
+        Clean::None => return Ok(()),
+        Clean::Untracked => "-ffdq",
+        Clean::All => "-ffdxq",
+    };
+    let mut command = git_in(repo, path);
+    repo.git()
+        .output(command.args(["clean", option]))
+        .map(|_| ())
+}
+
+/// Whether an index says things that only a job could have had it say. `skipping` is
+/// whether parts of a tree are meant to be left out.
+pub(super) fn distrusts(index: &Path, hash: gix::hash::Kind, skipping: bool) -> bool {
+    let Ok(file) = gix::index::File::at(index, hash, true, Default::default()) else {
+        return true;
+    };
+    let mut flags = Flags::ASSUME_VALID | Flags::FSMONITOR_VALID;
+    if !skipping {
+        flags |= Flags::SKIP_WORKTREE | Flags::INTENT_TO_ADD;
+    }
+    file.fs_monitor().is_some()
+        || file.link().is_some()
+        || file
+            .entries()
+            .iter()
+            .any(|entry| entry.flags.intersects(flags))
+}
+
+struct Worktree<'a> {
+    repo: &'a Repo,
+    path: &'a Path,
+    admin: Admin,
+    commit: &'a Oid,
+    clean: Clean,
+    /// It was made just now and has no files yet.
+    fresh: bool,
+}
+
+impl Worktree<'_> {
+    fn io(&self, source: std::io::Error) -> CheckoutError {
+        CheckoutError::Io {
+            path: self.path.to_owned(),
+            source,
+        }
+    }
+
+    fn git(&self, args: &[&str]) -> Result<(), CheckoutError> {
+        let mut command = git_in(self.repo, self.path);
+        self.repo
+            .git()
+            .output(command.args(args))
+            .map(|_| ())
+            .map_err(|source| self.git_error(source))
+    }
+
+    fn git_error(&self, source: GitError) -> CheckoutError {
+        CheckoutError::Git {
+            commit: *self.commit,
+            source,
+        }
+    }
+
+    fn remove_index(&self) -> Result<(), CheckoutError> {
+        remove_path(&self.admin.index()).map_err(|error| self.io(error))
+    }
+
+    fn bring(&mut self, attempt: Attempt) -> Result<Ground, CheckoutError> {
+        if attempt == Attempt::WithoutIndex {
+            unlock_all(rustix::fs::CWD, self.path.as_os_str()).map_err(|error| self.io(error))?;
+        }
+        let objects = self.repo.objects();
+        let hash = objects.object_hash();
+        let index = self.admin.index();
+        let interrupted = self.admin.was_interrupted();
+        self.admin.tidy().map_err(|error| self.io(error))?;
+        if !self.fresh {
+            let distrusted = attempt != Attempt::AsItIs || distrusts(&index, hash, true);
+            if distrusted {
+                self.remove_index()?;
+            }
+            if interrupted || distrusted {
+                // What that commit has is tracked then, and does not stay as a leftover.
+                let _ = self.git(&["checkout", "-q", "-f", "--detach", "HEAD"]);
+            }
+        }
+        self.admin
+            .set_head(self.commit)
+            .map_err(|error| self.io(error))?;
+        let ground = Ground::survey(self.repo, self.path, self.admin.dir())
+            .map_err(|error| self.git_error(error))?;
+        if !self.fresh {
+            if distrusts(&index, hash, ground.sparse) {
+                self.remove_index()?;
+            } else {
+                self.leave_submodules(&objects)?;
+                // Attributes that a job left would count for what is checked out.
+                let _ = clean(self.repo, self.path, self.clean);
+            }
+        }
+        let commit = self.commit.to_string();
+        self.git(&["checkout", "-q", "-f", "--detach", &commit])?;
+        let links = self.settle(&objects, &ground)?;
+
+        if !links.is_empty() {
+            let main = self.repo.common_dir().parent().map(Path::to_owned);
+            let slots = self.path.parent().unwrap_or(self.path);
+            let outer = Super {
+                repo: self.repo,
+                path: self.path,
+                modules: &self.admin.dir().join("modules"),
+                clean: self.clean,
+            };
+            let sources = Sources::of_repository(self.repo.common_dir(), slots, main);
+            submodules::update(&outer, &sources, &links)?;
+        }
+        clean(self.repo, self.path, self.clean).map_err(|error| self.git_error(error))?;
+        Ok(ground)
+    }
+
+    /// Removes submodules that the commit does not have: git leaves them where they are.
+    fn leave_submodules(&self, objects: &gix::Repository) -> Result<(), CheckoutError> {
+        let index = self.admin.index();
+        let Ok(file) = gix::index::File::at(index, objects.object_hash(), true, Default::default())
+        else {
+            return Ok(());
+        };
+        let links = file
+            .entries()
+            .iter()
+            .filter(|entry| entry.mode == Mode::COMMIT)
+            .map(|entry| entry.path(&file).to_vec())
+            .collect::<Vec<_>>();
+        if links.is_empty() {
+            return Ok(());
+        }
+        let tree = gix::ObjectId::try_from(self.commit.as_bytes())
+            .ok()
+            .and_then(|id| objects.find_commit(id).ok()?.tree().ok());
+        let stays = |path: &[u8]| {
+            let entry = tree.as_ref().and_then(|tree| {
+                let parts = path.split(|&byte| byte == b'/');
+                tree.lookup_entry(parts).ok().flatten()
+            });
+            entry.is_some_and(|entry| entry.mode().is_commit())
+        };
+        let mut files = Tree::open(self.path).map_err(|error| self.io(error))?;
+        for path in links.iter().filter(|path| !stays(path)) {
+            files.remove_all(path).map_err(|error| self.io(error))?;
+        }
+        Ok(())
+    }
+
+    /// What git left undone: files that another filter made, repositories between tracked
+    /// files. Returns the submodules that the commit has.
+    fn settle(
+        &self,
+        objects: &gix::Repository,
+        ground: &Ground,
+    ) -> Result<Vec<(Vec<u8>, gix::ObjectId)>, CheckoutError> {
+        let read = |_| self.io(std::io::ErrorKind::InvalidData.into());
+        let file = gix::index::File::at(
+            self.admin.index(),
+            objects.object_hash(),
+            true,
+            Default::default(),
+        );
+        let file = match file {
+            Ok(file) => file,
+            // The empty tree: git writes no index for it.
+            Err(_) if !self.admin.index().exists() => {
+                return self.remember("plain").map(|()| Vec::new());
+            }
+            Err(error) => return Err(read(error)),
+        };
+        let conversion = conversion(objects, ground, &file);
+        if !self.fresh && state_line(&self.admin, "conversion ") != Some(conversion.clone()) {
+            self.remove_index()?;
+            self.git(&["reset", "-q", "--hard"])?;
+        }
+        self.remember(&conversion)?;
+        let image = Image::of_paths(&file);
+        let mut files = Tree::open(self.path).map_err(|error| self.io(error))?;
+        let found = scan(&files, &image).map_err(|error| self.io(error))?;
+        let umask = umask();
+        let mut restore = false;
+        for &i in &found.suspects {
+            // git looks at one bit of a file's permissions, a job may look at all.
+            if files.is_unusual(image.path(i), image.mode(i), umask) {
+                restore = true;
+                files
+                    .remove_all(image.path(i))
+                    .map_err(|error| self.io(error))?;
+            }
+        }
+        if restore {
+            self.git(&["reset", "-q", "--hard"])?;
+        }
+        if self.clean != Clean::None {
+            let special = found.untracked.into_iter();
+            let special: Vec<_> = special.filter(|path| files.is_special(path)).collect();
+            for path in found.nested.into_iter().chain(special) {
+                files.remove_all(&path).map_err(|error| self.io(error))?;
+            }
+        }
+        Ok(file
+            .entries()
+            .iter()
+            .filter(|entry| entry.mode == Mode::COMMIT)
+            .map(|entry| (entry.path(&file).to_vec(), entry.id))
+            .collect())
+    }
+
+    fn remember(&self, conversion: &str) -> Result<(), CheckoutError> {
+        let sparse = sparse(self.repo, &self.admin);
+        let state = format!("conversion {conversion}\nsparse {sparse}\n");
+        if self.admin.state() == state {
+            return Ok(());
+        }
+        self.admin.set_state(&state).map_err(|error| self.io(error))
+    }
+}
+
+/// What decides how blobs become files: "plain" where they are written as they are.
+fn conversion(objects: &gix::Repository, ground: &Ground, file: &gix::index::File) -> String {
+    let mut plain = ground.keeps_blobs();
+    let mut hash = Sha256::new();
+    hash.update(&ground.conversion);
+    for entry in file.entries() {
+        let path: &[u8] = entry.path(file);
+        if path != b".gitattributes" && !path.ends_with(b"/.gitattributes") {
+            continue;
+        }
+        plain &= objects
+            .find_blob(entry.id)
+            .is_ok_and(|blob| plain::attributes(&blob.data));
+        hash.update(path);
+        hash.update([0]);
+        hash.update(entry.id.as_bytes());
+    }
+    if plain {
+        "plain".to_owned()
+    } else {
+        hex(&hash.finalize())
+    }
+}
+
+/// What decides which part of a tree is there. `git worktree add` copies it from the
+/// repository; where either has changed since, the copy is no longer what it would be.
+fn sparse(repo: &Repo, admin: &Admin) -> String {
+    let mut hash = Sha256::new();
+    for dir in [repo.common_dir(), admin.dir()] {
+        for file in ["config.worktree", "info/sparse-checkout"] {
+            match fs::read(dir.join(file)) {
+                Ok(text) => {
+                    hash.update([1]);
+                    hash.update((text.len() as u64).to_be_bytes());
+                    hash.update(&text);
+                }
+                Err(_) => hash.update([0]),
+            }
+        }
+    }
+    hex(&hash.finalize()[..8])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn state_line(admin: &Admin, key: &str) -> Option<String> {
+    let state = admin.state();
+    let line = state.lines().find_map(|line| line.strip_prefix(key))?;
+    Some(line.to_owned())
+}
+
+/// Makes the worktree anew, without files.
+fn make(repo: &Repo, path: &Path, commit: &Oid) -> Result<Admin, CheckoutError> {
+    let io = |source| CheckoutError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    remove_path(path).map_err(io)?;
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(io)?;
+    }
+    let git = repo.git();
+    let mut add = repo.git_command();
+    add.args(["worktree", "add", "-q", "-f", "-f"]);
+    add.args(["--detach", "--no-checkout"]);
+    add.arg(path).arg(commit.to_string()).env(MARK, path);
+    git.output(&mut add).map_err(|source| CheckoutError::Git {
+        commit: *commit,
+        source,
+    })?;
+    let admin = Admin::find(repo.common_dir(), path)
+        .ok_or_else(|| io(std::io::ErrorKind::NotFound.into()))?;
+    // No index and no files: `git checkout` must not believe otherwise.
+    remove_path(&admin.index()).map_err(io)?;
+    let state = format!("sparse {}\n", sparse(repo, &admin));
+    admin.set_state(&state).map_err(io)?;
+    Ok(admin)
+}

@@ -1,0 +1,353 @@
+//! Files below one directory, reached without ever following a link.
+//!
+//! A job may have put a symbolic link to anywhere in place of a directory. So every path is
+//! walked from the top, one component at a time, and a component that is no directory is
+//! an obstacle and never a way.
+
+use std::ffi::OsStr;
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawMode};
+use rustix::io::Errno;
+
+use super::index::{EXECUTABLE, LINK, STAT, Stamp, stamp};
+
+/// A directory and what is below it.
+pub(super) struct Tree {
+    root: OwnedFd,
+    /// The directory that was last used, since changes come in order.
+    last: Option<(Vec<u8>, OwnedFd)>,
+}
+
+impl Tree {
+    /// The tree at `path`, which must be a directory itself.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let root = open_dir(rustix::fs::CWD, path.as_os_str())?;
+        Ok(Self { root, last: None })
+    }
+
+    /// The top.
+    pub(super) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// The directory of `path`, and its last component. Where directories are missing or
+    /// something else is in their place they are made, if asked for.
+    fn parent<'p>(
+        &mut self,
+        path: &'p [u8],
+        make: bool,
+    ) -> io::Result<(BorrowedFd<'_>, &'p OsStr)> {
+        let (dir, name) = match path.iter().rposition(|&byte| byte == b'/') {
+            None => return Ok((self.root.as_fd(), OsStr::from_bytes(path))),
+            Some(slash) => (&path[..slash], OsStr::from_bytes(&path[slash + 1..])),
+        };
+        if self.last.as_ref().is_none_or(|(last, _)| last != dir) {
+            self.last = None;
+            let mut at: Option<OwnedFd> = None;
+            for component in dir.split(|&byte| byte == b'/') {
+                let component = OsStr::from_bytes(component);
+                let from = at.as_ref().map_or(self.root.as_fd(), AsFd::as_fd);
+                at = Some(match open_dir(from, component) {
+                    Err(Errno::NOENT) if make => make_dir(from, component)?,
+                    Err(Errno::NOTDIR | Errno::LOOP) if make => {
+                        rustix::fs::unlinkat(from, component, AtFlags::empty())?;
+                        make_dir(from, component)?
+                    }
+                    other => other?,
+                });
+            }
+            self.last = at.map(|at| (dir.to_vec(), at));
+        }
+        let at = self.last.as_ref().map(|(_, at)| at.as_fd());
+        Ok((at.unwrap_or(self.root.as_fd()), name))
+    }
+
+    /// Puts a file or link there, in place of whatever is there; returns its stamp.
+    pub(super) fn write(&mut self, path: &[u8], mode: u32, data: &[u8]) -> io::Result<Stamp> {
+        let (dir, name) = self.parent(path, true)?;
+        if mode == LINK {
+            let target = OsStr::from_bytes(data);
+            let made = match rustix::fs::symlinkat(target, dir, name) {
+                Err(Errno::EXIST) => {
+                    remove_at(dir, name)?;
+                    rustix::fs::symlinkat(target, dir, name)
+                }
+                other => other,
+            };
+            made?;
+            let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            return Ok(stamp(&stat));
+        }
+        let bits = permissions(mode);
+        let create = || {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+            rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(bits))
+        };
+        // A new file always: others may have links to the old one.
+        let file = match create() {
+            Err(Errno::EXIST) => {
+                remove_at(dir, name)?;
+                create()
+            }
+            other => other,
+        };
+        let mut file = std::fs::File::from(file?);
+        file.write_all(data)?;
+        Ok(stamp(&rustix::fs::fstat(&file)?))
+    }
+
+    /// Puts an empty directory there, in place of whatever is there.
+    pub(super) fn make_empty_dir(&mut self, path: &[u8]) -> io::Result<()> {
+        let (dir, name) = self.parent(path, true)?;
+        match remove_at(dir, name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        make_dir(dir, name)?;
+        Ok(())
+    }
+
+    /// Removes a file or link, and the directories that are empty without it. Anything else
+    /// that is there stays.
+    pub(super) fn remove(&mut self, path: &[u8]) -> io::Result<()> {
+        let gone = |error: &io::Error| {
+            matches!(
+                Errno::from_io_error(error),
+                Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
+            )
+        };
+        let (dir, name) = match self.parent(path, false) {
+            Err(error) if gone(&error) => return Ok(()),
+            other => other?,
+        };
+        match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(Errno::ISDIR) => return Ok(()),
+            // What Linux calls EISDIR is EPERM elsewhere.
+            Err(Errno::PERM) if is_dir(dir, name) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        self.remove_empty(path)
+    }
+
+    /// Removes the directories above `path` that are empty.
+    fn remove_empty(&mut self, path: &[u8]) -> io::Result<()> {
+        let mut path = path;
+        while let Some(slash) = path.iter().rposition(|&byte| byte == b'/') {
+            path = &path[..slash];
+            let (dir, name) = self.parent(path, false)?;
+            match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
+                Ok(()) => {}
+                Err(Errno::NOTEMPTY | Errno::EXIST) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes whatever is at `path`, with everything below it, and the directories
+    /// that are empty without it.
+    pub(super) fn remove_all(&mut self, path: &[u8]) -> io::Result<()> {
+        let removed = match self.parent(path, false) {
+            Ok((dir, name)) => remove_at(dir, name),
+            Err(error) => Err(error),
+        };
+        match removed {
+            Err(error)
+                if matches!(
+                    Errno::from_io_error(&error),
+                    Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
+                ) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error),
+            Ok(()) => self.remove_empty(path),
+        }
+    }
+
+    /// What kind of thing is at `path`, if anything is.
+    pub(super) fn look(&mut self, path: &[u8]) -> Option<FileType> {
+        let (dir, name) = self.parent(path, false).ok()?;
+        let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        Some(FileType::from_raw_mode(stat.st_mode))
+    }
+
+    /// Whether at `path` is a pipe, a socket or a device. git does not see those at all,
+    /// so it does not clean them, either; nobody is at the other end any more.
+    pub(super) fn is_special(&mut self, path: &[u8]) -> bool {
+        self.look(path).is_some_and(|kind| {
+            !matches!(
+                kind,
+                FileType::RegularFile | FileType::Directory | FileType::Symlink
+            )
+        })
+    }
+
+    /// Whether at `path` is a file with other permissions than a new one gets.
+    pub(super) fn is_unusual(&mut self, path: &[u8], mode: u32, umask: RawMode) -> bool {
+        let Ok((dir, name)) = self.parent(path, false) else {
+            return false;
+        };
+        rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
+            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+                && stat.st_mode & 0o7777 != permissions(mode) & !umask
+        })
+    }
+
+    /// The stamp of what is at `path` where that is, down to its permissions, what
+    /// [`write`](Self::write) would put there.
+    pub(super) fn holds(
+        &mut self,
+        path: &[u8],
+        mode: u32,
+        data: &[u8],
+        umask: RawMode,
+    ) -> Option<Stamp> {
+        let (dir, name) = self.parent(path, false).ok()?;
+        let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        if stat.st_size as u64 != data.len() as u64 {
+            return None;
+        }
+        let bits = permissions(mode);
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Symlink if mode == LINK => {
+                let target = rustix::fs::readlinkat(dir, name, Vec::new()).ok()?;
+                (target.as_bytes() == data).then(|| stamp(&stat))
+            }
+            FileType::RegularFile if mode != LINK && stat.st_mode & 0o7777 == bits & !umask => {
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let file = rustix::fs::openat(dir, name, flags, Mode::empty()).ok()?;
+                let mut contents = Vec::with_capacity(data.len() + 1);
+                io::Read::read_to_end(&mut std::fs::File::from(file), &mut contents).ok()?;
+                (contents == data).then(|| stamp(&stat))
+            }
+            _ => None,
+        }
+    }
+
+    /// The contents of the regular file at `path`.
+    pub(super) fn read(&mut self, path: &[u8]) -> Option<Vec<u8>> {
+        let (dir, name) = self.parent(path, false).ok()?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = rustix::fs::openat(dir, name, flags, Mode::empty()).ok()?;
+        let mut contents = Vec::new();
+        io::Read::read_to_end(&mut std::fs::File::from(file), &mut contents).ok()?;
+        Some(contents)
+    }
+}
+
+/// What a new file is given, before the umask.
+fn permissions(mode: u32) -> RawMode {
+    if mode == EXECUTABLE { 0o777 } else { 0o666 }
+}
+
+/// How directories are opened: themselves, and not what a link in their place names.
+fn directory() -> OFlags {
+    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
+}
+
+/// Opens a directory in a directory; one that a job has locked is unlocked.
+pub(super) fn open_dir(at: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<OwnedFd> {
+    let open = || rustix::fs::openat(at, name, directory(), Mode::empty());
+    let dir = match open() {
+        // No link: that would have been another error.
+        Err(Errno::ACCESS) => {
+            rustix::fs::chmodat(at, name, Mode::RWXU, AtFlags::empty())?;
+            open()?
+        }
+        other => other?,
+    };
+    make_accessible(dir.as_fd())?;
+    Ok(dir)
+}
+
+/// Gives the owner all rights to a directory.
+fn make_accessible(dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let mode = Mode::from_raw_mode(rustix::fs::fstat(dir)?.st_mode & 0o7777);
+    if mode.contains(Mode::RWXU) {
+        return Ok(());
+    }
+    rustix::fs::fchmod(dir, mode | Mode::RWXU)
+}
+
+/// Gives a directory of the tree the permissions that a new one gets.
+pub(super) fn make_usual(dir: BorrowedFd<'_>, umask: RawMode) -> rustix::io::Result<()> {
+    let mode = rustix::fs::fstat(dir)?.st_mode & 0o7777;
+    let usual = mode & 0o7000 | 0o777 & !umask;
+    if mode == usual {
+        return Ok(());
+    }
+    rustix::fs::fchmod(dir, Mode::from_raw_mode(usual))
+}
+
+/// Unlocks every directory below `at`.
+pub(super) fn unlock_all(at: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+    let mut dir = Dir::new(open_dir(at, name)?)?;
+    while let Some(entry) = dir.next() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." && is_dir(dir.fd()?, OsStr::from_bytes(name)) {
+            unlock_all(dir.fd()?, OsStr::from_bytes(name))?;
+        }
+    }
+    Ok(())
+}
+
+fn make_dir(at: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::mkdirat(at, name, Mode::from_raw_mode(0o777))?;
+    open_dir(at, name)
+}
+
+fn is_dir(at: BorrowedFd<'_>, name: &OsStr) -> bool {
+    rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
+/// Removes whatever is there, with everything below it.
+pub(super) fn remove_at(at: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+    match rustix::fs::unlinkat(at, name, AtFlags::empty()) {
+        Err(Errno::ISDIR) => {}
+        Err(Errno::PERM) if is_dir(at, name) => {}
+        other => return other.map_err(io::Error::from),
+    }
+    let mut dir = Dir::new(open_dir(at, name)?)?;
+    let mut names = Vec::new();
+    for entry in dir.by_ref() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_vec());
+        }
+    }
+    for below in names {
+        remove_at(dir.fd()?, OsStr::from_bytes(&below))?;
+    }
+    rustix::fs::unlinkat(at, name, AtFlags::REMOVEDIR).map_err(io::Error::from)
+}
+
+/// Removes whatever is at `path`, with everything below it; nothing there is fine.
+pub(super) fn remove_path(path: &Path) -> io::Result<()> {
+    match remove_at(rustix::fs::CWD, path.as_os_str()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// The permissions that new files of this process do not get.
+pub(super) fn umask() -> RawMode {
+    // Asking for it by the system call would set it.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|octal| RawMode::from_str_radix(octal.trim(), 8).ok())
+        .unwrap_or(0o022)
+}
+
+/// The status of a file as a stamp.
+pub(super) fn stamp_at(at: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<[u8; STAT]> {
+    rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| stamp(&stat))
+}

@@ -1,0 +1,339 @@
+//! What a worktree held when we left it, in the form of the index that says so.
+//!
+//! The image is the file's own format (gitformat-index(5), version 2, no extensions),
+//! kept in memory between moves. It is what the next move trusts: whatever a job does
+//! to the index on disk, the image stays what we know, and the disk gets it back.
+//!
+//! The checksum is always there, though newer versions of git can do without: jobs read
+//! the index with other libraries, too, and those refuse an index without one.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use gix::ObjectId;
+use gix::hash::Kind;
+use gix::index::entry::{Flags, Mode, Stage};
+use rustix::fs::Stat;
+
+/// The size of an entry's first part: what `lstat` says, and the mode.
+pub(super) const STAT: usize = 40;
+
+/// What an entry says of a file: times, device, inode, mode, owner and size, as the index has them.
+pub(super) type Stamp = [u8; STAT];
+
+/// A regular file.
+pub(super) const FILE: u32 = 0o100_644;
+/// A file that can be executed.
+pub(super) const EXECUTABLE: u32 = 0o100_755;
+/// A symbolic link.
+pub(super) const LINK: u32 = 0o120_000;
+
+/// A time as the index has it: seconds and nanoseconds, big-endian.
+pub(super) type Time = [u8; 8];
+
+/// What is to become of paths: a mode and a blob, or `None` where the path goes.
+pub(super) type Changes = BTreeMap<Vec<u8>, Option<(u32, ObjectId)>>;
+
+/// What became of paths: a stamp and a blob, or `None` where the path is gone.
+pub(super) type Written = BTreeMap<Vec<u8>, Option<(Stamp, ObjectId)>>;
+
+/// The entries of an index, sorted by path.
+pub(super) struct Image {
+    hash: Kind,
+    /// The file without its checksum.
+    raw: Vec<u8>,
+    /// Where each entry starts.
+    starts: Vec<u32>,
+    /// When the index was written. A file that was changed at that time or later may
+    /// have been changed since without showing it.
+    pub(super) written: Time,
+}
+
+impl Image {
+    /// An index without entries.
+    pub(super) fn empty(hash: Kind) -> Self {
+        Self {
+            hash,
+            raw: b"DIRC\0\0\0\x02\0\0\0\0".to_vec(),
+            starts: Vec::new(),
+            written: [0; 8],
+        }
+    }
+
+    /// Reads what git wrote; `None` where an entry is more than a plain file or link.
+    pub(super) fn load(path: &Path, hash: Kind) -> Option<Self> {
+        let written = mtime(&rustix::fs::stat(path).ok()?);
+        let file = gix::index::File::at(path, hash, true, Default::default()).ok()?;
+        let mut image = Self::empty(hash);
+        image.written = written;
+        let unusual = Flags::ASSUME_VALID
+            | Flags::SKIP_WORKTREE
+            | Flags::INTENT_TO_ADD
+            | Flags::FSMONITOR_VALID;
+        for entry in file.entries() {
+            let mode = match entry.mode {
+                Mode::FILE => FILE,
+                Mode::FILE_EXECUTABLE => EXECUTABLE,
+                Mode::SYMLINK => LINK,
+                _ => return None,
+            };
+            if entry.stage() != Stage::Unconflicted || entry.flags.intersects(unusual) {
+                return None;
+            }
+            let stat = &entry.stat;
+            let stamp = pack([
+                stat.ctime.secs,
+                stat.ctime.nsecs,
+                stat.mtime.secs,
+                stat.mtime.nsecs,
+                stat.dev,
+                stat.ino,
+                mode,
+                stat.uid,
+                stat.gid,
+                stat.size,
+            ]);
+            image.push(&stamp, &entry.id, entry.path(&file));
+        }
+        Some(image)
+    }
+
+    /// The paths and modes of an index, of whatever kind; nothing is known of the files.
+    pub(super) fn of_paths(file: &gix::index::File) -> Self {
+        let mut image = Self::empty(file.object_hash());
+        for entry in file.entries() {
+            let stamp = pack([0, 0, 0, 0, 0, 0, entry.mode.bits(), 0, 0, 0]);
+            image.push(&stamp, &entry.id, entry.path(file));
+        }
+        image
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    fn start(&self, i: usize) -> usize {
+        self.starts[i] as usize
+    }
+
+    /// The bytes of entry `i`, padding included.
+    fn entry(&self, i: usize) -> &[u8] {
+        let end = self
+            .starts
+            .get(i + 1)
+            .map_or(self.raw.len(), |end| *end as usize);
+        &self.raw[self.start(i)..end]
+    }
+
+    pub(super) fn path(&self, i: usize) -> &[u8] {
+        let entry = self.entry(i);
+        let head = STAT + self.hash.len_in_bytes();
+        let length = usize::from(u16::from_be_bytes([entry[head], entry[head + 1]]) & 0xfff);
+        let path = &entry[head + 2..];
+        if length < 0xfff {
+            &path[..length]
+        } else {
+            // Too long for the field; what pads it is zero, and no path holds a zero.
+            let end = path.iter().position(|&byte| byte == 0);
+            &path[..end.unwrap_or(path.len())]
+        }
+    }
+
+    pub(super) fn stamp(&self, i: usize) -> &[u8] {
+        &self.entry(i)[..STAT]
+    }
+
+    pub(super) fn mode(&self, i: usize) -> u32 {
+        let stamp = self.stamp(i);
+        u32::from_be_bytes([stamp[24], stamp[25], stamp[26], stamp[27]])
+    }
+
+    pub(super) fn id(&self, i: usize) -> ObjectId {
+        ObjectId::from_bytes_or_panic(&self.entry(i)[STAT..STAT + self.hash.len_in_bytes()])
+    }
+
+    /// Whether `stamp`, taken now, says that entry `i` is as it was. A time so close to the
+    /// last index that a later change could look the same is no proof.
+    pub(super) fn proves(&self, i: usize, stamp: &Stamp) -> bool {
+        self.stamp(i) == stamp && stamp[..8] < self.written[..]
+    }
+
+    /// The entry of `path`, or where it would be.
+    pub(super) fn find(&self, path: &[u8]) -> Result<usize, usize> {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.path(middle).cmp(path) {
+                std::cmp::Ordering::Equal => return Ok(middle),
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        Err(low)
+    }
+
+    /// Whether an entry is below `path`.
+    pub(super) fn has_below(&self, path: &[u8]) -> bool {
+        let mut prefix = path.to_vec();
+        prefix.push(b'/');
+        let at = self.find(&prefix).unwrap_or_else(|at| at);
+        at < self.len() && self.path(at).starts_with(&prefix)
+    }
+
+    /// Appends an entry; paths come in order.
+    fn push(&mut self, stamp: &Stamp, id: &gix::oid, path: &[u8]) {
+        self.starts.push(self.raw.len() as u32);
+        self.raw.extend_from_slice(stamp);
+        self.raw.extend_from_slice(id.as_bytes());
+        let length = path.len().min(0xfff) as u16;
+        self.raw.extend_from_slice(&length.to_be_bytes());
+        self.raw.extend_from_slice(path);
+        let size = STAT + id.as_bytes().len() + 2 + path.len();
+        // One to eight zeroes, up to a multiple of eight.
+        self.raw.extend_from_slice(&[0; 8][..8 - size % 8]);
+        self.count();
+    }
+
+    fn count(&mut self) {
+        let count = self.starts.len() as u32;
+        self.raw[8..12].copy_from_slice(&count.to_be_bytes());
+    }
+
+    /// Corrects what is known of the file of entry `i`.
+    pub(super) fn refresh(&mut self, i: usize, stamp: &Stamp) {
+        let start = self.start(i);
+        self.raw[start..start + STAT].copy_from_slice(stamp);
+    }
+
+    /// This index with other entries for some paths: the stamps of what was written, and
+    /// `None` for what is gone.
+    pub(super) fn with(&self, changes: &Written) -> Self {
+        let mut new = Self::empty(self.hash);
+        new.raw.reserve(self.raw.len() + 128 * changes.len());
+        new.starts.reserve(self.len() + changes.len());
+        let mut next = 0;
+        for (path, change) in changes {
+            let found = self.find(path);
+            let (at, after) = match found {
+                Ok(at) => (at, at + 1),
+                Err(at) => (at, at),
+            };
+            new.copy(self, next, at);
+            if let Some((stamp, id)) = change {
+                new.push(stamp, id, path);
+            }
+            next = after;
+        }
+        new.copy(self, next, self.len());
+        new.count();
+        new
+    }
+
+    /// Appends the entries `from..to` of `other`.
+    fn copy(&mut self, other: &Self, from: usize, to: usize) {
+        if from >= to {
+            return;
+        }
+        let begin = other.start(from);
+        let end = other
+            .starts
+            .get(to)
+            .map_or(other.raw.len(), |end| *end as usize);
+        let here = self.raw.len();
+        self.starts.extend(
+            other.starts[from..to]
+                .iter()
+                .map(|start| (*start as usize - begin + here) as u32),
+        );
+        self.raw.extend_from_slice(&other.raw[begin..end]);
+    }
+
+    /// The checksum that ends the file.
+    pub(super) fn trailer(&self) -> io::Result<ObjectId> {
+        let mut hasher = gix::hash::hasher(self.hash);
+        hasher.update(&self.raw);
+        hasher.try_finalize().map_err(io::Error::other)
+    }
+
+    /// The file without its checksum.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.raw
+    }
+}
+
+/// What an index entry says of a file with this status.
+pub(super) fn stamp(stat: &Stat) -> Stamp {
+    let kind = stat.st_mode & 0o170_000;
+    let mode = match kind {
+        0o100_000 if stat.st_mode & 0o100 != 0 => EXECUTABLE,
+        0o100_000 => FILE,
+        _ => kind,
+    };
+    pack([
+        stat.st_ctime as u32,
+        stat.st_ctime_nsec as u32,
+        stat.st_mtime as u32,
+        stat.st_mtime_nsec as u32,
+        stat.st_dev as u32,
+        stat.st_ino as u32,
+        mode,
+        stat.st_uid,
+        stat.st_gid,
+        stat.st_size as u32,
+    ])
+}
+
+/// When a file was last written to.
+pub(super) fn mtime(stat: &Stat) -> Time {
+    let mut time = [0; 8];
+    time[..4].copy_from_slice(&(stat.st_mtime as u32).to_be_bytes());
+    time[4..].copy_from_slice(&(stat.st_mtime_nsec as u32).to_be_bytes());
+    time
+}
+
+fn pack(fields: [u32; 10]) -> Stamp {
+    let mut stamp = [0; STAT];
+    for (place, field) in stamp.chunks_exact_mut(4).zip(fields) {
+        place.copy_from_slice(&field.to_be_bytes());
+    }
+    stamp
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_keep_the_order_and_the_alignment() {
+        let id = Kind::Sha1.null();
+        let put = |n: u8| Some(([n; STAT], id));
+        let long = "x".repeat(5000);
+        let first = Image::empty(Kind::Sha1).with(&BTreeMap::from([
+            (b"a".to_vec(), put(1)),
+            (b"b/c".to_vec(), put(2)),
+            (b"b/d".to_vec(), put(3)),
+            (long.clone().into_bytes(), put(4)),
+        ]));
+        let second = first.with(&BTreeMap::from([
+            (b"b/c".to_vec(), None),
+            (b"b/d".to_vec(), put(5)),
+            (b"b.c".to_vec(), put(6)),
+            (b"zz".to_vec(), put(7)),
+        ]));
+        let seen: Vec<_> = (0..second.len())
+            .map(|i| (second.path(i).to_vec(), second.stamp(i)[0]))
+            .collect();
+        let expected: Vec<(Vec<u8>, u8)> = vec![
+            (b"a".to_vec(), 1),
+            (b"b.c".to_vec(), 6),
+            (b"b/d".to_vec(), 5),
+            (long.into_bytes(), 4),
+            (b"zz".to_vec(), 7),
+        ];
+        assert_eq!(seen, expected);
+        assert_eq!(second.body()[11], 5);
+        assert!(second.has_below(b"b") && !second.has_below(b"a"));
+        assert_eq!((second.body().len() - 12) % 8, 0);
+    }
+}
