@@ -33,6 +33,10 @@ use super::{EngineError, Summary};
 /// How often a task that another run works on is looked at again.
 const CLAIM_INTERVAL: Duration = Duration::from_millis(50);
 
+/// While tasks run, results are stored at most this often: each time the disk has to
+/// sync the same number of files, however many results there are.
+const STORE_INTERVAL: Duration = Duration::from_millis(40);
+
 /// What the dispatcher works with.
 pub(super) struct Surroundings<'a> {
     pub(super) repo: &'a Repo,
@@ -90,6 +94,8 @@ pub(super) struct Dispatcher<'a> {
     unstored: Vec<Unstored>,
     /// What the writer has.
     storing: Vec<Unstored>,
+    /// When it was given the last batch.
+    stored_at: Option<Instant>,
     stop: Option<Stop>,
     signal: Option<i32>,
     error: Option<EngineError>,
@@ -115,6 +121,7 @@ impl<'a> Dispatcher<'a> {
             contended: Vec::new(),
             unstored: Vec::new(),
             storing: Vec::new(),
+            stored_at: None,
             stop: None,
             signal: None,
             error: None,
@@ -177,7 +184,19 @@ impl<'a> Dispatcher<'a> {
         let tick = self.around.reporter.tick_interval();
         let tick = tick.map(|interval| interval.saturating_sub(ticked.elapsed()));
         let claim = (!self.contended.is_empty()).then_some(CLAIM_INTERVAL);
-        tick.into_iter().chain(claim).min()
+        let gathering = !self.unstored.is_empty() && self.storing.is_empty();
+        let store = gathering.then(|| self.until_store());
+        tick.into_iter().chain(claim).chain(store).min()
+    }
+
+    /// How long results may gather before they are stored: not at all when the last
+    /// batch is a while ago, or nothing runs that could add to this one.
+    fn until_store(&self) -> Duration {
+        let busy = self.workers.iter().any(|worker| worker.running.is_some());
+        match self.stored_at {
+            Some(at) if busy => STORE_INTERVAL.saturating_sub(at.elapsed()),
+            _ => Duration::ZERO,
+        }
     }
 
     fn done(&self) -> bool {
@@ -534,9 +553,10 @@ impl<'a> Dispatcher<'a> {
 
     /// Gives the writer what has gathered, unless it is busy.
     fn flush(&mut self) {
-        if self.unstored.is_empty() || !self.storing.is_empty() {
+        if self.unstored.is_empty() || !self.storing.is_empty() || !self.until_store().is_zero() {
             return;
         }
+        self.stored_at = Some(Instant::now());
         match &self.around.writer {
             Some(writer) if !matches!(self.error, Some(EngineError::Store { .. })) => {
                 self.storing = std::mem::take(&mut self.unstored);

@@ -376,6 +376,17 @@ fn state_line(admin: &Admin, key: &str) -> Option<String> {
     Some(line.to_owned())
 }
 
+/// Waits until no other process of git-ci makes a worktree.
+fn turn(ci_dir: &Path) -> std::io::Result<fs::File> {
+    fs::create_dir_all(ci_dir)?;
+    let file = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(ci_dir.join("worktrees.lock"))?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
+    Ok(file)
+}
+
 /// Makes the worktree anew, without files.
 fn make(repo: &Repo, path: &Path, commit: &Oid) -> Result<Admin, CheckoutError> {
     let io = |source| CheckoutError::Io {
@@ -386,6 +397,8 @@ fn make(repo: &Repo, path: &Path, commit: &Oid) -> Result<Admin, CheckoutError> 
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(io)?;
     }
+    // git looks at all worktrees when it makes one, and fails on one that is half made.
+    let _turn = turn(&repo.ci_dir()).map_err(io)?;
     let git = repo.git();
     let mut add = repo.git_command();
     add.args(["worktree", "add", "-q", "-f", "-f"]);

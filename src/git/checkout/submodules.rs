@@ -68,16 +68,32 @@ impl Sources {
         }
     }
 
+    /// The git directories that a submodule has.
+    fn all(&self, name: &str, path: &Path) -> impl Iterator<Item = PathBuf> {
+        let by_name = self.modules.iter().map(move |dir| dir.join(name));
+        let in_place = self.worktree.iter();
+        let in_place = in_place.map(move |dir| dir.join(path).join(".git"));
+        by_name
+            .chain(in_place)
+            .filter(|dir| dir.join("objects").is_dir())
+    }
+
+    /// Whether the user has the submodule at all. One that was never initialised stays
+    /// an empty directory, as it does for them.
+    fn know(&self, repo: &Repo, name: &str, path: &Path) -> bool {
+        let wanted = format!("submodule.{name}.url");
+        (self.worktree.is_some() && repo.config(&wanted).is_some())
+            || self.all(name, path).next().is_some()
+    }
+
     /// The git directory of a submodule that has `commit`.
     fn find(&self, repo: &Repo, name: &str, path: &Path, commit: &str) -> Option<PathBuf> {
-        let by_name = self.modules.iter().map(|dir| dir.join(name));
-        let in_place = self.worktree.iter().map(|dir| dir.join(path).join(".git"));
-        by_name.chain(in_place).find(|dir| {
+        self.all(name, path).find(|dir| {
             let mut ask = repo.git().command();
             // Its own work tree may be gone, which git would take ill.
             ask.arg("--git-dir").arg(dir).arg("--work-tree").arg(dir);
             ask.args(["cat-file", "-e", &format!("{commit}^{{commit}}")]);
-            dir.join("objects").is_dir() && repo.git().output(&mut ask).is_ok()
+            repo.git().output(&mut ask).is_ok()
         })
     }
 }
@@ -99,6 +115,9 @@ pub(super) fn update(
         }
         let commit = commit.to_string();
         let path = Path::new(OsStr::from_bytes(path));
+        if !sources.know(outer.repo, name, path) {
+            continue;
+        }
         let printable = printable_line(name.as_bytes()).into_owned();
         let Some(source) = sources.find(outer.repo, name, path, &commit) else {
             let name = printable;
