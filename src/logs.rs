@@ -1,5 +1,8 @@
 //! Log files: one a task, readable from the first byte while the task runs, compressed
 //! when it is done.
+//!
+//! Whoever writes a log holds a `flock` on it, so that a reader in another process knows
+//! whether more is to come, also when the writer was killed.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -9,6 +12,8 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
+
+use rustix::fs::{FlockOperation, flock};
 
 use crate::model::LogId;
 
@@ -32,6 +37,41 @@ pub struct LogWriter {
     size: u64,
 }
 
+/// A log that is being read.
+#[derive(Debug)]
+pub enum LogReader {
+    /// As it was written; it may still grow.
+    Plain(File),
+    /// Done, and compressed.
+    Packed(Box<GzDecoder<BufReader<File>>>),
+}
+
+impl LogReader {
+    /// Whether somebody is still writing it. Once this is false, what can be read is all
+    /// there will ever be.
+    pub fn is_growing(&self) -> bool {
+        let Self::Plain(file) = self else {
+            return false;
+        };
+        match flock(file, FlockOperation::NonBlockingLockShared) {
+            Err(error) => error == rustix::io::Errno::WOULDBLOCK,
+            Ok(()) => {
+                let _ = flock(file, FlockOperation::Unlock);
+                false
+            }
+        }
+    }
+}
+
+impl Read for LogReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(file) => file.read(buffer),
+            Self::Packed(decoder) => decoder.read(buffer),
+        }
+    }
+}
+
 impl LogStore {
     /// The logs below the repository's `ci` directory.
     pub fn new(ci_dir: &Path) -> Self {
@@ -48,6 +88,8 @@ impl LogStore {
         fs::create_dir_all(&self.dir)?;
         let path = self.dir.join(format!("{id}.log"));
         let file = File::options().write(true).create_new(true).open(&path)?;
+        // Where the file system has no locks, followers stop early.
+        let _ = flock(&file, FlockOperation::LockExclusive);
         Ok(LogWriter {
             path,
             file,
@@ -59,14 +101,20 @@ impl LogStore {
     ///
     /// # Errors
     /// Where there is none.
-    pub fn open(&self, id: &LogId) -> io::Result<Box<dyn Read>> {
+    pub fn open(&self, id: &LogId) -> io::Result<LogReader> {
         match File::open(self.dir.join(format!("{id}.log"))) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let packed = File::open(self.dir.join(format!("{id}.log.gz")))?;
-                Ok(Box::new(GzDecoder::new(BufReader::new(packed))))
+                let decoder = GzDecoder::new(BufReader::new(packed));
+                Ok(LogReader::Packed(Box::new(decoder)))
             }
-            plain => Ok(Box::new(plain?)),
+            plain => Ok(LogReader::Plain(plain?)),
         }
+    }
+
+    /// Whether the log is there to be read.
+    pub fn has(&self, id: &LogId) -> bool {
+        self.open(id).is_ok()
     }
 
     /// The last `count` lines, of a long one its last [`TAIL_LINE`] bytes.

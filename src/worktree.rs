@@ -16,7 +16,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::git::{Checkout, CheckoutError, Repo};
-use crate::model::{Clean, JobName, Oid};
+use crate::model::{Clean, JobName, LogId, Oid};
 use crate::process;
 
 pub use crate::git::MARK;
@@ -66,11 +66,14 @@ pub struct Holder {
     pub job: JobName,
     /// Since when, in seconds since the epoch.
     pub since: u64,
+    /// The task's log: readable while the task runs.
+    #[serde(default)]
+    pub log: Option<LogId>,
 }
 
 impl Holder {
     /// This process, working for `dispatcher`.
-    pub fn new(dispatcher: u32, commit: Oid, job: &JobName) -> Self {
+    pub fn new(dispatcher: u32, commit: Oid, job: &JobName, log: LogId) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Self {
             pid: std::process::id(),
@@ -79,6 +82,7 @@ impl Holder {
             commit,
             job: job.clone(),
             since: now.unwrap_or_default().as_secs(),
+            log: Some(log),
         }
     }
 
@@ -276,8 +280,8 @@ pub fn holders(ci_dir: &Path) -> Vec<(u32, Holder)> {
             continue;
         };
         // Held by nobody: whatever it says is of the past.
-        if let Ok(None) = try_lock(&entry.path())
-            && let Ok(mut file) = File::open(entry.path())
+        if let Ok(mut file) = File::open(entry.path())
+            && is_held(&file)
             && let Some(holder) = SlotState::read(&mut file).and_then(|state| state.holder)
         {
             found.push((slot, holder));
@@ -318,6 +322,11 @@ fn locks(ci_dir: &Path) -> PathBuf {
 
 fn slot_lock(locks: &Path, slot: u32) -> PathBuf {
     locks.join(format!("slot-{slot}.lock"))
+}
+
+/// Whether somebody has the lock. Looking makes nothing, and those who look do not see each other.
+fn is_held(file: &File) -> bool {
+    flock(file, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
 }
 
 /// Locks a file, making it where needed; `None` where somebody else has the lock.

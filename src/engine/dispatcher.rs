@@ -385,8 +385,8 @@ impl<'a> Dispatcher<'a> {
             assignment: Assignment {
                 task: task.clone(),
                 try_: 1,
+                log: log.clone(),
             },
-            log: log.clone(),
         };
         let state = &mut self.workers[worker];
         state.near = Some(waiting.place());

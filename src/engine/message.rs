@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::git::NotesError;
-use crate::model::{Commit, LogId, Outcome, RunnerLabel};
+use crate::model::{Commit, Outcome, RunnerLabel};
 use crate::plan::PlannedJob;
 use crate::runner::{Assignment, Control, Runner};
 
@@ -97,7 +97,6 @@ pub(super) struct Ended {
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) assignment: Assignment,
-    pub(super) log: LogId,
 }
 
 /// The dispatcher's side of a worker.

@@ -55,7 +55,7 @@ fn execute(
 ) -> Ended {
     let start = Instant::now();
     let mut begun = None;
-    let outcome = match logs.create(&order.log) {
+    let outcome = match logs.create(&order.assignment.log) {
         Err(error) => log_error(&error),
         Ok(log) => {
             let mut output = Output::new(worker, log, runner.control(), to);
@@ -78,7 +78,7 @@ fn execute(
     let tail = match outcome {
         Outcome::Passed | Outcome::Skipped | Outcome::Cancelled => Vec::new(),
         _ => {
-            let lines = logs.tail(&order.log, TAIL_LINES);
+            let lines = logs.tail(&order.assignment.log, TAIL_LINES);
             let text = |line: Vec<u8>| String::from_utf8_lossy(&line).into_owned();
             lines.unwrap_or_default().into_iter().map(text).collect()
         }

@@ -192,7 +192,12 @@ fn run<I: Read + AsFd, O: Write>(
     repo: &Repo,
     task: &RunTask,
 ) -> Result<Outcome, AgentError> {
-    let holder = Holder::new(setup.dispatcher, task.commit, &task.job.name);
+    let holder = Holder::new(
+        setup.dispatcher,
+        task.commit,
+        &task.job.name,
+        task.log.clone(),
+    );
     let mut lease = loop {
         match pool.try_lease(&task.commit, &holder) {
             Ok(Some(lease)) => break lease,

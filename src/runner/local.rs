@@ -166,6 +166,7 @@ impl Runner for LocalRunner {
             assignment.try_,
             &assignment.task.commit,
             &assignment.task.job,
+            &assignment.log,
         );
         let mut line = self.line();
         line.running = Some(task);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Outcome, RunnerLabel, Task};
+use crate::model::{LogId, Outcome, RunnerLabel, Task};
 
 pub use local::{LocalRunner, LocalSpec};
 
@@ -23,6 +23,8 @@ pub struct Assignment {
     pub task: Task,
     /// The try, from 1.
     pub try_: u32,
+    /// Where its output is kept: who looks at what runs now finds it by this.
+    pub log: LogId,
 }
 
 /// What a runner tells of a task while it runs.

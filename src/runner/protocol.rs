@@ -17,7 +17,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Commit, Job, Oid, Outcome, RunnerLabel, TaskId};
+use crate::model::{Commit, Job, LogId, Oid, Outcome, RunnerLabel, TaskId};
 
 use super::Request;
 
@@ -98,17 +98,20 @@ pub struct RunTask {
     pub tree: Oid,
     /// How to test it.
     pub job: Job,
+    /// The log that its output goes to, at the dispatcher's end.
+    pub log: LogId,
 }
 
 impl RunTask {
     /// The task with this id.
-    pub fn new(task: TaskId, try_: u32, commit: &Commit, job: &Job) -> Self {
+    pub fn new(task: TaskId, try_: u32, commit: &Commit, job: &Job, log: &LogId) -> Self {
         Self {
             task,
             try_,
             commit: commit.id,
             tree: commit.tree,
             job: job.clone(),
+            log: log.clone(),
         }
     }
 }
