@@ -23,12 +23,13 @@
 //! | [`logs`] | log files: bounded, readable while they grow, compressed when done |
 //! | [`runner`] | the trait `Runner`, the agent and its protocol |
 //! | [`plan`] | commits × jobs − known records |
+//! | [`verdict`] | which record counts for a commit and a job |
 //! | [`engine`] | the dispatcher, which owns the state of a run, and the workers |
 //! | [`reporter`] | events made visible: terminal, plain lines, JSON |
 //! | [`commands`] | the command line, one file a subcommand |
 //!
 //! Dependencies point one way: `commands → engine, reporter → runner → worktree,
-//! process, logs, git, config → model`. `plan` and `reporter` import `model` only. `clap` is
+//! process, logs, git, config → model`. `plan`, `verdict` and `reporter` import `model` only. `clap` is
 //! used in `commands` alone, `gix` in `git`, `rayon` in `engine`, `indicatif` in
 //! `reporter`. A test reads the `use` lines and keeps this true.
 //!
@@ -70,4 +71,5 @@ pub mod reporter;
 pub mod runner;
 pub mod settings;
 pub mod spool;
+pub mod verdict;
 pub mod worktree;

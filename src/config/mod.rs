@@ -7,8 +7,8 @@
 mod parse;
 mod source;
 
-pub use parse::{ConfigError, Problem, parse};
-pub use source::{CommitJobs, ConfigFrom, LoadError, choose, load, load_file};
+pub use parse::{ConfigError, Problem, nearest, parse};
+pub use source::{CommitJobs, ConfigFrom, LoadError, choose, load, load_file, no_such_job};
 
 /// The name of the jobs file, at the top of the tree.
 pub const JOBS_FILE: &str = ".git-ci.toml";

@@ -170,6 +170,15 @@ impl<'a> CommitJobs<'a> {
     }
 }
 
+/// The error of asking for a job that is none of the `known` ones.
+pub fn no_such_job<'n>(name: &str, known: impl Iterator<Item = &'n str> + Clone) -> LoadError {
+    LoadError::NoSuchJob {
+        name: name.to_owned(),
+        near: nearest(name, known.clone()).map(str::to_owned),
+        known: known.collect::<Vec<_>>().join(", "),
+    }
+}
+
 /// The jobs of these names, in the order of the file; all where no name is given.
 ///
 /// # Errors
@@ -177,12 +186,7 @@ impl<'a> CommitJobs<'a> {
 pub fn choose(jobs: Vec<Job>, names: &[String]) -> Result<Vec<Job>, LoadError> {
     for name in names {
         if !jobs.iter().any(|job| job.name.as_str() == name) {
-            let known: Vec<_> = jobs.iter().map(|job| job.name.as_str()).collect();
-            return Err(LoadError::NoSuchJob {
-                name: name.clone(),
-                near: nearest(name, known.iter().copied()).map(str::to_owned),
-                known: known.join(", "),
-            });
+            return Err(no_such_job(name, jobs.iter().map(|job| job.name.as_str())));
         }
     }
     let chosen = |job: &Job| names.is_empty() || names.iter().any(|name| name == job.name.as_str());

@@ -6,6 +6,7 @@
 mod care;
 mod checkout;
 mod command;
+mod commits;
 mod files;
 mod here;
 mod notes;
@@ -20,6 +21,7 @@ pub mod revs;
 pub use care::care;
 pub use checkout::{Checkout, CheckoutError, MARK};
 pub use command::{Git, GitError, MINIMUM_GIT, REPOSITORY_VARIABLES, Version, forget_repository};
+pub use commits::CommitReader;
 pub use files::ReadError;
 pub use here::{Head, Here, is_ref_name};
 pub use notes::{NoteStore, NotesError, notes_tip, read_note};

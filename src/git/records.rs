@@ -133,8 +133,8 @@ impl Records {
     /// Finds the record by what was tested, if none that counts more is there already.
     fn note_content(&mut self, commit: Oid, record: &Record) {
         let key = (record.def.clone(), record.tree);
-        let newest = self.newest_of(&key).map(rank);
-        if newest.is_none_or(|newest| rank(record) > newest) {
+        let newest = self.newest_of(&key).map(Record::rank);
+        if newest.is_none_or(|newest| record.rank() > newest) {
             self.by_content.insert(key, commit);
         }
         let sample = self.durations.entry(record.job.clone()).or_default();
@@ -167,7 +167,7 @@ impl Records {
         let commit = self.by_content.get(key)?;
         let of_key = |record: &&Record| record.def == key.0 && record.tree == key.1;
         let records = self.by_commit.get(commit)?.iter();
-        records.filter(of_key).max_by_key(|record| rank(record))
+        records.filter(of_key).max_by_key(|record| record.rank())
     }
 
     /// The newest record with this definition and the commit's tree, wherever it is.
@@ -179,7 +179,7 @@ impl Records {
             record.job == *job
                 && record.def == *def
                 && record.tree == commit.tree
-                && rank(record) == rank(newest)
+                && record.rank() == newest.rank()
         });
         let (record, from) = match own {
             Some(own) => (own, commit.id),
@@ -199,6 +199,12 @@ impl Records {
     /// The records in the note of a commit, stale ones included, in no order.
     pub fn of(&self, commit: &Oid) -> &[Record] {
         self.by_commit.get(commit).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every commit that has records, with them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Oid, &[Record])> {
+        let each = self.by_commit.iter();
+        each.map(|(commit, records)| (commit, records.as_slice()))
     }
 
     /// How long a job is going to take: the median of its latest running times.
@@ -231,12 +237,6 @@ impl Records {
         file.persist(path)?;
         Ok(())
     }
-}
-
-/// Of two records of the same thing the one with the higher rank counts: the newer, and
-/// of equally new ones that which needs attention.
-fn rank(record: &Record) -> (jiff::Timestamp, std::cmp::Reverse<Status>) {
-    (record.finished, std::cmp::Reverse(record.status))
 }
 
 /// The records as they were when the file was written; `None` where it is of no use.

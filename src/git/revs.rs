@@ -125,6 +125,84 @@ pub fn resolve(repo: &Repo, rev: &str) -> Result<Commit, RevError> {
     select(repo, &selection)?.pop().ok_or_else(unknown)
 }
 
+/// The last `count` commits that `HEAD` reaches, newest first.
+///
+/// # Errors
+/// Where `HEAD` has no commit, or git does not run.
+pub fn last(repo: &Repo, count: usize) -> Result<Vec<Commit>, RevError> {
+    // No topological order: that would have to walk all of history first.
+    let mut commits = Commits::default();
+    let mut command = rev_list(repo);
+    command.arg(format!("--max-count={count}"));
+    commits.read(repo, &mut command, &["HEAD".to_owned()])?;
+    Ok(commits.list)
+}
+
+/// The upstream of the branch that `HEAD` is on, as git abbreviates it; `None` where
+/// there is no such branch or it has none.
+pub fn upstream(repo: &Repo) -> Option<String> {
+    let mut command = repo.git().as_the_user();
+    command.args(["rev-parse", "--abbrev-ref", "@{upstream}"]);
+    repo.git().read(&mut command).ok()
+}
+
+/// The names of local branches, remote branches and tags.
+pub fn names(repo: &Repo) -> Vec<String> {
+    let mut command = repo.git().as_the_user();
+    command.args(["for-each-ref", "--format=%(refname:short)"]);
+    command.args(["refs/heads", "refs/remotes", "refs/tags"]);
+    let listed = repo.git().read(&mut command).unwrap_or_default();
+    listed.lines().map(str::to_owned).collect()
+}
+
+/// The time that `--since=DATE` means to git, in seconds since the epoch.
+///
+/// # Errors
+/// Where git does not run or answers something else.
+pub fn since(repo: &Repo, date: &str) -> Result<i64, RevError> {
+    let mut command = repo.git().as_the_user();
+    command.arg("rev-parse").arg(format!("--since={date}"));
+    let said = repo.git().read(&mut command).map_err(RevError::Git)?;
+    let seconds = said.strip_prefix("--max-age=").and_then(|s| s.parse().ok());
+    seconds.ok_or_else(|| RevError::Output(printable_line(said.as_bytes()).into_owned()))
+}
+
+/// Who made a commit, and when. All of it is raw: escape it before it is shown.
+#[derive(Debug, Clone)]
+pub struct Details {
+    /// The author's name.
+    pub author: String,
+    /// The author's address.
+    pub email: String,
+    /// The author's date, in the form that `log.date` asks for.
+    pub date: String,
+    /// The same in ISO 8601.
+    pub iso_date: String,
+}
+
+/// Who made a commit, and when.
+///
+/// # Errors
+/// Where there is no such commit, or git does not run.
+pub fn details(repo: &Repo, commit: &Oid) -> Result<Details, RevError> {
+    let mut command = repo.git().as_the_user();
+    command
+        .args(["-c", "log.showSignature=false", "log", "--no-walk", "-1"])
+        .args(["--format=%an%x00%ae%x00%ad%x00%aI", "--encoding=UTF-8"])
+        .arg("--no-color")
+        .arg(commit.to_string());
+    let output = repo.git().output(&mut command).map_err(RevError::Git)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut parts = text.trim_end_matches('\n').splitn(4, '\0');
+    let mut next = || parts.next().unwrap_or_default().to_owned();
+    Ok(Details {
+        author: next(),
+        email: next(),
+        date: next(),
+        iso_date: next(),
+    })
+}
+
 /// Whether an argument stands for several commits: gitrevisions(7), "Specifying ranges".
 pub fn is_range(arg: &str) -> bool {
     // What follows these is text to search for, which may hold anything.

@@ -7,6 +7,7 @@
 //!
 //! Every line read here may have been written by anybody.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
@@ -72,6 +73,12 @@ impl Record {
             Status::Fail => matches!(self.why, Some(Why::Exit(_))),
             Status::Error => false,
         }
+    }
+
+    /// Of two records of the same thing the one with the higher rank counts: the newer,
+    /// and of equally new ones that which needs attention.
+    pub fn rank(&self) -> (Timestamp, Reverse<Status>) {
+        (self.finished, Reverse(self.status))
     }
 }
 
@@ -166,6 +173,11 @@ fn parse_seconds(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(whole * 1000 + tenth * 100))
 }
 
+fn parse_line(line: &[u8]) -> Result<Record, ParseRecordError> {
+    let text = std::str::from_utf8(line).map_err(|_| ParseRecordError::Foreign)?;
+    text.parse()
+}
+
 /// One note: its lines, whosever they are, sorted and without duplicates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Note {
@@ -203,9 +215,14 @@ impl Note {
 
     /// The records that this program understands, in the order of their lines.
     pub fn records(&self) -> impl Iterator<Item = Record> {
+        self.lines.iter().filter_map(|line| parse_line(line).ok())
+    }
+
+    /// The other lines, raw: those of other programs, and records of other versions.
+    pub fn foreign(&self) -> impl Iterator<Item = (&[u8], ParseRecordError)> {
         self.lines
             .iter()
-            .filter_map(|line| std::str::from_utf8(line).ok()?.parse().ok())
+            .filter_map(|line| Some((line.as_slice(), parse_line(line).err()?)))
     }
 }
 
@@ -261,6 +278,9 @@ mod tests {
         let blob = format!("{newer}\nreviewed by hand\n\n{ours}\n\u{1b}[31m\nFAIL\n");
         let mut note = Note::parse(blob.as_bytes());
         assert_eq!(note.records().count(), 1);
+        let versions = |&(_, why): &(&[u8], _)| why == ParseRecordError::Version;
+        assert_eq!(note.foreign().filter(versions).count(), 1);
+        assert_eq!(note.foreign().count(), 4);
         assert!(!note.insert(&record()), "already there");
         let bytes = note.to_bytes();
         for line in [
