@@ -9,9 +9,15 @@ mod detached;
 mod failure;
 mod hook;
 mod notify;
+mod log;
+mod logs;
 mod output;
+mod pager;
+mod reading;
 mod run;
 mod select;
+mod show;
+mod status;
 
 use std::process::ExitCode;
 
@@ -39,6 +45,10 @@ enum Command {
     Run(run::Args),
     Hook(hook::Args),
     Notify(notify::Args),
+    Status(status::Args),
+    Log(log::Args),
+    Show(show::Args),
+    Logs(logs::Args),
     #[command(hide = true)]
     Agent(agent::Args),
     #[command(hide = true)]
@@ -62,6 +72,10 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Run(args) => run::execute(args),
         Command::Hook(args) => hook::execute(args),
         Command::Notify(args) => notify::execute(args),
+        Command::Status(args) => status::execute(args),
+        Command::Log(args) => log::execute(args),
+        Command::Show(args) => show::execute(args),
+        Command::Logs(args) => logs::execute(args),
         Command::Agent(args) => agent::execute(args),
         Command::Detached(args) => detached::execute(args),
     }

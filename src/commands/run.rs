@@ -133,7 +133,12 @@ fn plan(
         Some(command) => Jobs::Same(Arc::new([ad_hoc(command, args.as_.as_ref())])),
         None => Jobs::configured(&args.config, repo, settings)?,
     };
-    Plan::new(commits, |commit| jobs.of(commit), known, args.trust())
+    Ok(Plan::new(
+        commits,
+        |commit| jobs.of(commit),
+        known,
+        args.trust(),
+    )?)
 }
 
 /// The job that `--exec` asks for.

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 
-use crate::config::{self, CommitJobs, ConfigFrom};
+use crate::config::{self, CommitJobs, ConfigFrom, LoadError};
 use crate::error::Failure;
 use crate::git::Repo;
-use crate::git::revs::{self, Selection};
+use crate::git::revs::{self, RevError, Selection};
 use crate::model::{Commit, Job, Oid};
 use crate::plan::PlannedJob;
 use crate::settings::Settings;
@@ -91,8 +91,42 @@ impl RevArgs {
                 Order::Oldest => revs::Order::Oldest,
             },
         };
-        Ok(revs::select(repo, &selection)?)
+        revs::select(repo, &selection).map_err(|error| unknown_rev(repo, error))
     }
+}
+
+/// The one commit that `rev` names.
+///
+/// # Errors
+/// Where it names none, or several.
+pub(super) fn commit(repo: &Repo, rev: &str) -> Result<Commit, Failure> {
+    revs::resolve(repo, rev).map_err(|error| unknown_rev(repo, error))
+}
+
+/// Adds the branch or tag that may have been meant.
+fn unknown_rev(repo: &Repo, error: RevError) -> Failure {
+    let near = match &error {
+        RevError::Unknown { rev, .. } => nearest_rev(rev, &revs::names(repo)),
+        _ => None,
+    };
+    let failure = Failure::from(error);
+    match near {
+        Some(near) => failure.hint(format!("did you mean `{near}`?")),
+        None => failure,
+    }
+}
+
+/// `rev` with the name in it replaced by the nearest that there is.
+fn nearest_rev(rev: &str, names: &[String]) -> Option<String> {
+    if revs::is_range(rev) {
+        return None;
+    }
+    let end = rev.find(['~', '^', '@', ':']).unwrap_or(rev.len());
+    let (name, rest) = rev.split_at(end);
+    let known = names.iter().map(String::as_str).chain(["head"]);
+    let near = config::nearest(name, known).filter(|near| *near != name)?;
+    let near = if near == "head" { "HEAD" } else { near };
+    Some(format!("{near}{rest}"))
 }
 
 /// Where configured jobs come from.
@@ -139,7 +173,7 @@ impl<'a> Jobs<'a> {
         args: &ConfigArgs,
         repo: &'a Repo,
         settings: &Settings,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, LoadError> {
         if let Some(file) = &args.config {
             return Ok(Self::Same(planned(config::load_file(file)?, &args.job)?));
         }
@@ -161,7 +195,7 @@ impl<'a> Jobs<'a> {
     ///
     /// # Errors
     /// Where the commit's own jobs file is missing or not right.
-    pub(super) fn of(&mut self, commit: &Commit) -> Result<Arc<[PlannedJob]>, Failure> {
+    pub(super) fn of(&mut self, commit: &Commit) -> Result<Arc<[PlannedJob]>, LoadError> {
         match self {
             Self::Same(jobs) => Ok(Arc::clone(jobs)),
             Self::OfEach {
@@ -181,7 +215,7 @@ impl<'a> Jobs<'a> {
     }
 }
 
-fn planned(jobs: Vec<Job>, names: &[String]) -> Result<Arc<[PlannedJob]>, Failure> {
+fn planned(jobs: Vec<Job>, names: &[String]) -> Result<Arc<[PlannedJob]>, LoadError> {
     let chosen = config::choose(jobs, names)?;
     Ok(chosen.into_iter().map(PlannedJob::new).collect())
 }

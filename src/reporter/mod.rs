@@ -2,6 +2,7 @@
 //! gives it, and can change nothing.
 
 mod json;
+mod matrix;
 mod plain;
 mod terminal;
 mod text;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use crate::model::Event;
 
 pub use json::Json;
+pub use matrix::{Cell, Matrix, Row, Symbols, shorten};
 pub use plain::{Plain, Verbosity};
 pub use terminal::{Results, Terminal};
 pub use text::{

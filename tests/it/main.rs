@@ -14,5 +14,6 @@ mod kinds;
 mod notes;
 mod notify;
 mod readme;
+mod read;
 mod run;
 mod support;

@@ -1,0 +1,269 @@
+//! `git ci log`: records, newest first.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+
+use crate::error::Failure;
+use crate::git::{CommitReader, Records, Repo, revs};
+use crate::model::{Commit, JobName, Oid, Record, Status};
+use crate::reporter::{human_duration, status_style, why_text};
+use crate::settings::Settings;
+use crate::verdict::Standing;
+
+use super::pager::Page;
+use super::reading::{
+    Configured, Line, READ_FORMAT, RecordLine, check_names, def_of, human_time, safe,
+};
+use super::select::{ConfigArgs, RevArgs};
+use super::{color, output};
+
+/// Show the records, newest first.
+///
+/// One line for each: the verdict, the commit, the job, the running time, when and where
+/// it finished, why it did not pass, and the commit's subject. Without a revision these
+/// are all records that there are, also those of commits that no branch holds any more.
+///
+/// A record marked "outdated" is of a job that is defined otherwise by now; one marked
+/// "stale" was copied to a commit with other contents, and says nothing about it.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    revs: RevArgs,
+
+    /// Show this many records at most.
+    #[arg(short = 'n', long, value_name = "N")]
+    max_count: Option<usize>,
+
+    /// Only records with one of these verdicts: error, fail, flaky, pass, skip.
+    #[arg(long, value_name = "STATUS,...", value_delimiter = ',', value_parser = status)]
+    status: Vec<Status>,
+
+    /// Only what failed: the same as `--status=error,fail`.
+    #[arg(long, conflicts_with = "status")]
+    failed: bool,
+
+    /// Only records from this time on, written as for `git log --since`.
+    #[arg(long, value_name = "DATE")]
+    since: Option<String>,
+
+    #[command(flatten)]
+    config: ConfigArgs,
+
+    /// Print JSON, one record a line.
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    color: color::ColorArgs,
+}
+
+fn status(text: &str) -> Result<Status, String> {
+    let mut all = Status::ALL.into_iter();
+    all.find(|status| status.as_str().eq_ignore_ascii_case(text))
+        .ok_or_else(|| "it is one of error, fail, flaky, pass, skip".to_owned())
+}
+
+/// Which records are wanted.
+struct Filter {
+    statuses: Vec<Status>,
+    jobs: Vec<JobName>,
+    since: Option<Timestamp>,
+}
+
+impl Filter {
+    fn accepts(&self, record: &Record) -> bool {
+        (self.statuses.is_empty() || self.statuses.contains(&record.status))
+            && (self.jobs.is_empty() || self.jobs.contains(&record.job))
+            && self.since.is_none_or(|since| record.finished >= since)
+    }
+}
+
+/// Collects, sorts, prints.
+pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
+    let repo = Repo::discover()?;
+    let settings = Settings::of(&repo)?;
+    let selected = match args.revs.is_empty() {
+        true => None,
+        false => Some(args.revs.commits(&repo, "HEAD")?),
+    };
+    let records = Records::load(&repo, &settings.notes_ref)?;
+    let mut configured = Configured::load(&args.config, &repo, &settings)?;
+    let filter = Filter {
+        statuses: match args.failed {
+            true => vec![Status::Error, Status::Fail],
+            false => args.status.clone(),
+        },
+        jobs: check_names(
+            &args.config.job,
+            configured.same().unwrap_or_default(),
+            &records,
+            &[],
+        )?,
+        since: match &args.since {
+            Some(date) => Timestamp::from_second(revs::since(&repo, date)?).ok(),
+            None => None,
+        },
+    };
+    let mut found = collect(&records, selected.as_deref(), &filter);
+    if found.is_empty() && !args.json {
+        output::note("no such records");
+    }
+    let commits = Commits::new(&repo, selected.as_deref());
+    let widths = Widths::of(&found);
+    let mut page = Page::open(&repo, args.color, !args.json)?;
+    if args.json {
+        page.write(
+            &Line::Log {
+                format: READ_FORMAT,
+            }
+            .render(),
+        )?;
+    }
+    let mut left = args.max_count.unwrap_or(usize::MAX);
+    // Most records are never looked at, so that reading their commits must wait until
+    // they are shown.
+    for same_time in found.chunk_by_mut(|a, b| a.1.finished == b.1.finished) {
+        if left == 0 || page.is_closed() {
+            break;
+        }
+        commits.sort(same_time);
+        for &(id, record) in same_time.iter().take(left) {
+            let commit = commits.find(&id);
+            let standing = match &commit {
+                Some(commit) => {
+                    let jobs = configured.of(commit)?;
+                    let def = def_of(&jobs, &record.job);
+                    Some(Standing::of(record, commit, def))
+                }
+                None => None,
+            };
+            let subject = commit.as_ref().map(|commit| commit.subject.as_str());
+            if args.json {
+                let mut line = RecordLine::new(record, id);
+                (line.subject, line.standing) = (subject, standing);
+                page.write(&Line::Record(line).render())?;
+            } else {
+                page.write(&render(&id, record, standing, subject, &widths))?;
+            }
+        }
+        left -= same_time.len().min(left);
+    }
+    page.close()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The wanted records of the wanted commits, newest first.
+fn collect<'r>(
+    records: &'r Records,
+    selected: Option<&[Commit]>,
+    filter: &Filter,
+) -> Vec<(Oid, &'r Record)> {
+    let mut found = Vec::new();
+    let mut take = |id: Oid, of: &'r [Record]| {
+        let wanted = of.iter().filter(|record| filter.accepts(record));
+        found.extend(wanted.map(|record| (id, record)));
+    };
+    match selected {
+        None => records.iter().for_each(|(id, of)| take(*id, of)),
+        Some(commits) => {
+            let each = commits.iter();
+            each.for_each(|commit| take(commit.id, records.of(&commit.id)));
+        }
+    }
+    found.sort_by_key(|(_, record)| Reverse(record.finished));
+    found
+}
+
+/// The commits of records: those that were selected, in that order, or any.
+struct Commits {
+    reader: CommitReader,
+    selected: HashMap<Oid, (usize, Commit)>,
+}
+
+impl Commits {
+    fn new(repo: &Repo, selected: Option<&[Commit]>) -> Self {
+        let each = selected.unwrap_or_default().iter().enumerate();
+        Self {
+            reader: CommitReader::new(repo),
+            selected: each.map(|(i, one)| (one.id, (i, one.clone()))).collect(),
+        }
+    }
+
+    fn find(&self, id: &Oid) -> Option<Commit> {
+        match self.selected.get(id) {
+            Some((_, commit)) => Some(commit.clone()),
+            None => self.reader.find(id),
+        }
+    }
+
+    /// Sorts records of the same second: by their commits, newest first, then as in a note.
+    fn sort(&self, records: &mut [(Oid, &Record)]) {
+        if records.len() > 1 {
+            records.sort_by_cached_key(|(id, record)| {
+                let place = self.selected.get(id).map(|(place, _)| *place);
+                let time = match place {
+                    Some(_) => None,
+                    None => self.reader.find(id).map(|commit| commit.time),
+                };
+                (place, Reverse(time), *id, record.status, record.job.clone())
+            });
+        }
+    }
+}
+
+/// The widths of columns.
+struct Widths {
+    job: usize,
+    runner: usize,
+}
+
+impl Widths {
+    fn of(found: &[(Oid, &Record)]) -> Self {
+        let widest = |width: fn(&Record) -> usize| {
+            let widths = found.iter().map(|(_, record)| width(record));
+            widths.max().unwrap_or(0)
+        };
+        Self {
+            job: widest(|record| record.job.as_str().len()),
+            runner: widest(|record| record.runner.as_str().len()),
+        }
+    }
+}
+
+fn render(
+    id: &Oid,
+    record: &Record,
+    standing: Option<Standing>,
+    subject: Option<&str>,
+    widths: &Widths,
+) -> String {
+    let style = status_style(Some(record.status));
+    format!(
+        "{style}{:<5}{style:#} {} {:<job$} {:>7}  {}  {:<runner$}  {}{}\n",
+        record.status,
+        id.short(),
+        record.job,
+        human_duration(record.duration),
+        human_time(record.finished),
+        record.runner,
+        remarks(record, standing.and_then(Standing::mark)),
+        subject.map_or("(not in this repository)".into(), safe),
+        job = widths.job,
+        runner = widths.runner,
+    )
+}
+
+/// Why a record says what it says, and what it is worth, in parentheses and with a space
+/// behind them; nothing where there is nothing to say.
+pub(super) fn remarks(record: &Record, mark: Option<&str>) -> String {
+    let why = record.why.map(why_text);
+    match (why, mark) {
+        (None, None) => String::new(),
+        (Some(why), None) => format!("({why}) "),
+        (None, Some(mark)) => format!("({mark}) "),
+        (Some(why), Some(mark)) => format!("({why}, {mark}) "),
+    }
+}

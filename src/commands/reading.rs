@@ -1,0 +1,331 @@
+//! What the commands that read results have in common: which jobs are configured, what
+//! runs now, and the shape of their JSON.
+//!
+//! Reading works where running does not: without a jobs file, or with one that is
+//! broken, the records are all there.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use crate::config::{self, LoadError};
+use crate::error::Failure;
+use crate::git::{Records, Repo};
+use crate::model::{
+    Commit, DefId, JobName, LogId, Oid, Record, RunnerLabel, Status, Why, printable_line,
+};
+use crate::plan::PlannedJob;
+use crate::settings::Settings;
+use crate::verdict::{Standing, Verdict, verdict};
+use crate::worktree;
+
+use super::output;
+use super::select::{ConfigArgs, Jobs};
+
+/// The version of the JSON form of `log`, `show`, `status` and `logs`; it changes when a
+/// reader of the old form would go wrong.
+pub(super) const READ_FORMAT: u32 = 1;
+
+/// One line of JSON. The first line of each command is of the kind that is named after
+/// it, and carries [`READ_FORMAT`] as `format`. Fields whose value is not known are `null`.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub(super) enum Line<'a> {
+    /// The first line of `log`; [`Line::Record`] follow, newest first.
+    Log { format: u32 },
+    /// The first line of `show`; [`Line::Record`] and [`Line::Foreign`] follow.
+    Show {
+        format: u32,
+        commit: Oid,
+        tree: Oid,
+        subject: &'a str,
+        author: &'a str,
+        email: &'a str,
+        /// The author's date in ISO 8601.
+        date: &'a str,
+    },
+    /// The first line of `status`; [`Line::Commit`] follow, then [`Line::Running`].
+    Status {
+        format: u32,
+        /// The names of the columns, in their order.
+        jobs: Vec<&'a JobName>,
+    },
+    /// The first line of `logs`; [`Line::Output`] follow, then [`Line::End`].
+    Logs {
+        format: u32,
+        commit: Oid,
+        job: &'a JobName,
+        log: &'a LogId,
+        /// The task runs now: there is no record yet.
+        running: bool,
+        record: Option<RecordLine<'a>>,
+    },
+    /// One record.
+    Record(RecordLine<'a>),
+    /// A line of a note that is no record of a version known to this program.
+    Foreign {
+        /// Raw text: escape it before it is shown.
+        line: String,
+    },
+    /// One commit, with a cell for each job of the first line.
+    Commit {
+        commit: Oid,
+        subject: &'a str,
+        cells: Vec<CellLine<'a>>,
+    },
+    /// A task that runs now, in any process that uses the repository.
+    Running {
+        slot: u32,
+        commit: Oid,
+        job: &'a JobName,
+        since: Option<Timestamp>,
+        elapsed_ms: u64,
+        /// The process that runs it.
+        pid: u32,
+        log: Option<&'a LogId>,
+    },
+    /// A line of a task's output.
+    Output {
+        /// Raw text without its line feed; what is not UTF-8 stands as U+FFFD.
+        line: String,
+    },
+    /// All of the log was there; with `--follow`, the task has ended.
+    End,
+}
+
+/// One record, with what it means for its commit.
+#[derive(Debug, Serialize)]
+pub(super) struct RecordLine<'a> {
+    /// The commit that it is shown for.
+    pub(super) commit: Oid,
+    /// The commit's subject, raw; `null` where the repository does not have the commit.
+    pub(super) subject: Option<&'a str>,
+    pub(super) job: &'a JobName,
+    pub(super) status: Status,
+    pub(super) why: Option<Why>,
+    /// `null` where the repository does not have the commit.
+    pub(super) standing: Option<Standing>,
+    /// It is the verdict of its job on the commit; `null` in `log`, which does not judge.
+    pub(super) counts: Option<bool>,
+    /// The commit in whose note it stands.
+    pub(super) from: Oid,
+    pub(super) finished: Timestamp,
+    pub(super) duration_ms: u64,
+    pub(super) runner: &'a RunnerLabel,
+    #[serde(rename = "try")]
+    pub(super) try_: u32,
+    pub(super) tree: Oid,
+    pub(super) def: &'a DefId,
+    pub(super) log: &'a LogId,
+    /// The last lines of the log, raw, where `show` shows them.
+    pub(super) tail: Option<Vec<String>>,
+}
+
+impl<'a> RecordLine<'a> {
+    /// The record as it stands in the note of `commit`.
+    pub(super) fn new(record: &'a Record, commit: Oid) -> Self {
+        Self {
+            commit,
+            subject: None,
+            job: &record.job,
+            status: record.status,
+            why: record.why,
+            standing: None,
+            counts: None,
+            from: commit,
+            finished: record.finished,
+            duration_ms: millis(record.duration),
+            runner: &record.runner,
+            try_: record.try_,
+            tree: record.tree,
+            def: &record.def,
+            log: &record.log,
+            tail: None,
+        }
+    }
+}
+
+/// One commit and one job.
+#[derive(Debug, Serialize)]
+pub(super) struct CellLine<'a> {
+    pub(super) job: &'a JobName,
+    /// It runs now; `record` is what counted before.
+    pub(super) running: bool,
+    /// What counts; `null` where nothing does.
+    pub(super) record: Option<RecordLine<'a>>,
+}
+
+impl Line<'_> {
+    /// The line, with its line feed.
+    pub(super) fn render(&self) -> String {
+        // Maps with keys of other types than text are all that can fail here.
+        serde_json::to_string(self).unwrap_or_default() + "\n"
+    }
+}
+
+/// Whole milliseconds.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A point in time for people, in their time zone, to the minute.
+pub(super) fn human_time(time: Timestamp) -> String {
+    let local = time.to_zoned(TimeZone::system());
+    local.strftime("%Y-%m-%d %H:%M").to_string()
+}
+
+/// Text from outside, on one line, without colours of its own.
+pub(super) fn safe(text: &str) -> std::borrow::Cow<'_, str> {
+    printable_line(text.as_bytes())
+}
+
+/// The jobs that are configured, where any are.
+pub(super) struct Configured<'a> {
+    jobs: Option<Jobs<'a>>,
+    none: Arc<[PlannedJob]>,
+    /// The user named the file: it must be there and right.
+    strict: bool,
+    warned: bool,
+}
+
+impl<'a> Configured<'a> {
+    /// The jobs that `args` choose, whose job names are left to the caller: jobs may be
+    /// on record without being configured.
+    ///
+    /// # Errors
+    /// Where the user named a jobs file that is missing or not right.
+    pub(super) fn load(
+        args: &ConfigArgs,
+        repo: &'a Repo,
+        settings: &Settings,
+    ) -> Result<Self, Failure> {
+        let unnamed = ConfigArgs {
+            job: Vec::new(),
+            config: args.config.clone(),
+            config_from: args.config_from.clone(),
+        };
+        let mut configured = Self {
+            jobs: None,
+            none: Arc::new([]),
+            strict: args.config.is_some() || args.config_from.is_some(),
+            warned: false,
+        };
+        match Jobs::configured(&unnamed, repo, settings) {
+            Ok(jobs) => configured.jobs = Some(jobs),
+            Err(error) => configured.complain(error)?,
+        }
+        Ok(configured)
+    }
+
+    /// The jobs of one commit.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub(super) fn of(&mut self, commit: &Commit) -> Result<Arc<[PlannedJob]>, Failure> {
+        match self.jobs.as_mut().map(|jobs| jobs.of(commit)) {
+            Some(Ok(jobs)) => return Ok(jobs),
+            Some(Err(error)) => self.complain(error)?,
+            None => {}
+        }
+        Ok(Arc::clone(&self.none))
+    }
+
+    /// The jobs that are the same for all commits, where they are.
+    pub(super) fn same(&self) -> Option<&[PlannedJob]> {
+        match &self.jobs {
+            Some(Jobs::Same(jobs)) => Some(jobs),
+            _ => None,
+        }
+    }
+
+    fn complain(&mut self, error: LoadError) -> Result<(), Failure> {
+        let missing = matches!(error, LoadError::Missing(_) | LoadError::NoWorkTree);
+        if self.strict && (self.jobs.is_none() || !missing) {
+            return Err(error.into());
+        }
+        if !missing && !self.warned {
+            self.warned = true;
+            output::note(&format!("warning: failed to {error}"));
+        }
+        Ok(())
+    }
+}
+
+/// The definition of the job of this name.
+pub(super) fn def_of<'j>(jobs: &'j [PlannedJob], name: &JobName) -> Option<&'j DefId> {
+    let job = jobs.iter().find(|planned| planned.job.name == *name)?;
+    Some(&job.def)
+}
+
+/// What counts for a commit and a job.
+pub(super) fn judge(
+    records: &Records,
+    commit: &Commit,
+    jobs: &[PlannedJob],
+    name: &JobName,
+) -> Option<Verdict> {
+    let def = def_of(jobs, name);
+    let known = def.and_then(|def| records.known(commit, name, def));
+    let known = known.map(|known| (known.record, known.from));
+    verdict(commit, name, def, records.of(&commit.id), known)
+}
+
+/// Checks the names that the user gave against the jobs that are configured or on record.
+///
+/// # Errors
+/// Where one is neither; the nearest is the hint.
+pub(super) fn check_names(
+    names: &[String],
+    configured: &[PlannedJob],
+    records: &Records,
+    running: &[Running],
+) -> Result<Vec<JobName>, Failure> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut known: BTreeSet<&JobName> = configured.iter().map(|job| &job.job.name).collect();
+    known.extend(records.iter().flat_map(|(_, of)| of).map(|one| &one.job));
+    known.extend(running.iter().map(|task| &task.job));
+    let find = |name: &String| {
+        let found = known.iter().find(|job| job.as_str() == name);
+        found.map(|job| (*job).clone()).ok_or_else(|| {
+            let names = known.iter().map(|job| job.as_str());
+            Failure::from(config::no_such_job(name, names))
+        })
+    };
+    names.iter().map(find).collect()
+}
+
+/// A task that runs now.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) slot: u32,
+    pub(super) commit: Oid,
+    pub(super) job: JobName,
+    pub(super) since: u64,
+    pub(super) elapsed: Duration,
+    pub(super) pid: u32,
+    pub(super) log: Option<LogId>,
+}
+
+/// Everything that runs now, in whichever process. Tasks that only wait belong to the
+/// process that wants them; nobody else can tell.
+pub(super) fn running(repo: &Repo) -> Vec<Running> {
+    let now = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
+    let holders = worktree::holders(&repo.ci_dir()).into_iter();
+    holders
+        .map(|(slot, holder)| Running {
+            slot,
+            commit: holder.commit,
+            job: holder.job,
+            since: holder.since,
+            elapsed: Duration::from_secs(now.saturating_sub(holder.since)),
+            pid: holder.pid,
+            log: holder.log,
+        })
+        .collect()
+}

@@ -1,0 +1,311 @@
+//! `git ci show`: everything about one commit.
+
+use std::cmp::Reverse;
+use std::process::ExitCode;
+
+use anstyle::{AnsiColor, Style};
+
+use crate::error::Failure;
+use crate::git::revs::{self, Details};
+use crate::git::{Records, Repo, read_note};
+use crate::logs::LogStore;
+use crate::model::{Commit, JobName, Record, RunnerLabel, Status};
+use crate::plan::PlannedJob;
+use crate::reporter::{human_duration, status_style, tail_text};
+use crate::settings::Settings;
+use crate::verdict::{Standing, Verdict};
+
+use super::color;
+use super::log::remarks;
+use super::pager::Page;
+use super::reading::{
+    Configured, Line, READ_FORMAT, RecordLine, Running, check_names, def_of, human_time, judge,
+    running, safe,
+};
+use super::select::{self, ConfigArgs};
+
+/// No more foreign lines are shown than this, and no more of each, in characters.
+const FOREIGN: (usize, usize) = (10, 200);
+
+/// Show everything about one commit.
+///
+/// First what counts: for each job its verdict, with the last lines of the log where it
+/// failed. Below it every other record of the commit, and what it means: "superseded" by
+/// a newer one, "outdated" since the job is defined otherwise by now, or "stale" since it
+/// speaks of other contents (git copies notes to amended commits). Lines of the note that
+/// are no records come last.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The commit.
+    #[arg(value_name = "REV", default_value = "HEAD")]
+    rev: String,
+
+    /// How many of the last lines of a failed log to show.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    lines: usize,
+
+    #[command(flatten)]
+    config: ConfigArgs,
+
+    /// Print JSON, one record a line.
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    color: color::ColorArgs,
+}
+
+/// What is shown of a commit.
+struct Shown<'a> {
+    commit: &'a Commit,
+    jobs: &'a [PlannedJob],
+    /// For each job that is configured, on record or running, what counts.
+    verdicts: Vec<(JobName, Option<Verdict>)>,
+    /// The other records, newest first.
+    others: Vec<&'a Record>,
+    /// What runs on this commit.
+    running: Vec<Running>,
+    logs: LogStore,
+    here: RunnerLabel,
+    lines: usize,
+}
+
+/// Finds, judges, prints.
+pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
+    let repo = Repo::discover()?;
+    let settings = Settings::of(&repo)?;
+    let commit = select::commit(&repo, &args.rev)?;
+    let details = revs::details(&repo, &commit.id)?;
+    let records = Records::load(&repo, &settings.notes_ref)?;
+    let mut configured = Configured::load(&args.config, &repo, &settings)?;
+    let jobs = configured.of(&commit)?;
+    let mut running = running(&repo);
+    let names = check_names(&args.config.job, &jobs, &records, &running)?;
+    running.retain(|task| task.commit == commit.id);
+    let wanted = |job: &JobName| names.is_empty() || names.contains(job);
+
+    let verdicts: Vec<_> = job_names(&jobs, records.of(&commit.id), &running)
+        .into_iter()
+        .filter(wanted)
+        .map(|name| {
+            let verdict = judge(&records, &commit, &jobs, &name);
+            (name, verdict)
+        })
+        .collect();
+    let counts = |record: &Record| {
+        let mut all = verdicts.iter().filter_map(|(_, verdict)| verdict.as_ref());
+        all.any(|verdict| verdict.from == commit.id && verdict.record == *record)
+    };
+    let mut others: Vec<_> = records
+        .of(&commit.id)
+        .iter()
+        .filter(|record| wanted(&record.job) && !counts(record))
+        .collect();
+    others.sort_by_key(|record| (Reverse(record.finished), record.status, &record.job));
+    let shown = Shown {
+        commit: &commit,
+        jobs: &jobs,
+        verdicts,
+        others,
+        running,
+        logs: LogStore::new(&repo.ci_dir()),
+        here: settings.name.clone(),
+        lines: args.lines,
+    };
+    let note = read_note(&repo, &settings.notes_ref, &commit.id)?;
+    let foreign: Vec<&[u8]> = match names.is_empty() {
+        true => note.foreign().map(|(line, _)| line).collect(),
+        false => Vec::new(),
+    };
+    let mut page = Page::open(&repo, args.color, !args.json)?;
+    match args.json {
+        true => page.write(&shown.json(&details, &foreign))?,
+        false => page.write(&shown.render(&details, &foreign))?,
+    }
+    page.close()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The configured jobs in their order, then those that are only on record or running.
+fn job_names(jobs: &[PlannedJob], records: &[Record], running: &[Running]) -> Vec<JobName> {
+    let mut names: Vec<_> = jobs
+        .iter()
+        .map(|planned| planned.job.name.clone())
+        .collect();
+    let on_record = records.iter().map(|record| &record.job);
+    let mut rest: Vec<_> = on_record
+        .chain(running.iter().map(|task| &task.job))
+        .filter(|name| !names.contains(name))
+        .cloned()
+        .collect();
+    rest.sort();
+    rest.dedup();
+    names.append(&mut rest);
+    names
+}
+
+impl Shown<'_> {
+    fn render(&self, details: &Details, foreign: &[&[u8]]) -> String {
+        let yellow = Style::new().fg_color(Some(AnsiColor::Yellow.into()));
+        let mut text = format!(
+            "{yellow}commit {}{yellow:#}\nAuthor: {} <{}>\nDate:   {}\n\n    {}\n\n",
+            self.commit.id,
+            safe(&details.author),
+            safe(&details.email),
+            safe(&details.date),
+            safe(&self.commit.subject),
+        );
+        let names = self.verdicts.iter().map(|(name, _)| name);
+        let others = self.others.iter().map(|record| &record.job);
+        let width = names.chain(others).map(|name| name.as_str().len()).max();
+        let width = width.unwrap_or(0);
+        if self.verdicts.is_empty() {
+            text += "No jobs are configured here, and none are on record.\n";
+        }
+        for (name, verdict) in &self.verdicts {
+            for task in self.running.iter().filter(|task| task.job == *name) {
+                let bold = Style::new().bold();
+                text += &format!(
+                    "{bold}runs{bold:#}  {name:<width$} {:>7}  now, in slot {} (`git ci logs {} {name} -f` follows)\n",
+                    human_duration(task.elapsed),
+                    task.slot,
+                    self.commit.id.short(),
+                );
+            }
+            match verdict {
+                Some(verdict) => text += &self.verdict(verdict, name, width),
+                None if self.running.iter().any(|task| task.job == *name) => {}
+                None => {
+                    let dim = status_style(None);
+                    text += &format!("{dim}-{dim:#}     {name:<width$}  no verdict\n");
+                }
+            }
+        }
+        if !self.others.is_empty() {
+            text += "\nRecords that do not count:\n";
+        }
+        for record in &self.others {
+            text += &record_line(record, &record.job, width, Some(self.mark(record)));
+        }
+        text + &foreign_text(foreign)
+    }
+
+    /// The line of what counts, with what a failure printed last.
+    fn verdict(&self, verdict: &Verdict, name: &JobName, width: usize) -> String {
+        let record = &verdict.record;
+        let from = match verdict.from == self.commit.id {
+            true => None,
+            false => Some(format!("same contents as {}", verdict.from.short())),
+        };
+        let mark = match verdict.standing {
+            Standing::Unconfigured if !self.jobs.is_empty() => Some("not configured"),
+            standing => from.as_deref().or(standing.mark()),
+        };
+        let mut text = record_line(record, name, width, mark);
+        if !is_bad(record) {
+            return text;
+        }
+        let dim = Style::new().dimmed();
+        let whole = match self.logs.tail(&record.log, self.lines) {
+            Ok(tail) => {
+                let lines: Vec<_> = tail.iter().map(|line| lossy(line)).collect();
+                text += &tail_text(&lines);
+                format!("whole log: git ci logs {} {name}", self.commit.id.short())
+            }
+            Err(_) if record.runner != self.here => format!("its log is on {}", record.runner),
+            Err(_) => "its log was removed".to_owned(),
+        };
+        text + &format!("      {dim}{whole}{dim:#}\n")
+    }
+
+    /// Why a record does not count.
+    fn mark(&self, record: &Record) -> &'static str {
+        let standing = Standing::of(record, self.commit, def_of(self.jobs, &record.job));
+        standing.mark().unwrap_or("superseded")
+    }
+
+    fn json(&self, details: &Details, foreign: &[&[u8]]) -> String {
+        let mut text = Line::Show {
+            format: READ_FORMAT,
+            commit: self.commit.id,
+            tree: self.commit.tree,
+            subject: &self.commit.subject,
+            author: &details.author,
+            email: &details.email,
+            date: &details.iso_date,
+        }
+        .render();
+        let subject = Some(self.commit.subject.as_str());
+        for verdict in self.verdicts.iter().filter_map(|(_, one)| one.as_ref()) {
+            let record = &verdict.record;
+            let tail = match is_bad(record) {
+                true => self.logs.tail(&record.log, self.lines).ok(),
+                false => None,
+            };
+            let line = RecordLine {
+                subject,
+                standing: Some(verdict.standing),
+                counts: Some(true),
+                from: verdict.from,
+                tail: tail.map(|tail| tail.iter().map(|line| lossy(line)).collect()),
+                ..RecordLine::new(record, self.commit.id)
+            };
+            text += &Line::Record(line).render();
+        }
+        for record in &self.others {
+            let def = def_of(self.jobs, &record.job);
+            let line = RecordLine {
+                subject,
+                standing: Some(Standing::of(record, self.commit, def)),
+                counts: Some(false),
+                ..RecordLine::new(record, self.commit.id)
+            };
+            text += &Line::Record(line).render();
+        }
+        for line in foreign {
+            text += &Line::Foreign { line: lossy(line) }.render();
+        }
+        text
+    }
+}
+
+fn is_bad(record: &Record) -> bool {
+    matches!(record.status, Status::Error | Status::Fail | Status::Flaky)
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn record_line(record: &Record, name: &JobName, width: usize, mark: Option<&str>) -> String {
+    let style = status_style(Some(record.status));
+    let line = format!(
+        "{style}{:<5}{style:#} {name:<width$} {:>7}  {}  {}  {}",
+        record.status,
+        human_duration(record.duration),
+        human_time(record.finished),
+        record.runner,
+        remarks(record, mark),
+    );
+    line.trim_end().to_owned() + "\n"
+}
+
+/// The lines of a note that are no records of ours.
+fn foreign_text(foreign: &[&[u8]]) -> String {
+    if foreign.is_empty() {
+        return String::new();
+    }
+    let dim = Style::new().dimmed();
+    let mut text =
+        "\nOther lines of the note (of other programs, or of a newer git-ci):\n".to_owned();
+    for line in foreign.iter().take(FOREIGN.0) {
+        let line = &line[..line.len().min(4 * FOREIGN.1)];
+        let safe = crate::model::printable_line(line);
+        let cut: String = safe.chars().take(FOREIGN.1).collect();
+        text += &format!("      {dim}|{dim:#} {cut}\n");
+    }
+    if foreign.len() > FOREIGN.0 {
+        text += &format!("      and {} more\n", foreign.len() - FOREIGN.0);
+    }
+    text
+}

@@ -1,0 +1,349 @@
+//! `git ci status`: commits × jobs, and what runs now.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anstyle::Style;
+use jiff::Timestamp;
+
+use crate::error::Failure;
+use crate::git::{CommitReader, Records, Repo, revs};
+use crate::model::{Commit, JobName};
+use crate::plan::PlannedJob;
+use crate::reporter::{Cell, Matrix, Row, Symbols, human_duration};
+use crate::settings::Settings;
+use crate::verdict::{Standing, Verdict};
+
+use super::color;
+use super::output;
+use super::pager::Page;
+use super::reading::{
+    CellLine, Configured, Line, READ_FORMAT, RecordLine, Running, check_names, judge, millis,
+    running, safe,
+};
+use super::select::{ConfigArgs, RevArgs};
+
+/// So many commits are shown where the branch has no commits of its own.
+const LAST: usize = 10;
+
+/// So many of a branch's own commits are shown unless `-n` says otherwise.
+const OWN: usize = 25;
+
+/// Show what is known of each commit, and what runs now.
+///
+/// Without a revision, the commits of the current branch that are not in its upstream,
+/// the newest 25 of them; where there are none, or the branch has no upstream, the last
+/// 10 commits of HEAD.
+///
+/// Each commit is a row, each configured job a column; without a jobs file, each job on
+/// record is one. A cell holds the verdict that counts: the newest of the job as it is
+/// defined now, on the same contents, wherever it was reached; else the newest of another
+/// definition, marked "(old)". `-` is a job with no verdict on that commit.
+///
+/// The exit code is 0, whatever the verdicts are: this is a report.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    revs: RevArgs,
+
+    /// Show this many commits at most.
+    #[arg(short = 'n', long, value_name = "N")]
+    max_count: Option<usize>,
+
+    #[command(flatten)]
+    config: ConfigArgs,
+
+    /// Print JSON: one commit a line, then one running task a line.
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    color: color::ColorArgs,
+}
+
+/// The commits that are shown, and what to call them.
+struct Shown {
+    commits: Vec<Commit>,
+    /// What they are, where the user did not say.
+    title: Option<String>,
+    /// More of the same that are left out.
+    more: usize,
+}
+
+/// Finds the commits, judges them, draws the table.
+pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
+    let repo = Repo::discover()?;
+    let settings = Settings::of(&repo)?;
+    let shown = shown(&args, &repo)?;
+    let records = Records::load(&repo, &settings.notes_ref)?;
+    let mut configured = Configured::load(&args.config, &repo, &settings)?;
+    let running = running(&repo);
+
+    let mut jobs_of = Vec::with_capacity(shown.commits.len());
+    for commit in &shown.commits {
+        jobs_of.push(configured.of(commit)?);
+    }
+    let columns = columns(&args, &jobs_of, &shown.commits, &records, &running)?;
+    let judged: Vec<_> = shown
+        .commits
+        .iter()
+        .zip(&jobs_of)
+        .map(|(commit, jobs)| Judged::new(commit, jobs, &columns, &records, &running))
+        .collect();
+
+    let mut page = Page::open(&repo, args.color, false)?;
+    if args.json {
+        page.write(&json(&columns, &judged, &running))?;
+    } else {
+        if judged.is_empty() {
+            output::note("no commits in that range");
+        } else if columns.is_empty() {
+            output::note("no jobs are configured here, and none are on record");
+        }
+        page.write(&render(&shown, &columns, &judged, &running))?;
+        page.write(&running_text(&repo, &running))?;
+    }
+    page.close()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn shown(args: &Args, repo: &Repo) -> Result<Shown, Failure> {
+    let max = args.max_count.unwrap_or(usize::MAX);
+    if !args.revs.is_empty() {
+        let mut commits = args.revs.commits(repo, "HEAD")?;
+        let more = commits.len().saturating_sub(max);
+        commits.truncate(max);
+        return Ok(Shown {
+            commits,
+            title: None,
+            more,
+        });
+    }
+    if let Some(upstream) = revs::upstream(repo) {
+        let mut commits = args.revs.commits(repo, "@{upstream}..HEAD")?;
+        if !commits.is_empty() {
+            let max = args.max_count.unwrap_or(OWN);
+            let more = commits.len().saturating_sub(max);
+            commits.truncate(max);
+            return Ok(Shown {
+                commits,
+                title: Some(format!("Commits that are not in {upstream}:")),
+                more,
+            });
+        }
+    }
+    Ok(Shown {
+        commits: revs::last(repo, args.max_count.unwrap_or(LAST))?,
+        title: Some("The last commits:".to_owned()),
+        more: 0,
+    })
+}
+
+/// The jobs that have a column: those that the user named, else those that are
+/// configured, else those on record.
+fn columns(
+    args: &Args,
+    jobs_of: &[Arc<[PlannedJob]>],
+    commits: &[Commit],
+    records: &Records,
+    running: &[Running],
+) -> Result<Vec<JobName>, Failure> {
+    let mut configured: Vec<PlannedJob> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for jobs in jobs_of.chunk_by(Arc::ptr_eq) {
+        for job in jobs[0].iter() {
+            if seen.insert(&job.job.name) {
+                configured.push(job.clone());
+            }
+        }
+    }
+    if !args.config.job.is_empty() {
+        return check_names(&args.config.job, &configured, records, running);
+    }
+    if !configured.is_empty() {
+        return Ok(configured.iter().map(|job| job.job.name.clone()).collect());
+    }
+    let of_commits = commits.iter().flat_map(|commit| records.of(&commit.id));
+    let names: BTreeSet<_> = of_commits.map(|record| record.job.clone()).collect();
+    Ok(names.into_iter().collect())
+}
+
+/// One commit with what counts for each column.
+struct Judged<'a> {
+    commit: &'a Commit,
+    verdicts: Vec<Option<Verdict>>,
+    running: Vec<Option<&'a Running>>,
+}
+
+impl<'a> Judged<'a> {
+    fn new(
+        commit: &'a Commit,
+        jobs: &[PlannedJob],
+        columns: &[JobName],
+        records: &Records,
+        running: &'a [Running],
+    ) -> Self {
+        let runs = |name: &JobName| {
+            let mut tasks = running.iter();
+            tasks.find(|task| task.commit == commit.id && task.job == *name)
+        };
+        let each = columns.iter();
+        Self {
+            commit,
+            verdicts: each
+                .clone()
+                .map(|name| judge(records, commit, jobs, name))
+                .collect(),
+            running: each.map(runs).collect(),
+        }
+    }
+
+    fn row(&self) -> Row {
+        let cell =
+            |(verdict, running): (&Option<Verdict>, &Option<&Running>)| match (running, verdict) {
+                (Some(running), _) => Cell::Running(running.elapsed),
+                (None, Some(verdict)) => Cell::Verdict {
+                    status: verdict.record.status,
+                    outdated: verdict.standing == Standing::Outdated,
+                },
+                (None, None) => Cell::Nothing,
+            };
+        Row {
+            commit: self.commit.id,
+            subject: self.commit.subject.clone(),
+            cells: self.verdicts.iter().zip(&self.running).map(cell).collect(),
+        }
+    }
+}
+
+fn render(
+    shown: &Shown,
+    columns: &[JobName],
+    judged: &[Judged<'_>],
+    running: &[Running],
+) -> String {
+    let mut text = String::new();
+    if judged.is_empty() {
+        return text;
+    }
+    if let Some(title) = &shown.title {
+        text += &format!("{}\n", safe(title));
+    }
+    let matrix = Matrix {
+        jobs: columns.iter().map(JobName::to_string).collect(),
+        rows: judged.iter().map(Judged::row).collect(),
+    };
+    text += &matrix.render(width(), symbols());
+    let dim = Style::new().dimmed();
+    let mut foot = |note: String| text += &format!("{dim}{note}{dim:#}\n");
+    let outdated = |verdict: &Verdict| verdict.standing == Standing::Outdated;
+    if judged
+        .iter()
+        .any(|one| one.verdicts.iter().flatten().any(outdated))
+    {
+        foot("(old): of the job as it was defined before".to_owned());
+    }
+    if shown.more > 0 {
+        foot(format!("and {} commits more", shown.more));
+    }
+    if !running.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+fn running_text(repo: &Repo, running: &[Running]) -> String {
+    let mut text = String::new();
+    if running.is_empty() {
+        return text;
+    }
+    let bold = Style::new().bold();
+    let commits = CommitReader::new(repo);
+    let width = running.iter().map(|task| task.job.as_str().len()).max();
+    text += "Running now:\n";
+    for task in running {
+        let commit = commits.find(&task.commit);
+        let subject = commit.as_ref().map_or("", |commit| commit.subject.as_str());
+        text += &format!(
+            "  slot {:<2} {} {bold}{:<width$}{bold:#} {:>7}  process {}  {}\n",
+            task.slot,
+            task.commit.short(),
+            task.job,
+            human_duration(task.elapsed),
+            task.pid,
+            safe(subject),
+            width = width.unwrap_or(0),
+        );
+    }
+    text
+}
+
+fn json(columns: &[JobName], judged: &[Judged<'_>], running: &[Running]) -> String {
+    let mut text = Line::Status {
+        format: READ_FORMAT,
+        jobs: columns.iter().collect(),
+    }
+    .render();
+    for one in judged {
+        let mut cells = Vec::with_capacity(columns.len());
+        for ((job, verdict), running) in columns.iter().zip(&one.verdicts).zip(&one.running) {
+            let record = verdict.as_ref().map(|verdict| RecordLine {
+                subject: Some(&one.commit.subject),
+                standing: Some(verdict.standing),
+                counts: Some(true),
+                from: verdict.from,
+                ..RecordLine::new(&verdict.record, one.commit.id)
+            });
+            cells.push(CellLine {
+                job,
+                running: running.is_some(),
+                record,
+            });
+        }
+        let line = Line::Commit {
+            commit: one.commit.id,
+            subject: &one.commit.subject,
+            cells,
+        };
+        text += &line.render();
+    }
+    for task in running {
+        let line = Line::Running {
+            slot: task.slot,
+            commit: task.commit,
+            job: &task.job,
+            since: i64::try_from(task.since)
+                .ok()
+                .and_then(|seconds| Timestamp::from_second(seconds).ok()),
+            elapsed_ms: millis(task.elapsed),
+            pid: task.pid,
+            log: task.log.as_ref(),
+        };
+        text += &line.render();
+    }
+    text
+}
+
+/// How wide lines may be: `COLUMNS`, as for git, else the terminal's width.
+fn width() -> Option<usize> {
+    let set = env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    set.filter(|&columns: &usize| columns > 0).or_else(|| {
+        let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok()?;
+        (size.ws_col > 0).then(|| usize::from(size.ws_col))
+    })
+}
+
+/// What the user's locale can show.
+fn symbols() -> Symbols {
+    let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
+    let locale = set("LC_ALL")
+        .or_else(|| set("LC_CTYPE"))
+        .or_else(|| set("LANG"));
+    let locale = locale.unwrap_or_default().to_ascii_lowercase();
+    match locale.contains("utf-8") || locale.contains("utf8") {
+        true => Symbols::Unicode,
+        false => Symbols::Ascii,
+    }
+}

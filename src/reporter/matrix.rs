@@ -1,0 +1,350 @@
+//! Commits × jobs as a table that fits the terminal.
+//!
+//! A cell says what it says by a symbol and a word; the colour only helps. Where the
+//! columns do not fit beside each other, the table is cut into several, one below the
+//! other, each with all commits. Long names of jobs are shortened in their middle, since
+//! their ends (`test[mac]`) tell them apart.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use anstyle::Style;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+use crate::model::{Oid, Status, printable_line};
+
+use super::text::{human_duration, status_style};
+
+/// The width of the column of commits.
+const COMMIT: usize = 10;
+
+/// Between columns.
+const GAP: usize = 2;
+
+/// No job's name is made shorter than this.
+const SHORTEST_NAME: usize = 12;
+
+/// A subject is worth that much width, in a narrow table a quarter of it, and is left
+/// out below [`LEAST_SUBJECT`].
+const SUBJECT: usize = 24;
+
+/// See [`SUBJECT`].
+const LEAST_SUBJECT: usize = 8;
+
+/// What is known of one job on one commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cell {
+    /// Nothing counts.
+    Nothing,
+    /// A verdict.
+    Verdict {
+        /// The verdict.
+        status: Status,
+        /// Of another definition of the job.
+        outdated: bool,
+    },
+    /// It runs now, for so long.
+    Running(Duration),
+}
+
+/// Which symbols the terminal can draw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Symbols {
+    /// Any.
+    Unicode,
+    /// ASCII only.
+    Ascii,
+}
+
+impl Cell {
+    fn text(self, symbols: Symbols) -> String {
+        let symbol = |unicode, ascii| match symbols {
+            Symbols::Unicode => unicode,
+            Symbols::Ascii => ascii,
+        };
+        match self {
+            Self::Nothing => "-".to_owned(),
+            Self::Running(elapsed) => {
+                format!("{} running {}", symbol('▶', '>'), human_duration(elapsed))
+            }
+            Self::Verdict { status, outdated } => {
+                let symbol = match status {
+                    Status::Error => '!',
+                    Status::Fail => symbol('✗', 'x'),
+                    Status::Flaky => '~',
+                    Status::Pass => symbol('✓', '+'),
+                    Status::Skip => symbol('○', 'o'),
+                };
+                format!("{symbol} {status}{}", if outdated { " (old)" } else { "" })
+            }
+        }
+    }
+
+    fn style(self) -> Style {
+        match self {
+            Self::Verdict { outdated: true, .. } => Style::new().dimmed(),
+            Self::Verdict { status, .. } => status_style(Some(status)),
+            Self::Running(_) => Style::new().bold(),
+            Self::Nothing => status_style(None),
+        }
+    }
+}
+
+/// One commit.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Its id.
+    pub commit: Oid,
+    /// Its subject, raw.
+    pub subject: String,
+    /// One for each column.
+    pub cells: Vec<Cell>,
+}
+
+/// The table.
+#[derive(Debug, Clone)]
+pub struct Matrix {
+    /// The names of the jobs, one for each column.
+    pub jobs: Vec<String>,
+    /// The commits, from the top.
+    pub rows: Vec<Row>,
+}
+
+impl Matrix {
+    /// The table, with colours, no wider than `width` cells where that can be done.
+    pub fn render(&self, width: Option<usize>, symbols: Symbols) -> String {
+        let width = width.unwrap_or(usize::MAX);
+        let subject = GAP + SUBJECT.min(width / 4);
+        let full: Vec<String> = self.jobs.clone();
+        let columns = self.columns(&full, symbols);
+        let columns = match total(&columns) + subject <= width {
+            true => columns,
+            false => self.columns(&shortened(&self.jobs), symbols),
+        };
+        let mut text = String::new();
+        let mut rest = columns.as_slice();
+        loop {
+            let mut count = rest.len().min(1);
+            while count < rest.len() && total(&rest[..=count]) + subject <= width {
+                count += 1;
+            }
+            let (block, later) = rest.split_at(count);
+            self.render_block(block, width, &mut text);
+            rest = later;
+            if rest.is_empty() {
+                return text;
+            }
+            text.push('\n');
+        }
+    }
+
+    fn columns(&self, names: &[String], symbols: Symbols) -> Vec<Column> {
+        let column = |(index, name): (usize, &String)| {
+            let cells = self.rows.iter().map(|row| row.cells.get(index));
+            let cells: Vec<_> = cells
+                .map(|cell| cell.copied().unwrap_or(Cell::Nothing))
+                .map(|cell| (cell.text(symbols), cell.style()))
+                .collect();
+            let widest = cells.iter().map(|(text, _)| text.width()).max();
+            Column {
+                name: name.clone(),
+                width: name.width().max(widest.unwrap_or(0)),
+                cells,
+            }
+        };
+        names.iter().enumerate().map(column).collect()
+    }
+
+    fn render_block(&self, columns: &[Column], width: usize, text: &mut String) {
+        let bold = Style::new().bold();
+        let dim = Style::new().dimmed();
+        let room = width.saturating_sub(total(columns) + GAP);
+        let mut line = format!("{:<COMMIT$}", "commit");
+        for column in columns {
+            line += &format!("{:GAP$}{}", "", pad(&column.name, column.width));
+        }
+        if room >= LEAST_SUBJECT {
+            line += &format!("{:GAP$}subject", "");
+        }
+        *text += &format!("{bold}{}{bold:#}\n", line.trim_end());
+        for (index, row) in self.rows.iter().enumerate() {
+            let mut line = row.commit.short();
+            for column in columns {
+                let (cell, style) = &column.cells[index];
+                let padding = column.width - cell.width();
+                line += &format!("{:GAP$}{style}{cell}{style:#}{:padding$}", "", "");
+            }
+            if room >= LEAST_SUBJECT {
+                let subject = printable_line(row.subject.as_bytes());
+                line += &format!("{:GAP$}{dim}{}{dim:#}", "", cut(&subject, room));
+            }
+            *text += line.trim_end();
+            text.push('\n');
+        }
+    }
+}
+
+struct Column {
+    name: String,
+    width: usize,
+    cells: Vec<(String, Style)>,
+}
+
+/// The width of the commits and these columns.
+fn total(columns: &[Column]) -> usize {
+    let each = columns.iter().map(|column| GAP + column.width);
+    COMMIT + each.sum::<usize>()
+}
+
+fn pad(text: &str, width: usize) -> String {
+    let padding = width.saturating_sub(text.width());
+    format!("{text}{:padding$}", "")
+}
+
+/// The front of `text` that fits `width`, with an ellipsis where something is missing.
+fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut cut = String::new();
+    let mut left = width.saturating_sub(1);
+    for c in text.chars() {
+        let wide = c.width().unwrap_or(0);
+        if wide > left {
+            break;
+        }
+        left -= wide;
+        cut.push(c);
+    }
+    cut + "…"
+}
+
+/// The names, each as short as [`SHORTEST_NAME`] allows while all of them stay different.
+fn shortened(names: &[String]) -> Vec<String> {
+    let longest = names.iter().map(|name| name.len()).max().unwrap_or(0);
+    let different: HashSet<_> = names.iter().collect();
+    (SHORTEST_NAME..longest)
+        .map(|width| names.iter().map(|name| shorten(name, width)).collect())
+        .find(|short: &Vec<String>| short.iter().collect::<HashSet<_>>().len() == different.len())
+        .unwrap_or_else(|| names.to_vec())
+}
+
+/// A job's name (ASCII) in at most `width` cells: its middle goes.
+pub fn shorten(name: &str, width: usize) -> String {
+    let count = name.chars().count();
+    if count <= width {
+        return name.to_owned();
+    }
+    let tail = width.saturating_sub(1) / 2;
+    let head = width.saturating_sub(1 + tail);
+    let front: String = name.chars().take(head).collect();
+    let back: String = name.chars().skip(count - tail).collect();
+    format!("{front}…{back}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matrix(jobs: &[&str]) -> Matrix {
+        let verdict = |status, outdated| Cell::Verdict { status, outdated };
+        let cells = [
+            verdict(Status::Pass, false),
+            verdict(Status::Fail, false),
+            verdict(Status::Flaky, true),
+            Cell::Running(Duration::from_secs(75)),
+            Cell::Nothing,
+            verdict(Status::Error, false),
+            verdict(Status::Skip, false),
+        ];
+        let row = |id: &str, subject: &str, from: usize| Row {
+            commit: id.repeat(40).parse().unwrap(),
+            subject: subject.to_owned(),
+            cells: (0..jobs.len())
+                .map(|i| cells[(i + from) % cells.len()])
+                .collect(),
+        };
+        Matrix {
+            jobs: jobs.iter().map(|job| (*job).to_owned()).collect(),
+            rows: vec![
+                row(
+                    "a",
+                    "parser: take \u{1b}[31mred for what it is, and say so",
+                    0,
+                ),
+                row("b", "文字の幅を数える文字の幅を数える文字の幅を数える", 1),
+            ],
+        }
+    }
+
+    fn render(jobs: &[&str], width: usize) -> String {
+        let text = matrix(jobs).render(Some(width), Symbols::Unicode);
+        let text = anstream::adapter::strip_str(&text).to_string();
+        for line in text.lines() {
+            assert!(line.width() <= width, "{} cells: {line}", line.width());
+        }
+        text
+    }
+
+    const JOBS: [&str; 7] = ["build", "test", "lint", "docs", "fuzz", "bench", "miri"];
+
+    #[test]
+    fn what_fits_is_one_table() {
+        insta::assert_snapshot!(render(&JOBS[..3], 80), @r#"
+        commit      build   test           lint             subject
+        aaaaaaaaaa  ✓ pass  ✗ FAIL         ~ FLAKY (old)    parser: take \x1b[31mred fo…
+        bbbbbbbbbb  ✗ FAIL  ~ FLAKY (old)  ▶ running 75.0s  文字の幅を数える文字の幅を…
+        "#);
+        insta::assert_snapshot!(render(&JOBS, 140), @r#"
+        commit      build   test           lint             docs             fuzz     bench    miri    subject
+        aaaaaaaaaa  ✓ pass  ✗ FAIL         ~ FLAKY (old)    ▶ running 75.0s  -        ! ERROR  ○ skip  parser: take \x1b[31mred for what it is, and…
+        bbbbbbbbbb  ✗ FAIL  ~ FLAKY (old)  ▶ running 75.0s  -                ! ERROR  ○ skip   ✓ pass  文字の幅を数える文字の幅を数える文字の幅を数…
+        "#);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_cut_into_several() {
+        insta::assert_snapshot!(render(&JOBS, 60), @r#"
+        commit      build   test           subject
+        aaaaaaaaaa  ✓ pass  ✗ FAIL         parser: take \x1b[31mred…
+        bbbbbbbbbb  ✗ FAIL  ~ FLAKY (old)  文字の幅を数える文字の幅…
+
+        commit      lint             subject
+        aaaaaaaaaa  ~ FLAKY (old)    parser: take \x1b[31mred for w…
+        bbbbbbbbbb  ▶ running 75.0s  文字の幅を数える文字の幅を数え…
+
+        commit      docs             fuzz     subject
+        aaaaaaaaaa  ▶ running 75.0s  -        parser: take \x1b[31m…
+        bbbbbbbbbb  -                ! ERROR  文字の幅を数える文字…
+
+        commit      bench    miri    subject
+        aaaaaaaaaa  ! ERROR  ○ skip  parser: take \x1b[31mred for w…
+        bbbbbbbbbb  ○ skip   ✓ pass  文字の幅を数える文字の幅を数え…
+        "#);
+    }
+
+    #[test]
+    fn long_names_lose_their_middle_and_stay_different() {
+        let jobs = [
+            "test[features=default,os=linux]",
+            "test[features=default,os=macos]",
+            "test[features=minimal,os=linux]",
+        ];
+        insta::assert_snapshot!(render(&jobs, 90), @r#"
+        commit      test[featur…t,os=linux]  test[featur…t,os=macos]  subject
+        aaaaaaaaaa  ✓ pass                   ✗ FAIL                   parser: take \x1b[31mred fo…
+        bbbbbbbbbb  ✗ FAIL                   ~ FLAKY (old)            文字の幅を数える文字の幅を…
+
+        commit      test[featur…l,os=linux]  subject
+        aaaaaaaaaa  ~ FLAKY (old)            parser: take \x1b[31mred for what it is, and say so
+        bbbbbbbbbb  ▶ running 75.0s          文字の幅を数える文字の幅を数える文字の幅を数える
+        "#);
+    }
+
+    #[test]
+    fn ascii_is_enough() {
+        let text = matrix(&JOBS).render(None, Symbols::Ascii);
+        let first = text.lines().nth(1).unwrap();
+        assert!(first.is_ascii(), "{first}");
+    }
+}
