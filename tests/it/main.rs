@@ -13,7 +13,7 @@ mod hooks;
 mod kinds;
 mod notes;
 mod notify;
-mod readme;
 mod read;
+mod readme;
 mod run;
 mod support;

@@ -13,6 +13,8 @@ const END: &str = "```\n";
 fn scene() -> TestRepo {
     let repo = TestRepo::new();
     repo.git(["config", "ci.name", "mira"]);
+    // One at a time, so that the order of the output is the same each time.
+    repo.git(["config", "ci.slots", "1"]);
     repo.git(["config", "notes.displayRef", "refs/notes/ci"]);
     repo.write("greet", "#!/bin/sh\necho \"hello, ${1:-world}\"\n");
     repo.write(
