@@ -16,5 +16,5 @@ pub use ids::{DefId, JobName, LogId, Oid, ParseIdError, RunnerLabel};
 pub use job::{Clean, CommandLine, DEFAULT_GRACE, Job};
 pub use outcome::{Outcome, Status, Why};
 pub use record::{Note, ParseRecordError, RECORD_VERSION, Record};
-pub use task::{Commit, Task, TaskId};
+pub use task::{Commit, Known, Task, TaskId};
 pub use text::{printable, printable_line};

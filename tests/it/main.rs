@@ -6,5 +6,6 @@
 )]
 
 mod fault;
+mod layers;
 mod run;
 mod support;
