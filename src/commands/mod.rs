@@ -6,6 +6,7 @@
 mod agent;
 mod color;
 mod failure;
+mod init;
 mod output;
 mod run;
 mod select;
@@ -33,6 +34,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::Args),
     Run(run::Args),
     #[command(hide = true)]
     Agent(agent::Args),
@@ -52,6 +54,7 @@ pub fn main() -> ExitCode {
 
 fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
+        Command::Init(args) => init::execute(args),
         Command::Run(args) => run::execute(args),
         Command::Agent(args) => agent::execute(args),
     }

@@ -6,6 +6,7 @@
 )]
 
 mod fault;
+mod init;
 mod layers;
 mod run;
 mod support;
