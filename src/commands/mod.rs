@@ -6,6 +6,7 @@
 mod agent;
 mod color;
 mod failure;
+mod gc;
 mod init;
 mod output;
 mod run;
@@ -36,6 +37,7 @@ pub struct Cli {
 enum Command {
     Init(init::Args),
     Run(run::Args),
+    Gc(gc::Args),
     #[command(hide = true)]
     Agent(agent::Args),
 }
@@ -56,6 +58,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Init(args) => init::execute(args),
         Command::Run(args) => run::execute(args),
+        Command::Gc(args) => gc::execute(args),
         Command::Agent(args) => agent::execute(args),
     }
 }

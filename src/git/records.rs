@@ -194,6 +194,13 @@ impl Records {
         Some(self.newest_of(&(def.clone(), *tree))?.finished)
     }
 
+    /// Every record with the commit in whose note it stands, in no order.
+    pub fn all(&self) -> impl Iterator<Item = (&Oid, &Record)> {
+        self.by_commit
+            .iter()
+            .flat_map(|(commit, records)| records.iter().map(move |record| (commit, record)))
+    }
+
     /// The records in the note of a commit, stale ones included, in no order.
     pub fn of(&self, commit: &Oid) -> &[Record] {
         self.by_commit.get(commit).map_or(&[], Vec::as_slice)

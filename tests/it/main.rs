@@ -6,6 +6,7 @@
 )]
 
 mod fault;
+mod gc;
 mod init;
 mod layers;
 mod run;
