@@ -10,7 +10,7 @@ use std::time::Duration;
 use etcetera::base_strategy::{BaseStrategy as _, Xdg};
 use sha2::{Digest as _, Sha256};
 
-use crate::config::ConfigFrom;
+use crate::config::{ConfigFrom, nearest};
 use crate::git::Repo;
 use crate::model::RunnerLabel;
 
@@ -160,6 +160,95 @@ fn parse_size(text: &str) -> Option<Option<u64>> {
     };
     let number: u64 = number.trim().parse().ok()?;
     Some(Some(number.checked_mul(1 << shift)?))
+}
+
+/// One key of git's configuration that is ours.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// As the documentation spells it.
+    pub name: &'static str,
+    /// What is set by it.
+    pub meaning: &'static str,
+    /// What counts where it is not set.
+    pub default: &'static str,
+}
+
+const fn key(name: &'static str, meaning: &'static str, default: &'static str) -> Key {
+    Key {
+        name,
+        meaning,
+        default,
+    }
+}
+
+/// Every `ci.*` key that this version knows, in alphabetical order: the manual lists them,
+/// and `git ci doctor` finds others.
+pub const KEYS: &[Key] = &[
+    key(
+        "ci.artifactMaxAge",
+        "how long files that jobs leave are kept",
+        "30d",
+    ),
+    key("ci.artifactMaxSize", "what they may take together", "1g"),
+    key(
+        "ci.configFrom",
+        "which jobs file counts: `worktree`, `commit` or a revision",
+        "worktree; in a bare repository commit",
+    ),
+    key("ci.logMaxAge", "how long logs are kept", "30d"),
+    key("ci.logMaxSize", "what they may take together", "1g"),
+    key(
+        "ci.name",
+        "what records call this machine",
+        "the host's short name",
+    ),
+    key("ci.notesRef", "where results go", "refs/notes/ci"),
+    key(
+        "ci.slotMaxAge",
+        "how long a worktree is kept that is not used",
+        "14d",
+    ),
+    key(
+        "ci.slots",
+        "tasks at once, and worktrees kept",
+        "the number of CPUs",
+    ),
+    key(
+        "ci.worktreeDir",
+        "where the worktrees are",
+        "$XDG_CACHE_HOME/git-ci/NAME-HASH",
+    ),
+];
+
+/// Everything that is wrong with the values of our keys.
+pub fn problems(repo: &Repo) -> Vec<SettingsError> {
+    let all = [
+        slots(repo).err(),
+        notes_ref(repo).err(),
+        worktree_root(repo).err(),
+        name(repo).err(),
+        Retention::of(repo).err(),
+    ];
+    all.into_iter().flatten().collect()
+}
+
+/// The `ci.*` keys that are set and that nobody knows, each with the known one that may
+/// have been meant.
+pub fn unknown_keys(repo: &Repo) -> Vec<(String, Option<&'static str>)> {
+    let known = |name: &str| KEYS.iter().any(|key| key.name.eq_ignore_ascii_case(name));
+    let mut found = Vec::new();
+    for (name, _) in repo.config_entries() {
+        if name.starts_with("ci.") && !known(name) {
+            let lower: Vec<_> = KEYS.iter().map(|key| key.name.to_lowercase()).collect();
+            let near = nearest(name, lower.iter().map(String::as_str));
+            let near = near.and_then(|near| {
+                let mut keys = KEYS.iter();
+                keys.find(|key| key.name.eq_ignore_ascii_case(near))
+            });
+            found.push((name.to_owned(), near.map(|key| key.name)));
+        }
+    }
+    found
 }
 
 fn slots(repo: &Repo) -> Result<u32, SettingsError> {

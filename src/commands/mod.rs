@@ -5,6 +5,7 @@
 
 mod agent;
 mod color;
+mod doctor;
 mod failure;
 mod gc;
 mod init;
@@ -38,6 +39,7 @@ enum Command {
     Init(init::Args),
     Run(run::Args),
     Gc(gc::Args),
+    Doctor(doctor::Args),
     #[command(hide = true)]
     Agent(agent::Args),
 }
@@ -58,6 +60,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Init(args) => init::execute(args),
         Command::Run(args) => run::execute(args),
+        Command::Doctor(args) => doctor::execute(args),
         Command::Gc(args) => gc::execute(args),
         Command::Agent(args) => agent::execute(args),
     }

@@ -327,7 +327,7 @@ fn unknown(what: &str, word: &str, known: &[&str], otherwise: &str) -> String {
 }
 
 /// The known word that somebody may have meant.
-pub(super) fn nearest<'w>(word: &str, known: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+pub fn nearest<'w>(word: &str, known: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     let folded = word.to_lowercase().replace('_', "-");
     let distance = |known: &str| strsim::damerau_levenshtein(&folded, known);
     let near = known.into_iter().min_by_key(|known| distance(known))?;

@@ -3,6 +3,7 @@
 //!
 //! Nothing outside this module uses gix. Nothing inside it knows jobs or runs.
 
+mod audit;
 mod care;
 mod checkout;
 mod command;
@@ -18,6 +19,7 @@ mod repo;
 pub mod revs;
 mod worktrees;
 
+pub use audit::{audit_notes, identity, setting_scope};
 pub use care::care;
 pub use checkout::{Checkout, CheckoutError};
 pub use command::{Git, GitError, MINIMUM_GIT, REPOSITORY_VARIABLES, Version, forget_repository};

@@ -166,6 +166,25 @@ fn parse_seconds(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(whole * 1000 + tenth * 100))
 }
 
+/// How many lines of notes are whose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Records that this program understands.
+    pub records: usize,
+    /// Records of versions that it does not know.
+    pub other_versions: usize,
+    /// Lines that are no records.
+    pub foreign: usize,
+}
+
+impl std::ops::AddAssign for Census {
+    fn add_assign(&mut self, other: Self) {
+        self.records += other.records;
+        self.other_versions += other.other_versions;
+        self.foreign += other.foreign;
+    }
+}
+
 /// One note: its lines, whosever they are, sorted and without duplicates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Note {
@@ -199,6 +218,20 @@ impl Note {
             bytes.push(b'\n');
         }
         bytes
+    }
+
+    /// Whose its lines are.
+    pub fn census(&self) -> Census {
+        let mut census = Census::default();
+        for line in &self.lines {
+            let parsed = std::str::from_utf8(line).map(str::parse::<Record>);
+            match parsed {
+                Ok(Ok(_)) => census.records += 1,
+                Ok(Err(ParseRecordError::Version)) => census.other_versions += 1,
+                Ok(Err(ParseRecordError::Foreign)) | Err(_) => census.foreign += 1,
+            }
+        }
+        census
     }
 
     /// The records that this program understands, in the order of their lines.
@@ -261,6 +294,12 @@ mod tests {
         let blob = format!("{newer}\nreviewed by hand\n\n{ours}\n\u{1b}[31m\nFAIL\n");
         let mut note = Note::parse(blob.as_bytes());
         assert_eq!(note.records().count(), 1);
+        let census = Census {
+            records: 1,
+            other_versions: 1,
+            foreign: 3,
+        };
+        assert_eq!(note.census(), census);
         assert!(!note.insert(&record()), "already there");
         let bytes = note.to_bytes();
         for line in [

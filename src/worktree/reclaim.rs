@@ -23,7 +23,8 @@ pub struct IdleSlot {
     pub path: PathBuf,
     /// When it was last leased or given back.
     pub used: SystemTime,
-    lock: File,
+    /// The lock; `None` where nobody ever made the file.
+    lock: Option<File>,
 }
 
 /// The numbers of all slots that have a worktree below `root`, or an entry in git's books
@@ -56,18 +57,36 @@ impl IdleSlot {
     /// # Errors
     /// Where there can be no lock.
     pub fn take(ci_dir: &Path, root: &Path, slot: u32) -> io::Result<Option<Self>> {
-        let path = root.join(format!("slot-{slot}"));
-        let locks = locks(ci_dir);
-        fs::create_dir_all(&locks)?;
-        let file = slot_lock(&locks, slot);
-        let written = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified());
-        let used = written(&file).or_else(|_| written(&path));
-        Ok(try_lock(&file)?.map(|lock| Self {
+        fs::create_dir_all(locks(ci_dir))?;
+        let used = last_use(ci_dir, root, slot);
+        let lock = try_lock(&slot_lock(&locks(ci_dir), slot))?;
+        Ok(lock.map(|lock| Self::new(root, slot, used, Some(lock))))
+    }
+
+    /// Like [`take`](Self::take), without making anything, for who only wants to look.
+    ///
+    /// # Errors
+    /// Where there can be no lock.
+    pub fn look(ci_dir: &Path, root: &Path, slot: u32) -> io::Result<Option<Self>> {
+        let file = slot_lock(&locks(ci_dir), slot);
+        match file.exists() {
+            true => Self::take(ci_dir, root, slot),
+            false => Ok(Some(Self::new(
+                root,
+                slot,
+                last_use(ci_dir, root, slot),
+                None,
+            ))),
+        }
+    }
+
+    fn new(root: &Path, slot: u32, used: SystemTime, lock: Option<File>) -> Self {
+        Self {
             slot,
-            used: used.unwrap_or(SystemTime::UNIX_EPOCH),
-            path,
+            path: root.join(format!("slot-{slot}")),
+            used,
             lock,
-        }))
+        }
     }
 
     /// Whether the worktree and git's books about it do not belong together any more.
@@ -93,7 +112,10 @@ impl IdleSlot {
     /// # Errors
     /// Where something cannot be removed; the next lease copes with what is left.
     pub fn remove(mut self, repo: &Repo) -> io::Result<()> {
-        let mut state = SlotState::read(&mut self.lock).unwrap_or_default();
+        let Some(lock) = &mut self.lock else {
+            return Err(io::Error::other("it is not locked"));
+        };
+        let mut state = SlotState::read(lock).unwrap_or_default();
         if !state.clean && state.token > 0 {
             process::kill_marked(MARK, &self.path)?;
         }
@@ -103,10 +125,19 @@ impl IdleSlot {
             clean: true,
             ..SlotState::default()
         };
-        state.write(&mut self.lock)?;
+        state.write(lock)?;
         remove_tree(&self.path)?;
         repo.forget_worktree(&self.path)
     }
+}
+
+/// When a slot was last leased or given back.
+fn last_use(ci_dir: &Path, root: &Path, slot: u32) -> SystemTime {
+    let written = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified());
+    let worktree = root.join(format!("slot-{slot}"));
+    written(&slot_lock(&locks(ci_dir), slot))
+        .or_else(|_| written(&worktree))
+        .unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// Removes a directory with everything in it, also where directories are read-only, as

@@ -5,6 +5,7 @@
     reason = "a test says by panicking what went wrong"
 )]
 
+mod doctor;
 mod fault;
 mod gc;
 mod init;
