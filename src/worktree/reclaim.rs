@@ -125,7 +125,8 @@ impl IdleSlot {
             clean: true,
             ..SlotState::default()
         };
-        state.write(lock)?;
+        // On a full disk nothing at all says the same.
+        state.write(lock).or_else(|_| lock.set_len(0))?;
         remove_tree(&self.path)?;
         repo.forget_worktree(&self.path)
     }

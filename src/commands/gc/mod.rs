@@ -116,15 +116,16 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     })
 }
 
-/// One gc at a time is enough.
+/// One gc at a time is enough. It is the directory that is locked: a file could not be
+/// made where the disk is full.
 fn turn(repo: &Repo) -> Result<Option<File>, Failure> {
-    let path = repo.ci_dir().join("gc.lock");
-    let file = File::options().create(true).append(true).open(&path);
-    let file = file.map_err(|e| Failure::failed_to(format!("write {}", path.display()), e))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    let path = repo.ci_dir();
+    let dir = File::open(&path);
+    let dir = dir.map_err(|e| Failure::failed_to(format!("open {}", path.display()), e))?;
+    match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         // Without locks of files, what is removed twice is gone all the same.
-        _ => Ok(Some(file)),
+        _ => Ok(Some(dir)),
     }
 }
 
