@@ -203,7 +203,7 @@ fn foreign_lines_are_counted_and_damage_is_found() {
     repo.git(["config", "alias.ci", "commit"]);
     let ran = repo.ci(["doctor"]).expect_code(0);
     for part in [
-        "info: notes: 1 lines in refs/notes/ci are no records",
+        "info: notes: lines in refs/notes/ci that are no records: 1",
         "info: rewrite:",
         "info: alias: alias.ci = commit has no effect",
         "    git config --global alias.c commit",

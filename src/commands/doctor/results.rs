@@ -37,14 +37,14 @@ fn notes(repo: &Repo, notes_ref: &str, findings: &mut Findings) -> usize {
     };
     if census.other_versions > 0 {
         let message = format!(
-            "{} records in {notes_ref} are of another version of git-ci, and are ignored",
+            "records in {notes_ref} of other versions of git-ci: {}; they are ignored",
             census.other_versions
         );
         findings.info("notes", message, &["git ci --version"]);
     }
     if census.foreign > 0 {
         let message = format!(
-            "{} lines in {notes_ref} are no records; they are kept and ignored",
+            "lines in {notes_ref} that are no records: {}; they are kept and ignored",
             census.foreign
         );
         findings.info("notes", message, &[]);
