@@ -5,9 +5,11 @@
 
 mod agent;
 mod color;
+mod completions;
 mod doctor;
 mod failure;
 mod gc;
+mod help;
 mod init;
 mod output;
 mod run;
@@ -16,6 +18,8 @@ mod select;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+pub use help::generated;
 
 use crate::error::Failure;
 
@@ -40,6 +44,7 @@ enum Command {
     Run(run::Args),
     Gc(gc::Args),
     Doctor(doctor::Args),
+    Completions(completions::Args),
     #[command(hide = true)]
     Agent(agent::Args),
 }
@@ -60,6 +65,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Init(args) => init::execute(args),
         Command::Run(args) => run::execute(args),
+        Command::Completions(args) => completions::execute(args),
         Command::Doctor(args) => doctor::execute(args),
         Command::Gc(args) => gc::execute(args),
         Command::Agent(args) => agent::execute(args),

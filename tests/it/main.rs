@@ -5,9 +5,11 @@
     reason = "a test says by panicking what went wrong"
 )]
 
+mod completions;
 mod doctor;
 mod fault;
 mod gc;
+mod generated;
 mod init;
 mod layers;
 mod run;
