@@ -5,6 +5,7 @@
 
 mod agent;
 mod color;
+mod commit_hint;
 mod completions;
 mod doctor;
 mod failure;
@@ -17,10 +18,12 @@ mod select;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::{ContextKind, ErrorKind};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use help::generated;
 
+use crate::config::nearest;
 use crate::error::Failure;
 
 /// CI that lives in the repository: run jobs on any commit, keep the results as git notes.
@@ -53,12 +56,34 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            let args = std::env::args_os().skip(1);
+            let args: Vec<_> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
+            let mut hints = meant(&error, &args);
+            hints.extend(commit_hint::hints(&args));
+            return output::usage(&error, &hints);
+        }
         Err(error) => return output::usage(&error, &[]),
     };
     match execute(cli) {
         Ok(code) => code,
         Err(failure) => output::failure(&failure),
     }
+}
+
+/// The subcommand that may have been meant, where clap has no idea.
+fn meant(error: &clap::Error, args: &[String]) -> Vec<String> {
+    let unknown = error.kind() == ErrorKind::InvalidSubcommand
+        && error.get(ContextKind::SuggestedSubcommand).is_none();
+    let (true, Some(word)) = (unknown, args.first()) else {
+        return Vec::new();
+    };
+    let command = Cli::command();
+    let names = command.get_subcommands().filter(|sub| !sub.is_hide_set());
+    let near = nearest(word, names.map(clap::Command::get_name));
+    near.map(|near| format!("did you mean `git ci {near}`?"))
+        .into_iter()
+        .collect()
 }
 
 fn execute(cli: Cli) -> Result<ExitCode, Failure> {

@@ -14,3 +14,4 @@ mod init;
 mod layers;
 mod run;
 mod support;
+mod usage;
