@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use crate::fault::{is_root, skip};
 use crate::support::{Ran, TestRepo, wait_until};
 
 /// Makes a file or directory look as if last written to so many days ago.
@@ -345,4 +346,40 @@ fn bad_limits_are_named() {
     repo.git(["config", "ci.logMaxAge", "3d"]);
     repo.git(["config", "ci.logMaxSize", "big"]);
     repo.ci(["gc"]).expect_code(2);
+}
+
+#[test]
+fn it_frees_a_full_disk() {
+    if !is_root() {
+        return skip("needs root, for a mount namespace");
+    }
+    let repo = TestRepo::new();
+    repo.job("test", "echo hello");
+    repo.commit("one");
+    let ci = repo.git_dir().join("ci");
+    fs::create_dir_all(&ci).unwrap();
+    let script = "mount -t tmpfs -o size=1m none \"$1\" && \"$0\" run && \
+         touch -d '15 days ago' \"$1\"/slots/slot-1.lock && \
+         touch -d '40 days ago' \"$1\"/logs/* && { cat /dev/zero > \"$1\"/fill; \
+         \"$0\" gc && \"$0\" doctor; ls \"$1\"/logs; }";
+    let done = repo
+        .command("unshare", repo.path())
+        .args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_git-ci")])
+        .arg(&ci)
+        .output()
+        .unwrap();
+    let done = Ran(done);
+    assert!(
+        done.stdout().contains("removed 1 log,"),
+        "{}{}",
+        done.stdout(),
+        done.stderr()
+    );
+    assert!(
+        done.stdout().contains("removed 1 worktree,"),
+        "{}{}",
+        done.stdout(),
+        done.stderr()
+    );
+    assert!(!root(&repo).join("slot-1").exists());
 }
