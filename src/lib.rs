@@ -14,7 +14,7 @@
 //! | Module | What it is for |
 //! |---|---|
 //! | [`model`] | plain data: ids, jobs, outcomes, records, events; no I/O |
-//! | [`config`] | the jobs file and the settings of this machine |
+//! | [`config`] | the jobs file: text to jobs, and where the text is from |
 //! | [`git`] | every use of gix, every `git` subprocess |
 //! | [`process`] | process groups, signals, stragglers |
 //! | [`worktree`] | the pool of slots and their leases |
@@ -27,11 +27,40 @@
 //! | [`engine`] | the dispatcher, which owns the state of a run, and the workers |
 //! | [`reporter`] | events made visible: terminal, plain lines, JSON |
 //! | [`commands`] | the command line, one file a subcommand |
+//! | [`settings`] | what this machine's git configuration says |
+//! | [`error`] | what the user is told when a command cannot do its work |
 //!
-//! Dependencies point one way: `commands → engine, reporter → runner → worktree,
-//! process, logs, git, config → model`. `plan`, `verdict` and `reporter` import `model` only. `clap` is
-//! used in `commands` alone, `gix` in `git`, `rayon` in `engine`, `indicatif` in
-//! `reporter`. A test reads the `use` lines and keeps this true.
+//! # Directions
+//!
+//! Dependencies point one way: a module uses the modules that its line names, all of
+//! which stand below it, and no others; a crate in the second part is used where its
+//! line says, and nowhere else. A test reads this page and the code.
+//!
+//! ```text
+//! main     → commands
+//! commands → engine reporter runner plan verdict hooks spool worktree process logs settings config git error model
+//! engine   → reporter runner plan worktree process logs git model
+//! reporter → model
+//! runner   → worktree process logs git model
+//! worktree → process git model
+//! hooks    → spool process git model
+//! spool    → git model
+//! process  → git model
+//! settings → config git model
+//! config   → git model
+//! git      → model
+//! logs     → model
+//! plan     → model
+//! verdict  → model
+//! error    →
+//! model    →
+//!
+//! clap clap_complete clap_mangen ← commands
+//! anstream anstyle ← commands reporter
+//! rayon     ← engine
+//! indicatif ← reporter
+//! gix which ← git
+//! ```
 //!
 //! # Terms
 //!

@@ -1,13 +1,15 @@
 //! Log files: one a task, readable from the first byte while the task runs, compressed
 //! when it is done.
 //!
-//! Whoever writes a log holds a `flock` on it, so that a reader in another process knows
-//! whether more is to come, also when the writer was killed.
+//! Whoever writes a log holds a `flock` on it, released by death: so a reader in another
+//! process knows whether more is to come, and a log that is left over can be told from
+//! that of a running task.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -27,6 +29,19 @@ pub const TAIL_LINE: usize = 400;
 #[derive(Debug, Clone)]
 pub struct LogStore {
     dir: PathBuf,
+}
+
+/// A file of the store, as [`LogStore::entries`] finds it.
+#[derive(Debug, Clone)]
+pub struct LogEntry {
+    /// The file.
+    pub path: PathBuf,
+    /// The log that it holds; `None` for what a compression that was cut off left.
+    pub id: Option<LogId>,
+    /// What it takes on the disk, in bytes.
+    pub size: u64,
+    /// When it was last written to.
+    pub written: SystemTime,
 }
 
 /// A log that is being written.
@@ -88,13 +103,72 @@ impl LogStore {
         fs::create_dir_all(&self.dir)?;
         let path = self.dir.join(format!("{id}.log"));
         let file = File::options().write(true).create_new(true).open(&path)?;
-        // Where the file system has no locks, followers stop early.
-        let _ = flock(&file, FlockOperation::LockExclusive);
+        // Where the file system has no locks, followers stop early, and age must do.
+        let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
         Ok(LogWriter {
             path,
             file,
             size: 0,
         })
+    }
+
+    /// Every log, in no order; nothing where there is no directory.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read.
+    pub fn entries(&self) -> io::Result<Vec<LogEntry>> {
+        let listing = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            listing => listing?,
+        };
+        let mut found = Vec::new();
+        for entry in listing {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some((stem, end)) = name.to_str().and_then(|name| name.split_once('.')) else {
+                continue;
+            };
+            let Ok(id) = stem.parse::<LogId>() else {
+                continue;
+            };
+            let id = match end {
+                "log" | "log.gz" => Some(id),
+                "log.gz.tmp" => None,
+                _ => continue,
+            };
+            // Gone meanwhile: compressed.
+            let Ok(meta) = entry.metadata() else { continue };
+            found.push(LogEntry {
+                path: entry.path(),
+                id,
+                size: std::os::unix::fs::MetadataExt::blocks(&meta) * 512,
+                written: meta.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+            });
+        }
+        Ok(found)
+    }
+
+    /// Removes what [`entries`](Self::entries) found, unless somebody is writing it:
+    /// `false`, then.
+    ///
+    /// # Errors
+    /// Those of removing a file.
+    pub fn remove(&self, entry: &LogEntry) -> io::Result<bool> {
+        // While a log is compressed it is the plain file that is locked.
+        let plain = match entry.id {
+            Some(_) => entry.path.clone(),
+            None => entry.path.with_extension("").with_extension(""),
+        };
+        match File::open(&plain) {
+            Ok(file) if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() => {
+                return Ok(false);
+            }
+            _ => {}
+        }
+        match fs::remove_file(&entry.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            done => done.map(|()| true),
+        }
     }
 
     /// Opens a log, whether it is done or not.

@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use crate::model::{Commit, DefId, Job, Oid, Record, Status, Task, TaskId};
+pub use crate::model::Known;
+use crate::model::{Commit, DefId, Job, Record, Status, Task, TaskId};
 
 /// A job with what the planner needs of it, computed once for all commits.
 #[derive(Debug, Clone)]
@@ -35,23 +36,6 @@ impl PlannedJob {
             recorded: false,
             ..Self::new(job)
         }
-    }
-}
-
-/// A verdict that is on record.
-#[derive(Debug, Clone)]
-pub struct Known {
-    /// The record; its job's name is the one it ran under.
-    pub record: Record,
-    /// The commit in whose note it stands.
-    pub from: Oid,
-}
-
-impl Known {
-    /// Whether it stands where somebody who looks for `task` would find it; elsewhere
-    /// it is copied there.
-    pub fn stands_at(&self, task: &Task) -> bool {
-        self.from == task.commit.id && self.record.job == task.job.name
     }
 }
 

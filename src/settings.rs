@@ -5,11 +5,12 @@
 //! from `git config`, whose scopes (system, user, repository, `-c`) are git's own.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use etcetera::base_strategy::{BaseStrategy as _, Xdg};
 use sha2::{Digest as _, Sha256};
 
-use crate::config::ConfigFrom;
+use crate::config::{ConfigFrom, nearest};
 use crate::git::Repo;
 use crate::model::RunnerLabel;
 
@@ -114,6 +115,183 @@ impl Settings {
             },
         })
     }
+}
+
+/// How long things are kept, and how many of them: what `git ci gc` goes by. `None` is
+/// no limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retention {
+    /// `ci.logMaxAge`: logs last written to before that go; by default 30 days.
+    pub log_age: Option<Duration>,
+    /// `ci.logMaxSize`: what all logs may take together, in bytes; by default 1 GiB.
+    pub log_size: Option<u64>,
+    /// `ci.artifactMaxAge`: the same for artifacts; by default 30 days.
+    pub artifact_age: Option<Duration>,
+    /// `ci.artifactMaxSize`: what all artifacts may take together; by default 1 GiB.
+    pub artifact_size: Option<u64>,
+    /// `ci.slotMaxAge`: worktrees that were not used since go; by default 14 days.
+    pub slot_age: Option<Duration>,
+}
+
+impl Retention {
+    /// Reads the limits that count in `repo`.
+    ///
+    /// # Errors
+    /// Where a value makes no sense.
+    pub fn of(repo: &Repo) -> Result<Self, SettingsError> {
+        Ok(Self {
+            log_age: age(repo, "ci.logMaxAge", 30)?,
+            log_size: size(repo, "ci.logMaxSize", 1 << 30)?,
+            artifact_age: age(repo, "ci.artifactMaxAge", 30)?,
+            artifact_size: size(repo, "ci.artifactMaxSize", 1 << 30)?,
+            slot_age: age(repo, "ci.slotMaxAge", 14)?,
+        })
+    }
+}
+
+fn age(repo: &Repo, key: &'static str, days: u64) -> Result<Option<Duration>, SettingsError> {
+    let Some(value) = repo.config(&key.to_lowercase()) else {
+        return Ok(Some(Duration::from_secs(days * 24 * 60 * 60)));
+    };
+    parse_age(value).ok_or_else(|| SettingsError::Value {
+        key,
+        value: value.to_owned(),
+        expected: "an age such as \"30d\", \"12h\" or \"2w\", or \"never\"",
+    })
+}
+
+/// A whole number of `m`inutes, `h`ours, `d`ays or `w`eeks; "never" is no limit.
+fn parse_age(text: &str) -> Option<Option<Duration>> {
+    let text = text.trim();
+    if text == "never" {
+        return Some(None);
+    }
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let minutes: u64 = match unit {
+        "m" => 1,
+        "h" => 60,
+        "d" => 24 * 60,
+        "w" => 7 * 24 * 60,
+        _ => return None,
+    };
+    let number: u32 = number.trim().parse().ok()?;
+    Some(Some(Duration::from_secs(u64::from(number) * minutes * 60)))
+}
+
+fn size(repo: &Repo, key: &'static str, default: u64) -> Result<Option<u64>, SettingsError> {
+    let Some(value) = repo.config(&key.to_lowercase()) else {
+        return Ok(Some(default));
+    };
+    parse_size(value).ok_or_else(|| SettingsError::Value {
+        key,
+        value: value.to_owned(),
+        expected: "a size such as \"500m\" or \"2g\", or \"unlimited\"",
+    })
+}
+
+/// A whole number of bytes, with git's suffixes k, m and g; "unlimited" is no limit.
+fn parse_size(text: &str) -> Option<Option<u64>> {
+    let text = text.trim().to_ascii_lowercase();
+    if text == "unlimited" {
+        return Some(None);
+    }
+    let (number, shift) = match text.as_bytes().last()? {
+        b'k' => (&text[..text.len() - 1], 10),
+        b'm' => (&text[..text.len() - 1], 20),
+        b'g' => (&text[..text.len() - 1], 30),
+        _ => (text.as_str(), 0),
+    };
+    let number: u64 = number.trim().parse().ok()?;
+    Some(Some(number.checked_mul(1 << shift)?))
+}
+
+/// One key of git's configuration that is ours.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// As the documentation spells it.
+    pub name: &'static str,
+    /// What is set by it.
+    pub meaning: &'static str,
+    /// What counts where it is not set.
+    pub default: &'static str,
+}
+
+const fn key(name: &'static str, meaning: &'static str, default: &'static str) -> Key {
+    Key {
+        name,
+        meaning,
+        default,
+    }
+}
+
+/// Every `ci.*` key that this version knows, in alphabetical order: the manual lists them,
+/// and `git ci doctor` finds others.
+pub const KEYS: &[Key] = &[
+    key(
+        "ci.artifactMaxAge",
+        "how long files that jobs leave are kept",
+        "30d",
+    ),
+    key("ci.artifactMaxSize", "what they may take together", "1g"),
+    key(
+        "ci.configFrom",
+        "which jobs file counts: `worktree`, `commit` or a revision",
+        "worktree; in a bare repository commit",
+    ),
+    key("ci.logMaxAge", "how long logs are kept", "30d"),
+    key("ci.logMaxSize", "what they may take together", "1g"),
+    key(
+        "ci.name",
+        "what records call this machine",
+        "the host's short name",
+    ),
+    key("ci.notesRef", "where results go", "refs/notes/ci"),
+    key(
+        "ci.slotMaxAge",
+        "how long a worktree is kept that is not used",
+        "14d",
+    ),
+    key(
+        "ci.slots",
+        "tasks at once, and worktrees kept",
+        "the number of CPUs",
+    ),
+    key(
+        "ci.worktreeDir",
+        "where the worktrees are",
+        "$XDG_CACHE_HOME/git-ci/NAME-HASH",
+    ),
+];
+
+/// Everything that is wrong with the values of our keys.
+pub fn problems(repo: &Repo) -> Vec<SettingsError> {
+    let all = [
+        slots(repo).err(),
+        notes_ref(repo).err(),
+        worktree_root(repo).err(),
+        name(repo).err(),
+        Retention::of(repo).err(),
+    ];
+    all.into_iter().flatten().collect()
+}
+
+/// The `ci.*` keys that are set and that nobody knows, each with the known one that may
+/// have been meant.
+pub fn unknown_keys(repo: &Repo) -> Vec<(String, Option<&'static str>)> {
+    let known = |name: &str| KEYS.iter().any(|key| key.name.eq_ignore_ascii_case(name));
+    let mut found = Vec::new();
+    for (name, _) in repo.config_entries() {
+        if name.starts_with("ci.") && !known(name) {
+            let lower: Vec<_> = KEYS.iter().map(|key| key.name.to_lowercase()).collect();
+            let near = nearest(name, lower.iter().map(String::as_str));
+            let near = near.and_then(|near| {
+                let mut keys = KEYS.iter();
+                keys.find(|key| key.name.eq_ignore_ascii_case(near))
+            });
+            found.push((name.to_owned(), near.map(|key| key.name)));
+        }
+    }
+    found
 }
 
 fn slots(repo: &Repo) -> Result<u32, SettingsError> {
@@ -233,6 +411,26 @@ mod tests {
             dir_name(Path::new("/a/tool/.git")),
             dir_name(Path::new("/b/tool/.git"))
         );
+    }
+
+    #[test]
+    fn ages_and_sizes_are_read_with_their_units() {
+        let days = |days: u64| Some(Some(Duration::from_secs(days * 86_400)));
+        assert_eq!(parse_age("30d"), days(30));
+        assert_eq!(parse_age(" 2w "), days(14));
+        assert_eq!(parse_age("48h"), days(2));
+        assert_eq!(parse_age("0m"), days(0));
+        assert_eq!(parse_age("never"), Some(None));
+        for bad in ["", "30", "d", "-1d", "1.5h", "3 parsecs", "3é"] {
+            assert_eq!(parse_age(bad), None, "{bad}");
+        }
+        assert_eq!(parse_size("2g"), Some(Some(2 << 30)));
+        assert_eq!(parse_size("500M"), Some(Some(500 << 20)));
+        assert_eq!(parse_size("17"), Some(Some(17)));
+        assert_eq!(parse_size("unlimited"), Some(None));
+        for bad in ["", "g", "-1", "1t", "99999999999g"] {
+            assert_eq!(parse_size(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! slots. Whoever finds none takes the ticket, and the next free slot is theirs, so that
 //! a run with a task every few milliseconds cannot starve another.
 
+mod reclaim;
+
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -20,9 +22,13 @@ use crate::model::{Clean, JobName, LogId, Oid};
 use crate::process;
 
 pub use crate::git::MARK;
+pub use reclaim::{IdleSlot, remove_tree, slots_on_disk, tree_size};
 
 /// How long orphans of a dead run may take to end.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long to wait for a moment without new tasks.
+const STANDSTILL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why there is no worktree.
 #[derive(Debug, thiserror::Error)]
@@ -179,7 +185,8 @@ impl<'a> Pool<'a> {
         let Some((slot, mut file, old)) = self.pick(near)? else {
             return Ok(None);
         };
-        self.ticket = None;
+        // Until the file says who has the slot: see `standstill`.
+        let _ticket = self.ticket.take();
 
         let path = self.root.join(format!("slot-{slot}"));
         let kept = self.kept.remove(&slot);
@@ -289,6 +296,37 @@ pub fn holders(ci_dir: &Path) -> Vec<(u32, Holder)> {
     }
     found.sort_by_key(|(slot, _)| *slot);
     found
+}
+
+/// Nobody can lease a slot until this is dropped.
+#[derive(Debug)]
+pub struct Standstill {
+    _ticket: File,
+    /// Who has a slot meanwhile.
+    pub holders: Vec<(u32, Holder)>,
+}
+
+/// Keeps new tasks from beginning, for the moment that it takes to move something out of
+/// their way; `None` where somebody is waiting for a slot and keeps the ticket.
+///
+/// # Errors
+/// Where locks cannot be made.
+pub fn standstill(ci_dir: &Path) -> io::Result<Option<Standstill>> {
+    let locks = locks(ci_dir);
+    fs::create_dir_all(&locks)?;
+    let start = Instant::now();
+    loop {
+        if let Some(ticket) = try_lock(&locks.join("ticket"))? {
+            return Ok(Some(Standstill {
+                _ticket: ticket,
+                holders: holders(ci_dir),
+            }));
+        }
+        if start.elapsed() > STANDSTILL_PATIENCE {
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Waits until no agent of a dead dispatcher is still ending its jobs, so that nothing

@@ -4,7 +4,7 @@
 set -euo pipefail
 
 # Each command, and Debian's package that has it.
-needs=(fish:fish git:git git-lfs:git-lfs man:man-db ps:procps tmux:tmux unshare:util-linux zsh:zsh)
+needs=(fish:fish git:git git-lfs:git-lfs man:man-db mandoc:mandoc ps:procps tmux:tmux unshare:util-linux zsh:zsh)
 
 packages=()
 for need in "${needs[@]}"; do

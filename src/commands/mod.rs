@@ -5,9 +5,15 @@
 
 mod agent;
 mod color;
+mod commit_hint;
+mod completions;
 mod detached;
+mod doctor;
 mod failure;
+mod gc;
+mod help;
 mod hook;
+mod init;
 mod log;
 mod logs;
 mod notify;
@@ -21,8 +27,12 @@ mod status;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::{ContextKind, ErrorKind};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
+pub use help::generated;
+
+use crate::config::nearest;
 use crate::error::Failure;
 
 /// CI that lives in the repository: run jobs on any commit, keep the results as git notes.
@@ -42,6 +52,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::Args),
     Run(run::Args),
     Hook(hook::Args),
     Notify(notify::Args),
@@ -49,6 +60,9 @@ enum Command {
     Log(log::Args),
     Show(show::Args),
     Logs(logs::Args),
+    Gc(gc::Args),
+    Doctor(doctor::Args),
+    Completions(completions::Args),
     #[command(hide = true)]
     Agent(agent::Args),
     #[command(hide = true)]
@@ -59,6 +73,13 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            let args = std::env::args_os().skip(1);
+            let args: Vec<_> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
+            let mut hints = meant(&error, &args);
+            hints.extend(commit_hint::hints(&args));
+            return output::usage(&error, &hints);
+        }
         Err(error) => return output::usage(&error, &[]),
     };
     match execute(cli) {
@@ -67,8 +88,24 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The subcommand that may have been meant, where clap has no idea.
+fn meant(error: &clap::Error, args: &[String]) -> Vec<String> {
+    let unknown = error.kind() == ErrorKind::InvalidSubcommand
+        && error.get(ContextKind::SuggestedSubcommand).is_none();
+    let (true, Some(word)) = (unknown, args.first()) else {
+        return Vec::new();
+    };
+    let command = Cli::command();
+    let names = command.get_subcommands().filter(|sub| !sub.is_hide_set());
+    let near = nearest(word, names.map(clap::Command::get_name));
+    near.map(|near| format!("did you mean `git ci {near}`?"))
+        .into_iter()
+        .collect()
+}
+
 fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
+        Command::Init(args) => init::execute(args),
         Command::Run(args) => run::execute(args),
         Command::Hook(args) => hook::execute(args),
         Command::Notify(args) => notify::execute(args),
@@ -76,6 +113,9 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Log(args) => log::execute(args),
         Command::Show(args) => show::execute(args),
         Command::Logs(args) => logs::execute(args),
+        Command::Completions(args) => completions::execute(args),
+        Command::Doctor(args) => doctor::execute(args),
+        Command::Gc(args) => gc::execute(args),
         Command::Agent(args) => agent::execute(args),
         Command::Detached(args) => detached::execute(args),
     }

@@ -167,6 +167,13 @@ impl Git {
         command
     }
 
+    /// A value of the configuration as it counts here, in a repository or not; `None`
+    /// also where git cannot say.
+    pub fn setting(&self, key: &str) -> Option<String> {
+        self.read(self.as_the_user().args(["config", "--get", key]))
+            .ok()
+    }
+
     /// Runs `command` to its end and returns what it printed.
     ///
     /// # Errors

@@ -3,12 +3,14 @@
 //!
 //! Nothing outside this module uses gix. Nothing inside it knows jobs or runs.
 
+mod audit;
 mod care;
 mod checkout;
 mod command;
 mod commits;
 mod files;
 mod here;
+mod litter;
 mod notes;
 mod notes_read;
 mod notes_ref;
@@ -17,16 +19,20 @@ mod objects;
 mod records;
 mod repo;
 pub mod revs;
+mod worktrees;
 
+pub use audit::{audit_notes, identity, setting_scope};
 pub use care::care;
 pub use checkout::{Checkout, CheckoutError, MARK};
 pub use command::{Git, GitError, MINIMUM_GIT, REPOSITORY_VARIABLES, Version, forget_repository};
 pub use commits::CommitReader;
 pub use files::ReadError;
 pub use here::{Head, Here, is_ref_name};
+pub use litter::{Checkpoint, StaleKeep};
 pub use notes::{NoteStore, NotesError, notes_tip, read_note};
 pub use notes_read::TreeError;
 pub use notes_ref::RefError;
 pub use objects::WriteError;
 pub use records::Records;
 pub use repo::{Repo, RepoError};
+pub use worktrees::{LinkedWorktree, admin_of};

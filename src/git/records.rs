@@ -18,8 +18,7 @@ use super::notes::{NotesError, from_gix};
 use super::notes_read::{changes, read_note, tree_of};
 use super::notes_ref::read_ref;
 use super::repo::Repo;
-use crate::model::{Commit, DefId, JobName, Oid, Record, Status};
-use crate::plan::Known;
+use crate::model::{Commit, DefId, JobName, Known, Oid, Record, Status};
 
 /// The first line of the file, with the ref and the tree that it is of.
 const HEADER: &str = "git-ci records 1";

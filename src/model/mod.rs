@@ -15,6 +15,6 @@ pub use event::{Counts, EVENT_FORMAT, Event};
 pub use ids::{DefId, JobName, LogId, Oid, ParseIdError, RunnerLabel};
 pub use job::{Clean, CommandLine, DEFAULT_GRACE, Job};
 pub use outcome::{Outcome, Status, Why};
-pub use record::{Note, ParseRecordError, RECORD_VERSION, Record};
-pub use task::{Commit, Task, TaskId};
+pub use record::{Census, Note, ParseRecordError, RECORD_VERSION, Record};
+pub use task::{Commit, Known, Task, TaskId};
 pub use text::{printable, printable_line};

@@ -178,6 +178,25 @@ fn parse_line(line: &[u8]) -> Result<Record, ParseRecordError> {
     text.parse()
 }
 
+/// How many lines of notes are whose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Records that this program understands.
+    pub records: usize,
+    /// Records of versions that it does not know.
+    pub other_versions: usize,
+    /// Lines that are no records.
+    pub foreign: usize,
+}
+
+impl std::ops::AddAssign for Census {
+    fn add_assign(&mut self, other: Self) {
+        self.records += other.records;
+        self.other_versions += other.other_versions;
+        self.foreign += other.foreign;
+    }
+}
+
 /// One note: its lines, whosever they are, sorted and without duplicates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Note {
@@ -211,6 +230,19 @@ impl Note {
             bytes.push(b'\n');
         }
         bytes
+    }
+
+    /// Whose its lines are.
+    pub fn census(&self) -> Census {
+        let mut census = Census::default();
+        for line in &self.lines {
+            match parse_line(line) {
+                Ok(_) => census.records += 1,
+                Err(ParseRecordError::Version) => census.other_versions += 1,
+                Err(ParseRecordError::Foreign) => census.foreign += 1,
+            }
+        }
+        census
     }
 
     /// The records that this program understands, in the order of their lines.
@@ -281,6 +313,12 @@ mod tests {
         let versions = |&(_, why): &(&[u8], _)| why == ParseRecordError::Version;
         assert_eq!(note.foreign().filter(versions).count(), 1);
         assert_eq!(note.foreign().count(), 4);
+        let census = Census {
+            records: 1,
+            other_versions: 1,
+            foreign: 3,
+        };
+        assert_eq!(note.census(), census);
         assert!(!note.insert(&record()), "already there");
         let bytes = note.to_bytes();
         for line in [

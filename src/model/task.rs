@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DefId, Job, Oid};
+use super::{DefId, Job, Oid, Record};
 
 /// A commit, as much of it as is ever needed at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,5 +49,22 @@ impl Task {
     /// What makes two tasks the same in the eyes of whoever wants them: the commit and the definition.
     pub fn key(&self) -> (Oid, DefId) {
         (self.commit.id, self.def.clone())
+    }
+}
+
+/// A verdict that is on record.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// The record; its job's name is the one it ran under.
+    pub record: Record,
+    /// The commit in whose note it stands.
+    pub from: Oid,
+}
+
+impl Known {
+    /// Whether it stands where somebody who looks for `task` would find it; elsewhere
+    /// it is copied there.
+    pub fn stands_at(&self, task: &Task) -> bool {
+        self.from == task.commit.id && self.record.job == task.job.name
     }
 }

@@ -13,12 +13,12 @@ use git_ci::model::Note;
 use crate::support::{TestRepo, alive, processes_with, wait_until};
 
 /// Whether the tests run as root, which some faults need.
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
 /// Says why a test cannot run here. CI has everything, so there it fails.
-fn skip(why: &str) {
+pub(crate) fn skip(why: &str) {
     assert!(std::env::var_os("CI").is_none(), "cannot run in CI: {why}");
     let _ = std::io::Write::write_all(
         &mut std::io::stderr(),

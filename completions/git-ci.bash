@@ -1,0 +1,190 @@
+# Completion of `git ci` and `git-ci` in bash. Made by the program; do not edit.
+
+# Offers those of the words $1 that begin with what was typed.
+__git_ci_offer () {
+    local word
+    for word in $1; do
+        [[ $word == "${cur}"* ]] && COMPREPLY+=("$word ")
+    done
+}
+
+# Revisions and ranges, as git's own completion knows them, where that is there.
+__git_ci_revisions () {
+    if ! declare -F __git_complete_revlist >/dev/null; then
+        if declare -F _comp_load >/dev/null; then
+            _comp_load git
+        elif declare -F __load_completion >/dev/null; then
+            __load_completion git
+        fi
+    fi
+    if declare -F __git_complete_revlist >/dev/null; then
+        __git_complete_revlist
+    else
+        __git_ci_offer "$(git for-each-ref --format='%(refname:short)' refs/heads refs/tags refs/remotes 2>/dev/null)"
+    fi
+}
+
+__git_ci_jobs () {
+    __git_ci_offer "$(sed -n 's/^ *\[jobs\."\{0,1\}\([^"]*\)"\{0,1\}\] *\(#.*\)\{0,1\}$/\1/p' "$(git rev-parse --show-toplevel 2>/dev/null)/.git-ci.toml" 2>/dev/null)"
+}
+
+__git_ci_files () {
+    local file
+    while IFS= read -r file; do
+        if [ -d "$file" ]; then COMPREPLY+=("$file/"); else COMPREPLY+=("$file "); fi
+    done < <(compgen -f -- "$cur")
+}
+
+# Completes the word ${cur}; the subcommand, if any, is word number $1.
+__git_ci_complete () {
+    local at=$1 sub="" option="$prev"
+    [ "$cword" -gt "$at" ] && sub="${words[at]}"
+    if [[ $cur == --*=* ]]; then
+        option="${cur%%=*}="
+        cur="${cur#*=}"
+    fi
+    case "$sub,$option" in
+    run,--order=|run,--order)
+        __git_ci_offer "newest oldest" ;;
+    run,--exec=|run,--exec|run,-x)
+        : ;;
+    run,--as=|run,--as)
+        : ;;
+    run,--job=|run,--job)
+        __git_ci_jobs ;;
+    run,--config=|run,--config)
+        __git_ci_files ;;
+    run,--config-from=|run,--config-from)
+        __git_ci_revisions ;;
+    run,--slots=|run,--slots|run,-j)
+        : ;;
+    run,--color=)
+        __git_ci_offer "always auto never" ;;
+    notify,--hook=|notify,--hook)
+        : ;;
+    status,--order=|status,--order)
+        __git_ci_offer "newest oldest" ;;
+    status,--max-count=|status,--max-count|status,-n)
+        : ;;
+    status,--job=|status,--job)
+        __git_ci_jobs ;;
+    status,--config=|status,--config)
+        __git_ci_files ;;
+    status,--config-from=|status,--config-from)
+        __git_ci_revisions ;;
+    status,--color=)
+        __git_ci_offer "always auto never" ;;
+    log,--order=|log,--order)
+        __git_ci_offer "newest oldest" ;;
+    log,--max-count=|log,--max-count|log,-n)
+        : ;;
+    log,--status=|log,--status)
+        : ;;
+    log,--since=|log,--since)
+        : ;;
+    log,--job=|log,--job)
+        __git_ci_jobs ;;
+    log,--config=|log,--config)
+        __git_ci_files ;;
+    log,--config-from=|log,--config-from)
+        __git_ci_revisions ;;
+    log,--color=)
+        __git_ci_offer "always auto never" ;;
+    show,--lines=|show,--lines)
+        : ;;
+    show,--job=|show,--job)
+        __git_ci_jobs ;;
+    show,--config=|show,--config)
+        __git_ci_files ;;
+    show,--config-from=|show,--config-from)
+        __git_ci_revisions ;;
+    show,--color=)
+        __git_ci_offer "always auto never" ;;
+    logs,--color=)
+        __git_ci_offer "always auto never" ;;
+    doctor,--color=)
+        __git_ci_offer "always auto never" ;;
+    init,*)
+        case "$cur" in
+        -*) __git_ci_offer "--dry-run --help" ;;
+        *) : ;;
+        esac ;;
+    run,*)
+        case "$cur" in
+        -*) __git_ci_offer "--all --branches --first-parent --stdin --order --exec --as --job --config --config-from --slots --fail-fast --force --retry-failed --dry-run --json --quiet --verbose --color --help" ;;
+        *) __git_ci_revisions ;;
+        esac ;;
+    hook,*)
+        case "$cur" in
+        -*) __git_ci_offer "--help" ;;
+        *) __git_ci_offer "install remove status" ;;
+        esac ;;
+    notify,*)
+        case "$cur" in
+        -*) __git_ci_offer "--hook --verbose --help" ;;
+        *) __git_ci_revisions ;;
+        esac ;;
+    status,*)
+        case "$cur" in
+        -*) __git_ci_offer "--all --branches --first-parent --stdin --order --max-count --job --config --config-from --json --color --help" ;;
+        *) __git_ci_revisions ;;
+        esac ;;
+    log,*)
+        case "$cur" in
+        -*) __git_ci_offer "--all --branches --first-parent --stdin --order --max-count --status --failed --since --job --config --config-from --json --color --help" ;;
+        *) __git_ci_revisions ;;
+        esac ;;
+    show,*)
+        case "$cur" in
+        -*) __git_ci_offer "--lines --job --config --config-from --json --color --help" ;;
+        *) __git_ci_revisions ;;
+        esac ;;
+    logs,*)
+        case "$cur" in
+        -*) __git_ci_offer "--follow --raw --json --color --help" ;;
+        *) __git_ci_revisions; __git_ci_jobs ;;
+        esac ;;
+    gc,*)
+        case "$cur" in
+        -*) __git_ci_offer "--dry-run --json --verbose --help" ;;
+        *) : ;;
+        esac ;;
+    doctor,*)
+        case "$cur" in
+        -*) __git_ci_offer "--json --color --help" ;;
+        *) : ;;
+        esac ;;
+    completions,*)
+        case "$cur" in
+        -*) __git_ci_offer "--help" ;;
+        *) __git_ci_offer "bash fish zsh" ;;
+        esac ;;
+    ,*)
+        case "$cur" in
+        -*) __git_ci_offer "--help --version" ;;
+        *) __git_ci_offer "init run hook notify status log show logs gc doctor completions" ;;
+        esac ;;
+    esac
+}
+
+# git's completion calls this, with its own variables set.
+_git_ci () {
+    __git_ci_complete $((${__git_cmd_idx:-1} + 1))
+}
+
+# For `git-ci` itself.
+__git_ci_main () {
+    local cur prev words=() cword __git_repo_path="" __git_cmd_idx=0
+    COMPREPLY=()
+    if declare -F _get_comp_words_by_ref >/dev/null; then
+        _get_comp_words_by_ref -n =: cur prev words cword
+    else
+        cur="${COMP_WORDS[COMP_CWORD]}"
+        prev="${COMP_WORDS[COMP_CWORD-1]}"
+        words=("${COMP_WORDS[@]}")
+        cword=$COMP_CWORD
+    fi
+    __git_ci_complete 1
+}
+
+complete -o bashdefault -o default -o nospace -F __git_ci_main git-ci

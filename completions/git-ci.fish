@@ -1,0 +1,159 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_git_ci_global_optspecs
+    string join \n h/help V/version
+end
+
+function __fish_git_ci_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_git_ci_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_git_ci_using_subcommand
+    set -l cmd (__fish_git_ci_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c git-ci -n "__fish_git_ci_needs_command" -s h -l help -d 'Print help'
+complete -c git-ci -n "__fish_git_ci_needs_command" -s V -l version -d 'Print version'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "init" -d 'Write a starter jobs file that fits what the repository looks like'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "run" -d 'Run the jobs on commits, and record the results'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "hook" -d 'Set up hooks that tell of new commits'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "notify" -d 'Say which commits are new, for the next `git ci watch` or `git ci run --new`'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "status" -d 'Show what is known of each commit, and what runs now'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "log" -d 'Show the records, newest first'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "show" -d 'Show everything about one commit'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "logs" -d 'Show the whole log of one task, also while it runs'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "gc" -d 'Remove old logs and artifacts, worktrees that are not used, and litter'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "doctor" -d 'Look for what is wrong with this set-up, and name the command that mends it'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "completions" -d 'Print a completion script'
+complete -c git-ci -n "__fish_git_ci_using_subcommand init" -s n -l dry-run -l print -d 'Print the file to standard output, and write nothing'
+complete -c git-ci -n "__fish_git_ci_using_subcommand init" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l order -d 'The order of the commits of a range' -r -f -a "newest\t'Children before their parents'
+oldest\t'Parents before their children'"
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -s x -l exec -d 'Run this shell command instead of the configured jobs' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l as -d 'Record the results of `--exec` under this job name; without it nothing is recorded' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l job -d 'Only this job; may be given several times' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l config -d 'Read the jobs from this file' -r -F
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l config-from -d 'Which jobs file counts: that of the `worktree`, of each `commit`, or of a revision' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -s j -l slots -d 'How many tasks to run at once [default: `ci.slots`, else the number of CPUs]' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l color -d 'When to use colours; color.ci and color.ui of git\'s configuration set the default' -r -f -a "always\t'Even into a file or a pipe'
+auto\t'On a terminal that can, unless NO_COLOR is set'
+never\t'Not at all'"
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l all -d 'Every commit that a branch, a tag or another ref reaches'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l branches -d 'Every commit that a local branch reaches'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l first-parent -d 'Follow only the first parent of a merge'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l stdin -d 'Read more revisions from standard input, one a line'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l fail-fast -d 'Stop at the first failure, and end what runs'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l force -d 'Run again whatever is known; the newest record counts'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l retry-failed -d 'Run again what failed'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -s n -l dry-run -d 'Say what would run and what is known, and do nothing'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l json -d 'Print events as JSON, one a line'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -s q -l quiet -d 'Say less: failures only'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -s v -l verbose -d 'Say more: known verdicts, too'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c git-ci -n "__fish_git_ci_using_subcommand hook; and not __fish_seen_subcommand_from install remove status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c git-ci -n "__fish_git_ci_using_subcommand hook; and not __fish_seen_subcommand_from install remove status" -f -a "install" -d 'Install the hooks; those that are there already stay as they are'
+complete -c git-ci -n "__fish_git_ci_using_subcommand hook; and not __fish_seen_subcommand_from install remove status" -f -a "remove" -d 'Remove the hooks; what was there before is again, byte for byte'
+complete -c git-ci -n "__fish_git_ci_using_subcommand hook; and not __fish_seen_subcommand_from install remove status" -f -a "status" -d 'Say for each hook whether it is installed and where, and what they noted'
+complete -c git-ci -n "__fish_git_ci_using_subcommand hook; and __fish_seen_subcommand_from install" -l server -d 'Install post-receive, for a repository that others push to, instead'
+complete -c git-ci -n "__fish_git_ci_using_subcommand hook; and __fish_seen_subcommand_from install" -s h -l help -d 'Print help'
+complete -c git-ci -n "__fish_git_ci_using_subcommand hook; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
+complete -c git-ci -n "__fish_git_ci_using_subcommand hook; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help'
+complete -c git-ci -n "__fish_git_ci_using_subcommand notify" -l hook -d 'The hook that calls, whose arguments and standard input are read accordingly' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand notify" -s v -l verbose -d 'Say on standard error why nothing could be noted'
+complete -c git-ci -n "__fish_git_ci_using_subcommand notify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l order -d 'The order of the commits of a range' -r -f -a "newest\t'Children before their parents'
+oldest\t'Parents before their children'"
+complete -c git-ci -n "__fish_git_ci_using_subcommand status" -s n -l max-count -d 'Show this many commits at most' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l job -d 'Only this job; may be given several times' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l config -d 'Read the jobs from this file' -r -F
+complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l config-from -d 'Which jobs file counts: that of the `worktree`, of each `commit`, or of a revision' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l color -d 'When to use colours; color.ci and color.ui of git\'s configuration set the default' -r -f -a "always\t'Even into a file or a pipe'
+auto\t'On a terminal that can, unless NO_COLOR is set'
+never\t'Not at all'"
+complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l all -d 'Every commit that a branch, a tag or another ref reaches'
+complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l branches -d 'Every commit that a local branch reaches'
+complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l first-parent -d 'Follow only the first parent of a merge'
+complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l stdin -d 'Read more revisions from standard input, one a line'
+complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l json -d 'Print JSON: one commit a line, then one running task a line'
+complete -c git-ci -n "__fish_git_ci_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l order -d 'The order of the commits of a range' -r -f -a "newest\t'Children before their parents'
+oldest\t'Parents before their children'"
+complete -c git-ci -n "__fish_git_ci_using_subcommand log" -s n -l max-count -d 'Show this many records at most' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l status -d 'Only records with one of these verdicts: error, fail, flaky, pass, skip' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l since -d 'Only records from this time on, written as for `git log --since`' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l job -d 'Only this job; may be given several times' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l config -d 'Read the jobs from this file' -r -F
+complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l config-from -d 'Which jobs file counts: that of the `worktree`, of each `commit`, or of a revision' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l color -d 'When to use colours; color.ci and color.ui of git\'s configuration set the default' -r -f -a "always\t'Even into a file or a pipe'
+auto\t'On a terminal that can, unless NO_COLOR is set'
+never\t'Not at all'"
+complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l all -d 'Every commit that a branch, a tag or another ref reaches'
+complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l branches -d 'Every commit that a local branch reaches'
+complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l first-parent -d 'Follow only the first parent of a merge'
+complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l stdin -d 'Read more revisions from standard input, one a line'
+complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l failed -d 'Only what failed: the same as `--status=error,fail`'
+complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l json -d 'Print JSON, one record a line'
+complete -c git-ci -n "__fish_git_ci_using_subcommand log" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c git-ci -n "__fish_git_ci_using_subcommand show" -l lines -d 'How many of the last lines of a failed log to show' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand show" -l job -d 'Only this job; may be given several times' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand show" -l config -d 'Read the jobs from this file' -r -F
+complete -c git-ci -n "__fish_git_ci_using_subcommand show" -l config-from -d 'Which jobs file counts: that of the `worktree`, of each `commit`, or of a revision' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand show" -l color -d 'When to use colours; color.ci and color.ui of git\'s configuration set the default' -r -f -a "always\t'Even into a file or a pipe'
+auto\t'On a terminal that can, unless NO_COLOR is set'
+never\t'Not at all'"
+complete -c git-ci -n "__fish_git_ci_using_subcommand show" -l json -d 'Print JSON, one record a line'
+complete -c git-ci -n "__fish_git_ci_using_subcommand show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c git-ci -n "__fish_git_ci_using_subcommand logs" -l color -d 'When to use colours; color.ci and color.ui of git\'s configuration set the default' -r -f -a "always\t'Even into a file or a pipe'
+auto\t'On a terminal that can, unless NO_COLOR is set'
+never\t'Not at all'"
+complete -c git-ci -n "__fish_git_ci_using_subcommand logs" -s f -l follow -d 'Show what comes while the task runs, until it ends'
+complete -c git-ci -n "__fish_git_ci_using_subcommand logs" -l raw -d 'Show the log as it is, also on a terminal'
+complete -c git-ci -n "__fish_git_ci_using_subcommand logs" -l json -d 'Print JSON: what is known of the task, then the log, one line a line'
+complete -c git-ci -n "__fish_git_ci_using_subcommand logs" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c git-ci -n "__fish_git_ci_using_subcommand gc" -s n -l dry-run -d 'Say what would be removed, and remove nothing'
+complete -c git-ci -n "__fish_git_ci_using_subcommand gc" -l json -d 'Print what is removed as JSON, one object a line'
+complete -c git-ci -n "__fish_git_ci_using_subcommand gc" -s v -l verbose -d 'Name each thing that is removed'
+complete -c git-ci -n "__fish_git_ci_using_subcommand gc" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c git-ci -n "__fish_git_ci_using_subcommand doctor" -l color -d 'When to use colours; color.ci and color.ui of git\'s configuration set the default' -r -f -a "always\t'Even into a file or a pipe'
+auto\t'On a terminal that can, unless NO_COLOR is set'
+never\t'Not at all'"
+complete -c git-ci -n "__fish_git_ci_using_subcommand doctor" -l json -d 'Print findings as JSON, one a line'
+complete -c git-ci -n "__fish_git_ci_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c git-ci -n "__fish_git_ci_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
+
+function __fish_git_ci_after_git
+    set -l words (commandline -opc)
+    set -l at (contains -i -- ci $words)
+    or return
+    set -e words[1..$at]
+    set -l line (string join ' ' -- git-ci (string escape -- $words))
+    complete -C "$line "(commandline -ct)
+end
+complete -c git -f -n '__fish_git_needs_command' -a ci -d 'CI that lives in the repository'
+complete -c git -f -n '__fish_git_using_command ci' -a '(__fish_git_ci_after_git)'
+
+function __fish_git_ci_jobs
+    sed -n 's/^ *\[jobs\."\{0,1\}\([^"]*\)"\{0,1\}\] *\(#.*\)\{0,1\}$/\1/p' (git rev-parse --show-toplevel 2>/dev/null)/.git-ci.toml 2>/dev/null
+end
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l job -x -a '(__fish_git_ci_jobs)'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'
+complete -c git-ci -n "__fish_git_ci_using_subcommand notify" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'
+complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l job -x -a '(__fish_git_ci_jobs)'
+complete -c git-ci -n "__fish_git_ci_using_subcommand status" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'
+complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l job -x -a '(__fish_git_ci_jobs)'
+complete -c git-ci -n "__fish_git_ci_using_subcommand log" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'
+complete -c git-ci -n "__fish_git_ci_using_subcommand show" -l job -x -a '(__fish_git_ci_jobs)'
+complete -c git-ci -n "__fish_git_ci_using_subcommand show" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'
+complete -c git-ci -n "__fish_git_ci_using_subcommand logs" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'

@@ -1,0 +1,219 @@
+//! `git ci gc`: what nobody needs any more goes, and what somebody uses stays.
+//!
+//! It may run beside anything: a running task's log is locked by its writer, a slot by
+//! whoever has it, and artifacts go only in a moment in which no task can begin.
+
+mod sweep;
+
+use std::fs::{self, File};
+use std::process::ExitCode;
+
+use rustix::fs::{FlockOperation, flock};
+use serde::Serialize;
+
+use crate::error::Failure;
+use crate::git::{Records, Repo};
+use crate::model::{EVENT_FORMAT, LogId, Status, printable_line};
+use crate::settings::{Retention, Settings};
+
+use super::output;
+use sweep::Sweep;
+
+/// Remove old logs and artifacts, worktrees that are not used, and litter.
+///
+/// How long things are kept, and how much of them, is set by `ci.logMaxAge`,
+/// `ci.logMaxSize`, `ci.artifactMaxAge`, `ci.artifactMaxSize` and `ci.slotMaxAge` of
+/// git's configuration. Where logs take too much space those of passed tasks go first.
+/// Nothing goes that is in use, and no results: those are in the notes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Say what would be removed, and remove nothing.
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+
+    /// Print what is removed as JSON, one object a line.
+    #[arg(long)]
+    json: bool,
+
+    /// Name each thing that is removed.
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+/// What a thing is that goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Kind {
+    Log,
+    Artifacts,
+    Worktree,
+    Checkpoint,
+    Litter,
+}
+
+impl Kind {
+    const ALL: [(Self, &'static str, &'static str); 5] = [
+        (Self::Log, "log", "logs"),
+        (Self::Artifacts, "set of artifacts", "sets of artifacts"),
+        (Self::Worktree, "worktree", "worktrees"),
+        (Self::Checkpoint, "checkpoint", "checkpoints"),
+        (Self::Litter, "left-over file", "left-over files"),
+    ];
+}
+
+/// One thing that goes.
+#[derive(Debug, Serialize)]
+struct Removal {
+    kind: Kind,
+    /// Its path, or the name of a ref.
+    what: String,
+    /// What it took on the disk.
+    bytes: u64,
+    why: &'static str,
+}
+
+/// What came of it all.
+#[derive(Debug, Default)]
+struct Swept {
+    removed: Vec<Removal>,
+    /// What could not be done, and should have been.
+    problems: Vec<String>,
+    /// What was left alone, and why.
+    notes: Vec<String>,
+}
+
+/// Looks, removes, and says so.
+pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
+    let repo = Repo::discover()?;
+    let settings = Settings::of(&repo)?;
+    let retention = Retention::of(&repo)?;
+    let ci_dir = repo.ci_dir();
+    let _turn = match args.dry_run || !ci_dir.is_dir() {
+        true => None,
+        false => match turn(&repo)? {
+            Some(file) => Some(file),
+            None => {
+                output::note("another `git ci gc` is at work here already");
+                return Ok(ExitCode::SUCCESS);
+            }
+        },
+    };
+    let mut sweep = Sweep::new(&repo, &settings, &retention, args.dry_run);
+    sweep.logs(failing(&repo, &settings));
+    sweep.artifacts();
+    sweep.slots();
+    sweep.abandoned_caches();
+    sweep.checkpoints();
+    sweep.litter();
+    let swept = sweep.done();
+    report(&args, &swept)?;
+    for problem in &swept.problems {
+        output::note(&format!("warning: {problem}"));
+    }
+    Ok(match swept.problems.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(3),
+    })
+}
+
+/// One gc at a time is enough. It is the directory that is locked: a file could not be
+/// made where the disk is full.
+fn turn(repo: &Repo) -> Result<Option<File>, Failure> {
+    let path = repo.ci_dir();
+    let dir = File::open(&path);
+    let dir = dir.map_err(|e| Failure::failed_to(format!("open {}", path.display()), e))?;
+    match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        // Without locks of files, what is removed twice is gone all the same.
+        _ => Ok(Some(dir)),
+    }
+}
+
+/// The logs of tasks that somebody may want to look into: of those that did not pass.
+fn failing(repo: &Repo, settings: &Settings) -> impl Fn(&LogId) -> bool + use<> {
+    // Where the notes cannot be read, age alone decides.
+    let records = Records::load(repo, &settings.notes_ref).ok();
+    let of = |records: &Records| {
+        let bad = |status| !matches!(status, Status::Pass | Status::Skip);
+        let all = records.iter().flat_map(|(_, records)| records);
+        let bad = all.filter(|record| bad(record.status));
+        bad.map(|record| record.log.clone()).collect()
+    };
+    let failing: std::collections::HashSet<LogId> = records.as_ref().map(of).unwrap_or_default();
+    move |id| failing.contains(id)
+}
+
+fn report(args: &Args, swept: &Swept) -> Result<(), Failure> {
+    let freed: u64 = swept.removed.iter().map(|removal| removal.bytes).sum();
+    let mut text = String::new();
+    if args.json {
+        let first = serde_json::json!({
+            "event": "gc", "format": EVENT_FORMAT, "dry-run": args.dry_run,
+        });
+        text += &format!("{first}\n");
+        for removal in &swept.removed {
+            let mut line = serde_json::json!(removal);
+            line["event"] = "removed".into();
+            text += &format!("{line}\n");
+        }
+        let last = serde_json::json!({
+            "event": "gc-finished", "removed": swept.removed.len(), "bytes": freed,
+            "problems": swept.problems, "notes": swept.notes,
+        });
+        text += &format!("{last}\n");
+        return output::print(&text);
+    }
+    let verb = if args.dry_run {
+        "would remove"
+    } else {
+        "removed"
+    };
+    for removal in swept
+        .removed
+        .iter()
+        .filter(|_| args.verbose || args.dry_run)
+    {
+        let what = printable_line(removal.what.as_bytes());
+        text += &format!(
+            "{verb} {what} ({}): {}\n",
+            human_size(removal.bytes),
+            removal.why
+        );
+    }
+    for (kind, one, many) in Kind::ALL {
+        let of_kind = swept.removed.iter().filter(|removal| removal.kind == kind);
+        let (count, bytes) = of_kind.fold((0, 0), |(n, sum), one| (n + 1, sum + one.bytes));
+        if count > 0 {
+            let word = if count == 1 { one } else { many };
+            text += &format!("{verb} {count} {word}, {}\n", human_size(bytes));
+        }
+    }
+    for note in &swept.notes {
+        output::note(note);
+    }
+    if swept.removed.is_empty() && swept.problems.is_empty() {
+        output::note("nothing to remove");
+    }
+    output::print(&text)
+}
+
+/// `3.4 MiB`.
+fn human_size(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} bytes");
+    }
+    let (mut size, mut unit) = (bytes as f64 / 1024.0, 0);
+    while size >= 1024.0 && unit + 1 < units.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{size:.1} {}", units[unit])
+}
+
+/// Whether `path` was last written to longer ago than `age`, at `now`; what comes from
+/// the future, or cannot be looked at, was not.
+fn older(path: &std::path::Path, age: std::time::Duration, now: std::time::SystemTime) -> bool {
+    let written = fs::symlink_metadata(path).and_then(|meta| meta.modified());
+    written.is_ok_and(|at| now.duration_since(at).is_ok_and(|is| is > age))
+}

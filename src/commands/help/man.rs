@@ -1,0 +1,137 @@
+//! The manual pages: git-ci(1), the overview, and one for each subcommand.
+
+use clap_mangen::Man;
+
+use super::visible;
+use crate::settings::KEYS;
+
+/// The overview, with gaps for what is known from the code.
+const OVERVIEW: &str = include_str!("overview.roff");
+
+/// What every subcommand's page ends with.
+const ENDING: &str = "\
+.SH EXIT STATUS
+.TP
+\\fB0\\fR
+All is well.
+.TP
+\\fB1\\fR
+A job failed, or something is wrong.
+.TP
+\\fB2\\fR
+Wrong usage or configuration.
+.TP
+\\fB3\\fR
+No verdict: something stood in the way.
+.P
+More in \\fBgit-ci\\fR(1).
+.SH SEE ALSO
+";
+
+/// Every page with its file name.
+pub(super) fn pages(command: &clap::Command) -> Vec<(String, String)> {
+    let mut pages = vec![("git-ci.1".to_owned(), overview(command))];
+    for sub in visible(command) {
+        let name = format!("git-ci-{}", sub.get_name());
+        pages.push((format!("{name}.1"), page(command, sub, &name)));
+    }
+    pages
+}
+
+fn overview(command: &clap::Command) -> String {
+    let mut commands = String::new();
+    for sub in visible(command) {
+        let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
+        let name = escape(&format!("git-ci-{}", sub.get_name()));
+        commands += &format!(".TP\n\\fB{name}\\fR(1)\n{}.\n", code(&escape(&about)));
+    }
+    let mut keys = String::new();
+    for key in KEYS {
+        keys += &format!(
+            ".TP\n\\fB{}\\fR\n{}; by default {}.\n",
+            escape(key.name),
+            code(&escape(&capital(key.meaning))),
+            code(&escape(key.default)),
+        );
+    }
+    OVERVIEW
+        .replace("@VERSION@", &version())
+        .replace("@COMMANDS@\n", &commands)
+        .replace("@KEYS@\n", &keys)
+        .replace("@PAGES@\n", &references(command, ""))
+}
+
+fn page(command: &clap::Command, sub: &clap::Command, name: &str) -> String {
+    let man = Man::new(sub.clone());
+    // clap leaves a missing date out, and the version would stand in its place.
+    let title = format!(
+        ".TH {} 1 \"\" \"{}\" \"git-ci Manual\"\n",
+        name.to_uppercase(),
+        version()
+    );
+    let mut text = title.into_bytes();
+    // Writing to memory cannot fail.
+    let _ = man.render_name_section(&mut text);
+    let _ = man.render_synopsis_section(&mut text);
+    let _ = man.render_description_section(&mut text);
+    let _ = man.render_options_section(&mut text);
+    if sub.has_subcommands() {
+        let _ = man.render_subcommands_section(&mut text);
+    }
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let tidy: Vec<_> = text.lines().map(str::trim_end).collect();
+    // Before a list of values: two line breaks around an empty line are one too many.
+    let text = tidy.join("\n").replace("\n.br\n\n.br\n", "\n.br\n");
+    let text = format!("{text}\n{ENDING}\\fBgit\\-ci\\fR(1),\n");
+    code(&text) + &references(command, sub.get_name())
+}
+
+fn version() -> String {
+    format!("git-ci {}", env!("CARGO_PKG_VERSION"))
+}
+
+/// The pages of all subcommands but one, as a list.
+fn references(command: &clap::Command, but: &str) -> String {
+    let others = visible(command).map(clap::Command::get_name);
+    let pages: Vec<_> = others
+        .filter(|name| *name != but)
+        .map(|name| format!("\\fB{}\\fR(1)", escape(&format!("git-ci-{name}"))))
+        .collect();
+    pages.join(",\n") + "\n"
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    let first: String = chars
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .collect();
+    first + chars.as_str()
+}
+
+/// Text as roff takes it.
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\e")
+        .replace('-', "\\-")
+        .replace('\'', "\\(aq")
+}
+
+/// What stands between backticks in bold, which is how manuals show what is typed.
+fn code(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.split_inclusive('\n') {
+        let parts: Vec<_> = line.split('`').collect();
+        // An odd one out is a backtick.
+        let paired = parts.len() % 2 == 1;
+        for (index, part) in parts.iter().enumerate() {
+            match (index, paired) {
+                (0, _) => {}
+                (_, false) => out.push('`'),
+                (index, _) => out += if index % 2 == 1 { "\\fB" } else { "\\fR" },
+            }
+            out += part;
+        }
+    }
+    out
+}

@@ -1,0 +1,64 @@
+//! The linked worktrees that git has on its books.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Repo;
+
+/// One entry of the books, which may be out of date.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkedWorktree {
+    /// git's directory for it, `<common git dir>/worktrees/NAME`.
+    pub admin: PathBuf,
+    /// Where the worktree is, or was.
+    pub path: PathBuf,
+}
+
+impl Repo {
+    /// Every linked worktree: ours, the user's, and those that are long gone.
+    pub fn linked_worktrees(&self) -> Vec<LinkedWorktree> {
+        let books = fs::read_dir(self.common_dir().join("worktrees"));
+        let mut found = Vec::new();
+        for entry in books.into_iter().flatten().flatten() {
+            let admin = entry.path();
+            let Ok(text) = fs::read_to_string(admin.join("gitdir")) else {
+                continue;
+            };
+            // Absolute, unless `worktree.useRelativePaths` says otherwise.
+            let file = admin.join(text.trim_end_matches('\n'));
+            if let Some(path) = file.parent() {
+                let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+                found.push(LinkedWorktree { admin, path });
+            }
+        }
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        found
+    }
+
+    /// Strikes the worktree at `path` off the books. The caller owns it, and has removed
+    /// it or does not care what becomes of it.
+    ///
+    /// # Errors
+    /// Those of removing a directory.
+    pub fn forget_worktree(&self, path: &Path) -> io::Result<()> {
+        let path = match (path.parent().map(Path::canonicalize), path.file_name()) {
+            (Some(Ok(parent)), Some(name)) => parent.join(name),
+            _ => path.to_owned(),
+        };
+        for entry in self.linked_worktrees() {
+            if entry.path == path {
+                fs::remove_dir_all(&entry.admin)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// git's directory for the worktree at `path`, as the worktree itself has it; `None`
+/// where it is no linked worktree.
+pub fn admin_of(path: &Path) -> Option<PathBuf> {
+    let text = fs::read_to_string(path.join(".git")).ok()?;
+    let admin = text.strip_prefix("gitdir: ")?.trim_end_matches('\n');
+    Some(path.join(admin))
+}
