@@ -59,7 +59,8 @@
 //! anstream anstyle ← commands reporter
 //! rayon     ← engine
 //! indicatif ← reporter
-//! gix which ← git
+//! gix       ← git
+//! which     ← git commands
 //! ```
 //!
 //! # Terms

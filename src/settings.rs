@@ -88,8 +88,9 @@ pub struct Settings {
     pub slots: u32,
     /// `ci.notesRef`: where results go.
     pub notes_ref: String,
-    /// `ci.worktreeDir`: where the worktrees are; outside the repository by default,
-    /// since tools that look upwards would find the user's own files.
+    /// Where the worktrees of this repository are: in a directory of its own below
+    /// `ci.worktreeDir`; outside the repository by default, since tools that look
+    /// upwards would find the user's own files.
     pub worktree_root: PathBuf,
     /// `ci.name`: what records call this machine.
     pub name: RunnerLabel,
@@ -238,6 +239,11 @@ pub const KEYS: &[Key] = &[
         "which jobs file counts: `worktree`, `commit` or a revision",
         "worktree; in a bare repository commit",
     ),
+    key(
+        "ci.hookMode",
+        "what a hook does about a new commit: `spool`, `run` or `off`",
+        "spool",
+    ),
     key("ci.logMaxAge", "how long logs are kept", "30d"),
     key("ci.logMaxSize", "what they may take together", "1g"),
     key(
@@ -258,8 +264,8 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "ci.worktreeDir",
-        "where the worktrees are",
-        "$XDG_CACHE_HOME/git-ci/NAME-HASH",
+        "where the worktrees are, in a directory for each repository",
+        "$XDG_CACHE_HOME/git-ci",
     ),
 ];
 
@@ -271,6 +277,7 @@ pub fn problems(repo: &Repo) -> Vec<SettingsError> {
         worktree_root(repo).err(),
         name(repo).err(),
         Retention::of(repo).err(),
+        HookMode::of(repo.config("ci.hookmode")).err(),
     ];
     all.into_iter().flatten().collect()
 }
@@ -331,7 +338,7 @@ fn worktree_root(repo: &Repo) -> Result<PathBuf, SettingsError> {
             None => PathBuf::from(value),
         };
         return match path.is_absolute() {
-            true => Ok(path),
+            true => Ok(path.join(dir_name(repo.common_dir()))),
             false => Err(SettingsError::Value {
                 key: "ci.worktreeDir",
                 value: value.to_owned(),

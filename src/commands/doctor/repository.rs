@@ -83,15 +83,6 @@ fn check_settings(repo: &Repo, findings: &mut Findings) {
             None => findings.warning("settings", message, &[&unset]),
         }
     }
-    if let Some("global" | "system") = setting_scope(repo, "ci.worktreeDir").as_deref() {
-        let message = "ci.worktreeDir is set for all repositories, which would use each other's \
-                       worktrees";
-        let fix = format!(
-            "git config {}--unset-all ci.worktreeDir",
-            scope_option(repo, "ci.worktreeDir")
-        );
-        findings.warning("settings", message, &[&fix]);
-    }
     if let Some(alias) = repo.config("alias.ci") {
         let message = format!(
             "alias.ci = {alias} has no effect while git-ci is on PATH: commands win over aliases"

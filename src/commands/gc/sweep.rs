@@ -282,7 +282,7 @@ impl<'a> Sweep<'a> {
     /// Worktrees beside ours whose repository is gone.
     pub(super) fn abandoned_caches(&mut self) {
         let own = &self.settings.worktree_root;
-        let (Some(parent), None) = (own.parent(), self.repo.config("ci.worktreedir")) else {
+        let Some(parent) = own.parent() else {
             return;
         };
         let Some(age) = self.retention.slot_age else {
