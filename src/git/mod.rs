@@ -5,24 +5,30 @@
 
 mod care;
 mod checkout;
+mod checkpoint;
 mod command;
 mod files;
+mod history;
 mod notes;
 mod notes_read;
 mod notes_ref;
 mod notes_tree;
 mod objects;
 mod records;
+mod refs;
 mod repo;
 pub mod revs;
 
 pub use care::care;
 pub use checkout::{Checkout, CheckoutError};
+pub use checkpoint::{CHECKPOINTS, CheckpointError, Checkpoints, Move};
 pub use command::{Git, GitError, MINIMUM_GIT, REPOSITORY_VARIABLES, Version, forget_repository};
 pub use files::ReadError;
+pub use history::{Graph, GraphCommit, History, HistoryError};
 pub use notes::{NoteStore, NotesError, notes_tip, read_note};
 pub use notes_read::TreeError;
 pub use notes_ref::RefError;
 pub use objects::WriteError;
 pub use records::Records;
+pub use refs::RefReader;
 pub use repo::{Repo, RepoError};
