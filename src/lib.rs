@@ -23,9 +23,10 @@
 //! | [`plan`] | commits × jobs − known records |
 //! | [`engine`] | the dispatcher, which owns the state of a run, and the workers |
 //! | [`reporter`] | events made visible: terminal, plain lines, JSON |
+//! | [`watch`] | the observer: which commits are new, what is wanted, when a checkpoint moves |
 //! | [`commands`] | the command line, one file a subcommand |
 //!
-//! Dependencies point one way: `commands → engine, reporter → runner → worktree,
+//! Dependencies point one way: `commands → watch → engine, reporter → runner → worktree,
 //! process, logs, git, config → model`. `plan` and `reporter` import `model` only. `clap` is
 //! used in `commands` alone, `gix` in `git`, `rayon` in `engine`, `indicatif` in
 //! `reporter`. A test reads the `use` lines and keeps this true.
@@ -43,6 +44,7 @@
 //! | slot | one reusable worktree with its lock |
 //! | outcome | the verdict of a task |
 //! | record | what a note holds of it |
+//! | checkpoint | the ref that marks "seen up to here" |
 //!
 //! # Rules of the engine
 //!
@@ -58,6 +60,7 @@ pub mod commands;
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod fail;
 pub mod git;
 pub mod logs;
 pub mod model;
@@ -66,4 +69,5 @@ pub mod process;
 pub mod reporter;
 pub mod runner;
 pub mod settings;
+pub mod watch;
 pub mod worktree;

@@ -4,11 +4,14 @@
 //! Nothing else in the crate knows clap, and nothing else decides an exit code.
 
 mod agent;
+mod cancel;
 mod color;
 mod failure;
+mod launch;
 mod output;
 mod run;
 mod select;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -34,6 +37,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    Watch(watch::Args),
+    Cancel(cancel::Args),
     #[command(hide = true)]
     Agent(agent::Args),
 }
@@ -53,6 +58,8 @@ pub fn main() -> ExitCode {
 fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Run(args) => run::execute(args),
+        Command::Watch(args) => watch::execute(args),
+        Command::Cancel(args) => cancel::execute(args),
         Command::Agent(args) => agent::execute(args),
     }
 }

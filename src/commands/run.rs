@@ -1,25 +1,20 @@
 //! `git ci run`: the jobs on the commits, once.
 
-use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::sync::Arc;
-
-use anstream::{AutoStream, ColorChoice};
 
 use crate::engine::{self, Summary};
 use crate::error::Failure;
 use crate::git::{NoteStore, Records, Repo, care};
 use crate::logs::LogStore;
-use crate::model::{CommandLine, Commit, Counts, Job, JobName};
+use crate::model::{CommandLine, Commit, Job, JobName};
 use crate::plan::{Action, Plan, PlannedJob, Trust};
-use crate::reporter::{self, Reporter, Verbosity};
-use crate::runner::protocol::{OutputLimits, Setup};
-use crate::runner::{LocalRunner, LocalSpec, Runner};
+use crate::reporter::Reporter;
 use crate::settings::Settings;
-use crate::worktree;
 
+use super::launch::{self, Live, TalkArgs};
+use super::output;
 use super::select::{ConfigArgs, Jobs, RevArgs};
-use super::{color, output};
 
 /// Run the jobs on commits, and record the results.
 ///
@@ -62,31 +57,11 @@ pub(super) struct Args {
     #[arg(short = 'n', long)]
     dry_run: bool,
 
-    /// Print events as JSON, one a line.
-    #[arg(long)]
-    json: bool,
-
-    /// Say less: failures only.
-    #[arg(short, long, conflicts_with = "verbose")]
-    quiet: bool,
-
-    /// Say more: known verdicts, too.
-    #[arg(short, long)]
-    verbose: bool,
-
     #[command(flatten)]
-    color: color::ColorArgs,
+    talk: TalkArgs,
 }
 
 impl Args {
-    fn verbosity(&self) -> Verbosity {
-        match (self.quiet, self.verbose) {
-            (true, _) => Verbosity::Quiet,
-            (_, true) => Verbosity::Verbose,
-            _ => Verbosity::Normal,
-        }
-    }
-
     fn trust(&self) -> Trust {
         match (self.force, self.retry_failed) {
             (true, _) => Trust::Nothing,
@@ -108,16 +83,16 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     if args.dry_run {
         return print_plan(&args, &plan);
     }
-    let mut reporter = reporter(&args, &repo)?;
+    let mut reporter = args.talk.reporter(&repo, Live::Rows)?;
     if plan.entries.is_empty() {
         // `--json` says so by an empty run.
-        if !args.json {
+        if !args.talk.json {
             output::note("no commits in that range: nothing to run");
             return Ok(ExitCode::SUCCESS);
         }
     }
     let summary = run(&args, &repo, &settings, plan, records, reporter.as_mut())?;
-    finish(summary)
+    launch::finish(summary)
 }
 
 /// Lays the jobs against what is known.
@@ -149,29 +124,6 @@ fn ad_hoc(command: &str, name: Option<&JobName>) -> PlannedJob {
     }
 }
 
-/// Who tells the user what happens.
-fn reporter(args: &Args, repo: &Repo) -> Result<Box<dyn Reporter>, Failure> {
-    let verbosity = args.verbosity();
-    if args.json {
-        return Ok(Box::new(reporter::Json::new(io::stdout())));
-    }
-    let colors = args.color.resolve(repo)?;
-    let (out, err) = (io::stdout(), io::stderr());
-    let (seen, live) = (out.is_terminal(), err.is_terminal());
-    let choice = |wanted| match wanted {
-        true => ColorChoice::AlwaysAnsi,
-        false => ColorChoice::Never,
-    };
-    let results = AutoStream::new(out, choice(colors.wanted(seen)));
-    if live && verbosity > Verbosity::Quiet {
-        let results = (!seen).then(|| Box::new(results) as reporter::Results);
-        let terminal = reporter::Terminal::new(results, colors.wanted(live), verbosity);
-        return Ok(Box::new(terminal));
-    }
-    let notices = AutoStream::new(err, choice(colors.wanted(live)));
-    Ok(Box::new(reporter::Plain::new(results, notices, verbosity)))
-}
-
 fn run(
     args: &Args,
     repo: &Repo,
@@ -188,14 +140,7 @@ fn run(
     };
     let slots = args.slots.unwrap_or(settings.slots);
     let count = (slots as usize).min(to_run);
-    let mut runners: Vec<Box<dyn Runner>> = Vec::with_capacity(count);
-    if count > 0 {
-        worktree::wait_for_orphans(&repo.ci_dir())?;
-        let spec = local_spec(repo, settings, slots)?;
-        for _ in 0..count {
-            runners.push(Box::new(LocalRunner::new(spec.clone())));
-        }
-    }
+    let runners = launch::local_runners(repo, settings, slots, count)?;
     let summary = engine::run(
         engine::Run {
             repo,
@@ -215,49 +160,12 @@ fn run(
     Ok(summary)
 }
 
-/// How agents on this machine are started.
-fn local_spec(repo: &Repo, settings: &Settings, slots: u32) -> Result<LocalSpec, Failure> {
-    let program = std::env::current_exe()
-        .map_err(|error| Failure::failed_to("find the program that this is", error))?;
-    Ok(LocalSpec {
-        program,
-        setup: Setup {
-            repository: repo.common_dir().to_owned(),
-            worktrees: settings.worktree_root.clone(),
-            slots,
-            label: settings.name.clone(),
-            dispatcher: std::process::id(),
-            output: OutputLimits::default(),
-        },
-    })
-}
-
-/// The exit code, or why there is none.
-fn finish(summary: Summary) -> Result<ExitCode, Failure> {
-    if let Some(error) = summary.error {
-        return Err(error.into());
-    }
-    if let Some(signal) = summary.signal {
-        return Ok(ExitCode::from(128 + signal as u8));
-    }
-    Ok(ExitCode::from(verdict_code(&summary.counts)))
-}
-
-/// What the verdicts mean for the exit code: a failure is worse than no verdict.
-fn verdict_code(counts: &Counts) -> u8 {
-    match counts {
-        Counts { failed: 1.., .. } => 1,
-        Counts { errored: 1.., .. } => 3,
-        _ => 0,
-    }
-}
-
 /// Prints what a run would do: to standard output, one line a task.
 fn print_plan(args: &Args, plan: &Plan) -> Result<ExitCode, Failure> {
     use crate::model::printable_line;
 
     let mut text = String::new();
-    if args.json {
+    if args.talk.json {
         text += &serde_json::json!({
             "event": "plan", "format": crate::model::EVENT_FORMAT,
             "tasks": plan.to_run(), "reused": plan.reused(),
@@ -276,7 +184,7 @@ fn print_plan(args: &Args, plan: &Plan) -> Result<ExitCode, Failure> {
             Action::Run => (None, None),
             Action::Reuse(known) => (Some(known.record.status), Some(known.from)),
         };
-        if args.json {
+        if args.talk.json {
             text += &serde_json::json!({
                 "event": "planned", "commit": task.commit.id, "job": task.job.name,
                 "action": if status.is_some() { "reuse" } else { "run" },
@@ -300,7 +208,7 @@ fn print_plan(args: &Args, plan: &Plan) -> Result<ExitCode, Failure> {
         text.push('\n');
     }
     output::print(&text)?;
-    if !args.json {
+    if !args.talk.json {
         let (run, reused) = (plan.to_run(), plan.reused());
         output::note(&format!(
             "{run} tasks would run, {reused} are known already"

@@ -6,5 +6,7 @@
 )]
 
 mod fault;
+
 mod run;
 mod support;
+mod watch;
