@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::engine::{self, Summary};
+use crate::engine::{self, Summary, Superseded};
 use crate::error::Failure;
 use crate::git::{NoteStore, Records, Repo, care};
 use crate::logs::LogStore;
@@ -11,10 +11,12 @@ use crate::model::{CommandLine, Commit, Job, JobName};
 use crate::plan::{Action, Plan, PlannedJob, Trust};
 use crate::reporter::Reporter;
 use crate::settings::Settings;
+use crate::watch::wanted::Order;
+use crate::watch::{Holder, Lease, Options, Patterns, WatchJobs};
 
 use super::launch::{self, Live, TalkArgs};
 use super::output;
-use super::select::{ConfigArgs, Jobs, RevArgs};
+use super::select::{self, ConfigArgs, Jobs, RevArgs};
 
 /// Run the jobs on commits, and record the results.
 ///
@@ -25,6 +27,15 @@ use super::select::{ConfigArgs, Jobs, RevArgs};
 pub(super) struct Args {
     #[command(flatten)]
     revs: RevArgs,
+
+    /// What is new on the local branches, or on those named, since the last time.
+    ///
+    /// New is what is reachable from a branch and not from a checkpoint; the checkpoints
+    /// move to what has been tested. It is what `git ci watch` does, once: for cron and
+    /// scripts. The first time, the tip of each branch is tested. A task that ends
+    /// without a verdict (ERROR) is tried again the next time.
+    #[arg(long, conflicts_with_all = ["exec", "all", "branches", "first_parent", "stdin", "force", "retry_failed", "dry_run", "fail_fast"])]
+    new: bool,
 
     /// Run this shell command instead of the configured jobs.
     #[arg(short = 'x', long = "exec", value_name = "CMD", conflicts_with_all = ["job", "config", "config_from"])]
@@ -75,6 +86,9 @@ impl Args {
 pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let repo = Repo::discover()?;
     let settings = Settings::of(&repo)?;
+    if args.new {
+        return run_new(&args, &repo, &settings);
+    }
     let commits = args.revs.commits(&repo, "HEAD")?;
     let commits: Vec<_> = commits.into_iter().map(Arc::new).collect();
     let records = Records::load(&repo, &settings.notes_ref)?;
@@ -92,6 +106,31 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         }
     }
     let summary = run(&args, &repo, &settings, plan, records, reporter.as_mut())?;
+    launch::finish(summary)
+}
+
+/// Runs what is new since the checkpoints.
+fn run_new(args: &Args, repo: &Repo, settings: &Settings) -> Result<ExitCode, Failure> {
+    let patterns = Patterns::new(&args.revs.revs, &[])?;
+    let options = Options {
+        holder: Holder::this(patterns.describe()),
+        patterns,
+        order: match args.revs.order {
+            select::Order::Newest => Order::Tips,
+            select::Order::Oldest => Order::Oldest,
+        },
+        superseded: Superseded::Finish,
+        poll: None,
+        until_idle: false,
+        once: true,
+        since: None,
+    };
+    let source = args.config.source(settings);
+    let jobs = WatchJobs::new(repo, source, args.config.job.clone())?;
+    let reporter = args.talk.reporter(repo, Live::Rows)?;
+    let slots = args.slots.unwrap_or(settings.slots);
+    let _lease = Lease::take(&repo.ci_dir(), &options.holder, false)?;
+    let summary = super::watch::observe(repo, settings, options, jobs, slots, reporter)?;
     launch::finish(summary)
 }
 

@@ -298,6 +298,8 @@ impl<'a> Observer<'a> {
         for pattern in self.options.patterns.idle(names) {
             self.warn(format!("nothing matches {pattern} yet"));
         }
+        let watched = self.options.patterns.describe().join(", ");
+        self.note(format!("watching {watched}"));
         loop {
             self.look_around()?;
             if self.dirty && self.may_advance() {

@@ -10,3 +10,4 @@ mod fault;
 mod run;
 mod support;
 mod watch;
+mod watch_faults;
