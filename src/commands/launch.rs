@@ -68,7 +68,7 @@ impl TalkArgs {
             let color = colors.wanted(watched);
             return Ok(match live {
                 Live::Rows => Box::new(reporter::Terminal::new(results, color, verbosity)),
-                Live::Matrix => Box::new(reporter::Terminal::new(results, color, verbosity)),
+                Live::Matrix => Box::new(reporter::Matrix::new(results, color, verbosity)),
             });
         }
         let notices = AutoStream::new(err, choice(colors.wanted(watched)));

@@ -17,6 +17,7 @@ use crate::watch::{Holder, Lease, Options, Patterns, WatchJobs};
 use super::launch::{self, Live, TalkArgs};
 use super::output;
 use super::select::{self, ConfigArgs, Jobs, RevArgs};
+use super::watch::Extra;
 
 /// Run the jobs on commits, and record the results.
 ///
@@ -124,13 +125,23 @@ fn run_new(args: &Args, repo: &Repo, settings: &Settings) -> Result<ExitCode, Fa
         until_idle: false,
         once: true,
         since: None,
+        fetching: None,
+        on_result: None,
     };
     let source = args.config.source(settings);
     let jobs = WatchJobs::new(repo, source, args.config.job.clone())?;
     let reporter = args.talk.reporter(repo, Live::Rows)?;
     let slots = args.slots.unwrap_or(settings.slots);
     let _lease = Lease::take(&repo.ci_dir(), &options.holder, false)?;
-    let summary = super::watch::observe(repo, settings, options, jobs, slots, reporter)?;
+    let summary = super::watch::observe(
+        repo,
+        settings,
+        options,
+        jobs,
+        slots,
+        reporter,
+        Extra::default(),
+    )?;
     launch::finish(summary)
 }
 

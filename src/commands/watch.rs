@@ -1,6 +1,8 @@
 //! `git ci watch`: every new commit, by itself, for as long as it is left running.
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -11,10 +13,13 @@ use crate::git::{NoteStore, Records, Repo, revs};
 use crate::logs::LogStore;
 use crate::model::Oid;
 use crate::plan::{Plan, Trust};
-use crate::reporter::Reporter;
+use crate::reporter::{Bell, Reporter};
 use crate::settings::Settings;
 use crate::watch::wanted::Order;
-use crate::watch::{Holder, Inbox, Lease, Observer, Options, Patterns, WatchJobs};
+use crate::watch::{
+    Abandon, Holder, Inbox, Lease, Observer, Options, Patterns, Remote, ResultCommand, WatchJobs,
+    on_result,
+};
 
 use super::launch::{self, Live, TalkArgs};
 use super::select::ConfigArgs;
@@ -64,6 +69,30 @@ pub(super) struct Args {
     /// there are no events, as on network mounts, this is the way.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     poll: Option<Duration>,
+
+    /// Fetch this remote again and again, and watch its branches (`refs/remotes/REMOTE/*`)
+    /// beside what is named, or beside the local branches.
+    ///
+    /// Only those refs are written and pruned. Nothing asks for a password; what fails is
+    /// tried again after growing pauses. What others push there is run here as you.
+    #[arg(long, value_name = "REMOTE")]
+    fetch: Option<String>,
+
+    /// How often to fetch.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s", requires = "fetch")]
+    every: Duration,
+
+    /// Run this shell command for each commit that is done, in the background.
+    ///
+    /// Its standard input is the result as one line of JSON; `GIT_CI_COMMIT`,
+    /// `GIT_CI_STATUS` (the worst of its jobs), `GIT_CI_SUBJECT` and `GIT_CI_REFS` are set.
+    /// One runs at a time, for a minute at most; that it fails is a warning.
+    #[arg(long, value_name = "CMD")]
+    on_result: Option<String>,
+
+    /// Ring the terminal's bell when something fails.
+    #[arg(long)]
+    bell: bool,
 
     /// End once there is nothing left to do.
     #[arg(long)]
@@ -126,7 +155,24 @@ fn duration(text: &str) -> Result<Duration, String> {
 pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let repo = Repo::discover()?;
     let settings = Settings::of(&repo)?;
-    let patterns = Patterns::new(&args.refs, &args.exclude)?;
+    let remote = remote(&args, &repo)?;
+    let mut refs = args.refs.clone();
+    if let Some(remote) = &remote {
+        if refs.is_empty() {
+            refs.push("refs/heads/*".to_owned());
+        }
+        refs.push(remote.pattern());
+    }
+    let patterns = Patterns::new(&refs, &args.exclude)?;
+    let fetching = remote.is_some().then(|| Arc::new(AtomicBool::new(true)));
+    let (on_result, extra) = match args.on_result.clone().map(on_result) {
+        Some((to, command, abandon)) => (Some(to), Some((command, abandon))),
+        None => (None, None),
+    };
+    let extra = Extra {
+        remote,
+        on_result: extra,
+    };
     let options = Options {
         holder: Holder::this(patterns.describe()),
         patterns,
@@ -139,14 +185,40 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         until_idle: args.until_idle,
         once: false,
         since: since(&repo, args.since.as_deref())?,
+        fetching,
+        on_result,
     };
     let source = args.config.source(&settings);
     let jobs = WatchJobs::new(&repo, source, args.config.job.clone())?;
-    let reporter = args.talk.reporter(&repo, Live::Matrix)?;
+    let mut reporter = args.talk.reporter(&repo, Live::Matrix)?;
+    if args.bell {
+        let both: Vec<Box<dyn Reporter>> = vec![reporter, Box::new(Bell)];
+        reporter = Box::new(both);
+    }
     let slots = args.slots.unwrap_or(settings.slots);
     let _lease = Lease::take(&repo.ci_dir(), &options.holder, args.wait)?;
-    let summary = observe(&repo, &settings, options, jobs, slots, reporter)?;
+    let summary = observe(&repo, &settings, options, jobs, slots, reporter, extra)?;
     launch::finish(summary)
+}
+
+/// The remote that `--fetch` names.
+fn remote(args: &Args, repo: &Repo) -> Result<Option<Remote>, Failure> {
+    let Some(name) = args.fetch.clone() else {
+        return Ok(None);
+    };
+    if repo.config(&format!("remote.{name}.url")).is_none() {
+        return Err(Failure::usage(format!("there is no remote named '{name}'"))
+            .hint(format!("git remote add {name} URL")));
+    }
+    let every = args.every;
+    Ok(Some(Remote { name, every }))
+}
+
+/// What goes on beside the observer.
+#[derive(Default)]
+pub(super) struct Extra {
+    remote: Option<Remote>,
+    on_result: Option<(ResultCommand, Abandon)>,
 }
 
 /// The commit that `--since` names.
@@ -163,17 +235,37 @@ pub(super) fn observe(
     jobs: WatchJobs<'_>,
     slots: u32,
     reporter: Box<dyn Reporter>,
+    extra: Extra,
 ) -> Result<Summary, Failure> {
     let records = Records::load(repo, &settings.notes_ref)?;
     let store = NoteStore::open(repo, &settings.notes_ref)?;
     let runners = launch::local_runners(repo, settings, slots, slots as usize)?;
     let mailbox = Mailbox::default();
     let inbox = Inbox::default();
-    let (ear, end) = (inbox.ear(), inbox.end());
+    let (ear, end, bell) = (inbox.ear(), inbox.end(), inbox.bell());
+    let (feed, fetching) = (mailbox.feed(), options.fetching.clone());
+    let dir = repo.work_tree().unwrap_or(repo.common_dir());
+    let (stop, stopped) = mpsc::channel::<()>();
+    let (command, abandon) = extra.on_result.unzip();
     let observer = Observer::new(repo, options, jobs, inbox, mailbox.feed())?;
     let mut reporters: Vec<Box<dyn Reporter>> = vec![reporter, Box::new(ear)];
     let (summary, observed) = std::thread::scope(|scope| {
         let observing = scope.spawn(|| observer.run());
+        if let Some(remote) = &extra.remote {
+            let feed = feed.clone();
+            scope.spawn(move || {
+                remote.keep_fetching(repo, &feed, &stopped, || {
+                    if let Some(first) = &fetching {
+                        first.store(false, Ordering::Release);
+                    }
+                    bell();
+                });
+            });
+        }
+        if let Some(command) = command {
+            let feed = feed.clone();
+            scope.spawn(move || command.work(dir, &feed));
+        }
         let summary = engine::run(
             engine::Run {
                 repo,
@@ -190,6 +282,16 @@ pub(super) fn observe(
             &mut reporters,
         );
         end();
+        drop(stop);
+        if let (
+            Some(abandon),
+            Ok(Summary {
+                signal: Some(_), ..
+            }),
+        ) = (&abandon, &summary)
+        {
+            abandon.abandon();
+        }
         (summary, observing.join())
     });
     match observed {

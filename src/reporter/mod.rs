@@ -1,7 +1,9 @@
 //! Events made visible. A reporter sees the one order of events that the dispatcher
 //! gives it, and can change nothing.
 
+mod bell;
 mod json;
+mod matrix;
 mod plain;
 mod terminal;
 mod text;
@@ -10,7 +12,9 @@ use std::time::Duration;
 
 use crate::model::Event;
 
+pub use bell::Bell;
 pub use json::Json;
+pub use matrix::Matrix;
 pub use plain::{Plain, Verbosity};
 pub use terminal::{Results, Terminal};
 pub use text::{TaskLine, human_duration, status_style, summary_text, tail_text, why_text};

@@ -25,6 +25,8 @@ mod jobs;
 mod lease;
 mod notice;
 mod observer;
+mod remote;
+mod result;
 mod tips;
 pub mod wanted;
 
@@ -33,4 +35,6 @@ pub use jobs::{Source, WatchJobs};
 pub use lease::{Lease, LeaseError, Observer as Holder, observer};
 pub use notice::{BACKSTOP, POLL};
 pub use observer::{Inbox, Observer, Options, WatchError};
+pub use remote::Remote;
+pub use result::{Abandon, OnResult, ResultCommand, on_result};
 pub use tips::{PatternError, Patterns, short_name};

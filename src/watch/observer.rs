@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ use super::ear::Ear;
 use super::jobs::{Change, WatchJobs};
 use super::lease::Observer as Holder;
 use super::notice::{self, Notice, Places};
+use super::result::{CommitResult, OnResult, TaskResult, worst};
 use super::tips::{Patterns, short_name};
 use super::wanted::{self, Order};
 
@@ -91,6 +93,10 @@ pub struct Options {
     pub since: Option<Oid>,
     /// Who this is.
     pub holder: Holder,
+    /// A first fetch is under way: until it is done there may be more to come.
+    pub fetching: Option<Arc<AtomicBool>>,
+    /// Who is told of commits that are done.
+    pub on_result: Option<OnResult>,
 }
 
 /// To the observer.
@@ -147,6 +153,7 @@ struct Offered {
     commit: Arc<Commit>,
     jobs: Arc<[PlannedJob]>,
     done: HashSet<(JobName, DefId)>,
+    results: Vec<TaskResult>,
 }
 
 /// A task whose last try ended without a verdict.
@@ -569,6 +576,7 @@ impl<'a> Observer<'a> {
                 commit,
                 jobs,
                 done: HashSet::new(),
+                results: Vec::new(),
             };
             let before = self.offered.remove(id);
             let done = before.map(|before| before.done).unwrap_or_default();
@@ -628,7 +636,7 @@ impl<'a> Observer<'a> {
     // ---- what came of it --------------------------------------------------------
 
     fn happened(&mut self, event: Event) {
-        let (commit, job, def, status) = match event {
+        let (commit, def, result) = match event {
             Event::TaskStarted { commit, job, .. } => {
                 self.running.insert((commit, job), Instant::now());
                 return;
@@ -638,28 +646,57 @@ impl<'a> Observer<'a> {
                 job,
                 def,
                 status,
+                why,
+                allowed,
+                duration,
+                log,
                 ..
             } => {
                 self.running.remove(&(commit, job.clone()));
                 let Some(status) = status else { return };
-                (commit, job, def, status)
+                let duration = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+                let result = TaskResult {
+                    job,
+                    status,
+                    why,
+                    allowed,
+                    reused: false,
+                    duration_ms: Some(duration),
+                    log,
+                };
+                (commit, def, result)
             }
             Event::TaskReused {
                 commit,
                 job,
                 def,
                 status,
+                why,
+                allowed,
+                log,
                 ..
-            } => (commit, job, def, status),
+            } => {
+                let result = TaskResult {
+                    job,
+                    status,
+                    why,
+                    allowed,
+                    reused: true,
+                    duration_ms: None,
+                    log,
+                };
+                (commit, def, result)
+            }
             _ => return,
         };
-        if status == Status::Error && self.try_again(commit, &job) {
+        if result.status == Status::Error && self.try_again(commit, &result.job) {
             return;
         }
         let Some(offered) = self.offered.get_mut(&commit) else {
             return;
         };
-        offered.done.insert((job, def));
+        offered.done.insert((result.job.clone(), def));
+        offered.results.push(result);
         self.settle(commit);
     }
 
@@ -682,6 +719,7 @@ impl<'a> Observer<'a> {
             .collect();
         self.recent.push_front((Arc::clone(&offered.commit), names));
         self.recent.truncate(SHOWN);
+        self.pass_on(id);
         let done = self
             .sent
             .iter()
@@ -690,6 +728,30 @@ impl<'a> Observer<'a> {
         let all_sent = self.sent.len() < WINDOW;
         if !all_sent && (done >= REFILL || done == self.sent.len()) {
             self.publish(false);
+        }
+    }
+
+    /// Tells whoever wants to know that a commit is done, unless all of it was known.
+    fn pass_on(&mut self, id: Oid) {
+        let Some((to, offered)) = self.options.on_result.as_ref().zip(self.offered.get(&id)) else {
+            return;
+        };
+        if offered.results.iter().all(|task| task.reused) {
+            return;
+        }
+        let at = self.tips.iter().filter(|(_, tip)| **tip == id);
+        let result = CommitResult {
+            commit: id,
+            subject: offered.commit.subject.clone(),
+            refs: at.map(|(name, _)| name.clone()).collect(),
+            status: worst(&offered.results),
+            tasks: offered.results.clone(),
+        };
+        if !to.send(result) {
+            let id = id.short();
+            self.warn(format!(
+                "the command for results is too slow: that of {id} is left out"
+            ));
         }
     }
 
@@ -836,7 +898,9 @@ impl<'a> Observer<'a> {
 
     fn is_idle(&self) -> bool {
         let waits = |id: &Oid| !self.handled.contains(id) && !self.gave_up(id);
-        !self.stale && !self.dirty && !self.order.iter().any(waits)
+        let fetching = self.options.fetching.as_ref();
+        let fetching = fetching.is_some_and(|first| first.load(Ordering::Acquire));
+        !self.stale && !self.dirty && !fetching && !self.order.iter().any(waits)
     }
 
     /// Whether all that is left of a commit ended without a verdict, and is not tried again.

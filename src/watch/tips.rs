@@ -42,12 +42,10 @@ impl Patterns {
     /// # Errors
     /// Where a pattern is none.
     pub fn new(include: &[String], exclude: &[String]) -> Result<Self, PatternError> {
-        let parse =
-            |patterns: &[String]| patterns.iter().map(|text| Pattern::parse(text)).collect();
-        let mut include: Vec<_> = match parse(include) {
-            Ok(include) => include,
-            Err(error) => return Err(error),
+        let parse = |patterns: &[String]| -> Result<Vec<_>, PatternError> {
+            patterns.iter().map(|text| Pattern::parse(text)).collect()
         };
+        let mut include: Vec<_> = parse(include)?;
         let named = !include.is_empty();
         if !named {
             include.push(Pattern {

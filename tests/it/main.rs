@@ -11,3 +11,4 @@ mod run;
 mod support;
 mod watch;
 mod watch_faults;
+mod watch_remote;
