@@ -133,7 +133,7 @@ fn run_new(args: &Args, repo: &Repo, settings: &Settings) -> Result<ExitCode, Fa
     let reporter = args.talk.reporter(repo, Live::Rows)?;
     let slots = args.slots.unwrap_or(settings.slots);
     let _lease = Lease::take(&repo.ci_dir(), &options.holder, false)?;
-    let summary = super::watch::observe(
+    let (summary, _) = super::watch::observe(
         repo,
         settings,
         options,

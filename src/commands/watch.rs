@@ -1,5 +1,6 @@
 //! `git ci watch`: every new commit, by itself, for as long as it is left running.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -11,14 +12,14 @@ use crate::engine::{self, Mailbox, Summary, Superseded};
 use crate::error::Failure;
 use crate::git::{NoteStore, Records, Repo, revs};
 use crate::logs::LogStore;
-use crate::model::Oid;
+use crate::model::{Counts, Oid};
 use crate::plan::{Plan, Trust};
 use crate::reporter::{Bell, Reporter};
 use crate::settings::Settings;
 use crate::watch::wanted::Order;
 use crate::watch::{
     Abandon, Holder, Inbox, Lease, Observer, Options, Patterns, Remote, ResultCommand, WatchJobs,
-    on_result,
+    on_result, tips,
 };
 
 use super::launch::{self, Live, TalkArgs};
@@ -164,18 +165,48 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         refs.push(remote.pattern());
     }
     let patterns = Patterns::new(&refs, &args.exclude)?;
+    let mut since = since(&repo, args.since.as_deref())?;
+    let mut counts = Counts::default();
+    loop {
+        let lease = Lease::take(
+            &repo.ci_dir(),
+            &Holder::this(patterns.describe()),
+            args.wait,
+        )?;
+        let (summary, seen) = watch(&args, &repo, &settings, &patterns, &remote, since.take())?;
+        drop(lease);
+        counts.failed += summary.counts.failed;
+        counts.errored += summary.counts.errored;
+        let ended = summary.error.is_some() || summary.signal.is_some();
+        // A hook that found the lease taken relies on whoever had it: what came before
+        // it was given back must not be left behind.
+        if ended || tips(&repo, &patterns)? == seen {
+            return launch::finish(Summary { counts, ..summary });
+        }
+    }
+}
+
+/// Watches once; the caller has the lease.
+fn watch(
+    args: &Args,
+    repo: &Repo,
+    settings: &Settings,
+    patterns: &Patterns,
+    remote: &Option<Remote>,
+    since: Option<Oid>,
+) -> Result<(Summary, BTreeMap<String, Oid>), Failure> {
     let fetching = remote.is_some().then(|| Arc::new(AtomicBool::new(true)));
-    let (on_result, extra) = match args.on_result.clone().map(on_result) {
+    let (on_result, command) = match args.on_result.clone().map(on_result) {
         Some((to, command, abandon)) => (Some(to), Some((command, abandon))),
         None => (None, None),
     };
     let extra = Extra {
-        remote,
-        on_result: extra,
+        remote: remote.clone(),
+        on_result: command,
     };
     let options = Options {
         holder: Holder::this(patterns.describe()),
-        patterns,
+        patterns: patterns.clone(),
         order: args.order.into(),
         superseded: match args.no_cancel {
             true => Superseded::Finish,
@@ -184,21 +215,19 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         poll: args.poll,
         until_idle: args.until_idle,
         once: false,
-        since: since(&repo, args.since.as_deref())?,
+        since,
         fetching,
         on_result,
     };
-    let source = args.config.source(&settings);
-    let jobs = WatchJobs::new(&repo, source, args.config.job.clone())?;
-    let mut reporter = args.talk.reporter(&repo, Live::Matrix)?;
+    let source = args.config.source(settings);
+    let jobs = WatchJobs::new(repo, source, args.config.job.clone())?;
+    let mut reporter = args.talk.reporter(repo, Live::Matrix)?;
     if args.bell {
         let both: Vec<Box<dyn Reporter>> = vec![reporter, Box::new(Bell)];
         reporter = Box::new(both);
     }
     let slots = args.slots.unwrap_or(settings.slots);
-    let _lease = Lease::take(&repo.ci_dir(), &options.holder, args.wait)?;
-    let summary = observe(&repo, &settings, options, jobs, slots, reporter, extra)?;
-    launch::finish(summary)
+    observe(repo, settings, options, jobs, slots, reporter, extra)
 }
 
 /// The remote that `--fetch` names.
@@ -227,7 +256,8 @@ pub(super) fn since(repo: &Repo, rev: Option<&str>) -> Result<Option<Oid>, Failu
     Ok(commit.map(|commit| commit.id))
 }
 
-/// Runs the observer beside the dispatcher. The caller has the lease.
+/// Runs the observer beside the dispatcher; returns the tips it saw last, too. The caller
+/// has the lease.
 pub(super) fn observe(
     repo: &Repo,
     settings: &Settings,
@@ -236,7 +266,7 @@ pub(super) fn observe(
     slots: u32,
     reporter: Box<dyn Reporter>,
     extra: Extra,
-) -> Result<Summary, Failure> {
+) -> Result<(Summary, BTreeMap<String, Oid>), Failure> {
     let records = Records::load(repo, &settings.notes_ref)?;
     let store = NoteStore::open(repo, &settings.notes_ref)?;
     let runners = launch::local_runners(repo, settings, slots, slots as usize)?;
@@ -295,8 +325,7 @@ pub(super) fn observe(
         (summary, observing.join())
     });
     match observed {
-        Ok(observed) => observed?,
-        Err(_) => return Err(engine::EngineError::Panicked.into()),
+        Ok(seen) => Ok((summary?, seen?)),
+        Err(_) => Err(engine::EngineError::Panicked.into()),
     }
-    Ok(summary?)
 }

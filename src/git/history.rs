@@ -124,7 +124,9 @@ const QUEUED: u8 = 4;
 impl History {
     /// A reader that knows nothing yet.
     pub fn new(repo: &Repo) -> Self {
-        let objects = repo.objects();
+        let mut objects = repo.objects();
+        // What is read here is kept as what a walk needs of it, not as an object.
+        objects.object_cache_size(0);
         // A commit at the border has parents that are not there.
         let border = objects.shallow_commits().ok().flatten();
         let border = border.iter().flat_map(|ids| ids.iter());

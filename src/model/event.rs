@@ -148,6 +148,8 @@ pub enum Event {
     Watching {
         /// At most a few dozen.
         commits: Vec<WatchedCommit>,
+        /// How long the look at refs and history took that brought this, in microseconds.
+        took_us: u64,
     },
     /// Something that the user may like to know, and that is in order.
     Note {

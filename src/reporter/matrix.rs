@@ -294,7 +294,7 @@ impl Reporter for Matrix {
         self.dirty = true;
         match event {
             Event::RunStarted { slots, .. } => self.slots = *slots,
-            Event::Watching { commits } => {
+            Event::Watching { commits, .. } => {
                 self.commits.clone_from(commits);
                 let listed = |id: &Oid| commits.iter().any(|commit| commit.commit == *id);
                 self.cells.retain(|id, cells| {

@@ -30,11 +30,16 @@ mod result;
 mod tips;
 pub mod wanted;
 
+/// What an observer is doing, for whoever wants to show it.
+pub mod state {
+    pub use super::control::{RunningTask, State, WaitingTask, read};
+}
+
 pub use ear::Ear;
 pub use jobs::{Source, WatchJobs};
 pub use lease::{Lease, LeaseError, Observer as Holder, observer};
 pub use notice::{BACKSTOP, POLL};
-pub use observer::{Inbox, Observer, Options, WatchError};
+pub use observer::{Inbox, Observer, Options, WatchError, tips};
 pub use remote::Remote;
 pub use result::{Abandon, OnResult, ResultCommand, on_result};
 pub use tips::{PatternError, Patterns, short_name};

@@ -183,6 +183,8 @@ pub struct Observer<'a> {
     moved: HashMap<String, u64>,
     look: u64,
     looked: Instant,
+    /// How long that took.
+    took: Duration,
     /// What the last look saw has not been worked on yet.
     first: bool,
     graph: Graph,
@@ -243,6 +245,7 @@ impl<'a> Observer<'a> {
             moved: HashMap::new(),
             look: 0,
             looked: Instant::now(),
+            took: Duration::ZERO,
             first: true,
             graph: Graph::default(),
             forced: Vec::new(),
@@ -282,18 +285,18 @@ impl<'a> Observer<'a> {
         Ok(())
     }
 
-    /// Observes until the run is over.
+    /// Observes until the run is over; returns the tips that it saw last.
     ///
     /// # Errors
     /// Where the repository went away; the run was told to end then.
-    pub fn run(mut self) -> Result<(), WatchError> {
+    pub fn run(mut self) -> Result<BTreeMap<String, Oid>, WatchError> {
         let outcome = self.observe();
         if outcome.is_err() {
             // Nothing is wanted any more, and nothing will be.
             self.feed.want(Vec::new(), Superseded::End);
             self.feed.close();
         }
-        outcome
+        outcome.map(|()| self.tips)
     }
 
     fn observe(&mut self) -> Result<(), WatchError> {
@@ -410,6 +413,7 @@ impl<'a> Observer<'a> {
         self.complaint = None;
         if self.first || jobs {
             self.first = false;
+            self.took = self.looked.elapsed();
             self.publish(jobs);
         }
         Ok(())
@@ -630,6 +634,7 @@ impl<'a> Observer<'a> {
         });
         self.feed.tell(Event::Watching {
             commits: commits.collect(),
+            took_us: u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX),
         });
     }
 
@@ -1097,6 +1102,24 @@ impl Offered {
     fn is_done(&self, jobs: &[PlannedJob]) -> bool {
         jobs.iter().all(|job| self.has(job))
     }
+}
+
+/// The watched refs and the commits they are at, as of now.
+///
+/// # Errors
+/// Where refs or commits cannot be read.
+pub fn tips(repo: &Repo, patterns: &Patterns) -> Result<BTreeMap<String, Oid>, WatchError> {
+    let refs = RefReader::new(repo).read(&patterns.prefixes());
+    let mut history = History::new(repo);
+    let mut tips = BTreeMap::new();
+    for (name, id) in refs.map_err(WatchError::Refs)? {
+        if patterns.matches(&name)
+            && let Some(commit) = history.peel(&id)?
+        {
+            tips.insert(name, commit);
+        }
+    }
+    Ok(tips)
 }
 
 fn places(repo: &Repo, options: &Options, jobs: &WatchJobs<'_>) -> Places {

@@ -13,12 +13,12 @@ use git_ci::model::Note;
 use crate::support::{TestRepo, alive, processes_with, wait_until};
 
 /// Whether the tests run as root, which some faults need.
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
 /// Says why a test cannot run here. CI has everything, so there it fails.
-fn skip(why: &str) {
+pub(crate) fn skip(why: &str) {
     assert!(std::env::var_os("CI").is_none(), "cannot run in CI: {why}");
     let _ = std::io::Write::write_all(
         &mut std::io::stderr(),
@@ -197,7 +197,12 @@ fn a_read_only_repository() {
 }
 
 /// Runs the program with the repository's `ci` directory or its objects on a tmpfs of `size`.
-fn with_small_disk(repo: &TestRepo, what: &Path, size: &str, then: &str) -> (i32, String) {
+pub(crate) fn with_small_disk(
+    repo: &TestRepo,
+    what: &Path,
+    size: &str,
+    then: &str,
+) -> (i32, String) {
     let script = format!(
         "mkdir -p '{0}' && mount -t tmpfs -o size={size} none '{0}' && {then}",
         what.display()

@@ -12,3 +12,4 @@ mod support;
 mod watch;
 mod watch_faults;
 mod watch_remote;
+mod watch_soak;

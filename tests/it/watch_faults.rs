@@ -4,6 +4,7 @@
 use std::fs;
 use std::process::Stdio;
 
+use crate::fault::{is_root, skip, with_small_disk};
 use crate::support::{TestRepo, wait_until};
 use crate::watch::{Watcher, checkpoint, counting, ran, state, wait_for_checkpoint};
 
@@ -208,4 +209,36 @@ fn without_inotify_it_polls_and_says_so() {
     assert!(ran.status.success(), "{said}");
     assert!(said.contains("looking every 2 s instead"), "{said}");
     assert_eq!(checkpoint(&repo, "main"), zero);
+}
+
+#[test]
+fn a_full_disk_ends_it_and_the_next_one_goes_on() {
+    if !is_root() {
+        return skip("needs root, for a mount namespace");
+    }
+    let repo = TestRepo::new();
+    repo.job("test", "true");
+    repo.commit("zero");
+    let one = repo.commit("one");
+    repo.git(["repack", "-adq"]);
+    repo.git(["prune-packed"]);
+    let objects = repo.git_dir().join("objects");
+    let real = repo.git_dir().join("objects.real");
+    let copied = std::process::Command::new("cp")
+        .arg("-r")
+        .args([&objects, &real])
+        .status();
+    assert!(copied.unwrap().success());
+    let then = format!(
+        "cp -r '{0}'.real/. '{0}' && head -c 400000 /dev/zero > '{0}/fill' 2>/dev/null; exec \"$0\" watch",
+        objects.display()
+    );
+    let (code, said) = with_small_disk(&repo, &objects, "100k", &then);
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("No space left on device"), "{said}");
+    assert_eq!(checkpoint(&repo, "main"), "");
+    assert_eq!(repo.noted_commits(), 0);
+    assert_eq!(Watcher::start(&repo, &["--until-idle"]).wait(), 0);
+    assert_eq!(checkpoint(&repo, "main"), one);
+    assert_eq!(repo.noted_commits(), 1);
 }
