@@ -101,6 +101,11 @@ impl<'a> Checkpoints<'a> {
         self.seen.is_empty() && self.begun.is_none()
     }
 
+    /// Whether the place where watching began is on disk.
+    pub fn has_begun(&self) -> bool {
+        self.begun.is_some()
+    }
+
     /// Makes `tips` the place where watching begins, durably.
     ///
     /// # Errors

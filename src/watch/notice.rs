@@ -5,7 +5,8 @@
 //! poll stands behind, for network mounts and whatever else gives no events; where the
 //! system has no watches left, polling is all there is.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,7 +35,8 @@ pub(super) struct Places {
 pub(super) struct Notice {
     watcher: Option<RecommendedWatcher>,
     places: Places,
-    watched: HashSet<PathBuf>,
+    /// With device and inode: a directory that was made anew is another one.
+    watched: HashMap<PathBuf, (u64, u64)>,
 }
 
 impl Notice {
@@ -43,7 +45,7 @@ impl Notice {
         Self {
             watcher: None,
             places,
-            watched: HashSet::new(),
+            watched: HashMap::new(),
         }
     }
 
@@ -66,7 +68,7 @@ impl Notice {
         let mut notice = Self {
             watcher: Some(watcher),
             places,
-            watched: HashSet::new(),
+            watched: HashMap::new(),
         };
         notice.extend()?;
         Ok(notice)
@@ -91,16 +93,20 @@ impl Notice {
         let top = self.places.jobs_file.as_deref().and_then(Path::parent);
         wanted.extend(top.map(|top| (top.to_owned(), RecursiveMode::NonRecursive)));
         for (path, mode) in wanted {
-            if !path.is_dir() {
+            let Some(place) = place(&path) else {
                 self.watched.remove(&path);
                 continue;
-            }
-            if self.watched.contains(&path) {
+            };
+            if self.watched.get(&path) == Some(&place) {
                 continue;
+            }
+            if self.watched.contains_key(&path) {
+                // Nothing comes from there any more.
+                let _ = watcher.unwatch(&path);
             }
             match watcher.watch(&path, mode) {
                 Ok(()) => {
-                    self.watched.insert(path);
+                    self.watched.insert(path, place);
                 }
                 // It went as we looked; the next time will tell.
                 Err(error) if !exhausted(&error) && !path.is_dir() => {}
@@ -144,6 +150,14 @@ impl Places {
             Err(_) => false,
         }
     }
+}
+
+/// Device and inode of a directory; `None` where there is none.
+fn place(path: &Path) -> Option<(u64, u64)> {
+    let meta = std::fs::metadata(path)
+        .ok()
+        .filter(std::fs::Metadata::is_dir)?;
+    Some((meta.dev(), meta.ino()))
 }
 
 fn exhausted(error: &notify::Error) -> bool {

@@ -242,3 +242,18 @@ fn a_full_disk_ends_it_and_the_next_one_goes_on() {
     assert_eq!(checkpoint(&repo, "main"), one);
     assert_eq!(repo.noted_commits(), 1);
 }
+
+#[test]
+fn a_broken_ref_is_left_out_and_the_others_are_watched() {
+    let repo = TestRepo::new();
+    repo.job("test", "true");
+    let zero = repo.commit("zero");
+    let heads = repo.git_dir().join("refs/heads");
+    fs::write(heads.join("empty"), "").unwrap();
+    fs::write(heads.join("lost"), format!("{}\n", "1".repeat(40))).unwrap();
+    let watcher = Watcher::start(&repo, &[]);
+    wait_for_checkpoint(&repo, "main", &zero);
+    watcher.wait_for("lost is left out");
+    assert_eq!(watcher.said().matches("is left out").count(), 1);
+    assert_eq!(watcher.interrupt(), 130);
+}
