@@ -1,6 +1,5 @@
 //! `git ci watch`: every new commit, by itself, for as long as it is left running.
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -18,8 +17,8 @@ use crate::reporter::{Bell, Reporter};
 use crate::settings::Settings;
 use crate::watch::wanted::Order;
 use crate::watch::{
-    Abandon, Holder, Inbox, Lease, Observer, Options, Patterns, Remote, ResultCommand, WatchJobs,
-    on_result, tips,
+    Abandon, Holder, Inbox, Lease, Observed, Observer, Options, Patterns, Remote, ResultCommand,
+    WatchJobs, on_result, tips,
 };
 
 use super::launch::{self, Live, TalkArgs};
@@ -173,14 +172,15 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
             &Holder::this(patterns.describe()),
             args.wait,
         )?;
-        let (summary, seen) = watch(&args, &repo, &settings, &patterns, &remote, since.take())?;
+        let (summary, observed) = watch(&args, &repo, &settings, &patterns, &remote, since.take())?;
         drop(lease);
         counts.failed += summary.counts.failed;
-        counts.errored += summary.counts.errored;
+        // An ERROR that came to a verdict when it was tried again is none any more.
+        counts.errored += observed.errored;
         let ended = summary.error.is_some() || summary.signal.is_some();
         // A hook that found the lease taken relies on whoever had it: what came before
         // it was given back must not be left behind.
-        if ended || tips(&repo, &patterns)? == seen {
+        if ended || tips(&repo, &patterns)? == observed.tips {
             return launch::finish(Summary { counts, ..summary });
         }
     }
@@ -194,7 +194,7 @@ fn watch(
     patterns: &Patterns,
     remote: &Option<Remote>,
     since: Option<Oid>,
-) -> Result<(Summary, BTreeMap<String, Oid>), Failure> {
+) -> Result<(Summary, Observed), Failure> {
     let fetching = remote.is_some().then(|| Arc::new(AtomicBool::new(true)));
     let (on_result, command) = match args.on_result.clone().map(on_result) {
         Some((to, command, abandon)) => (Some(to), Some((command, abandon))),
@@ -256,8 +256,7 @@ pub(super) fn since(repo: &Repo, rev: Option<&str>) -> Result<Option<Oid>, Failu
     Ok(commit.map(|commit| commit.id))
 }
 
-/// Runs the observer beside the dispatcher; returns the tips it saw last, too. The caller
-/// has the lease.
+/// Runs the observer beside the dispatcher. The caller has the lease.
 pub(super) fn observe(
     repo: &Repo,
     settings: &Settings,
@@ -266,7 +265,7 @@ pub(super) fn observe(
     slots: u32,
     reporter: Box<dyn Reporter>,
     extra: Extra,
-) -> Result<(Summary, BTreeMap<String, Oid>), Failure> {
+) -> Result<(Summary, Observed), Failure> {
     let records = Records::load(repo, &settings.notes_ref)?;
     let store = NoteStore::open(repo, &settings.notes_ref)?;
     let runners = launch::local_runners(repo, settings, slots, slots as usize)?;

@@ -39,7 +39,7 @@ pub use ear::Ear;
 pub use jobs::{Source, WatchJobs};
 pub use lease::{Lease, LeaseError, Observer as Holder, observer};
 pub use notice::{BACKSTOP, POLL};
-pub use observer::{Inbox, Observer, Options, WatchError, tips};
+pub use observer::{Inbox, Observed, Observer, Options, WatchError, tips};
 pub use remote::Remote;
 pub use result::{Abandon, OnResult, ResultCommand, on_result};
 pub use tips::{PatternError, Patterns, short_name};

@@ -23,6 +23,7 @@ pub enum Order {
 /// All commits of `graph` and of `forced`, in the order in which they are wanted; `tips`
 /// are in the order of their urgency.
 pub fn order(graph: &Graph, tips: &[Oid], forced: &[Oid], order: Order) -> Vec<Oid> {
+    let must: HashSet<_> = forced.iter().collect();
     let outside = forced.iter().filter(|id| !graph.contains(id));
     let all = graph.commits.iter().map(|commit| commit.id);
     match order {
@@ -31,7 +32,7 @@ pub fn order(graph: &Graph, tips: &[Oid], forced: &[Oid], order: Order) -> Vec<O
         Order::Tips => {
             let first = tips
                 .iter()
-                .filter(|id| graph.contains(id) || forced.contains(id));
+                .filter(|id| graph.contains(id) || must.contains(id));
             let rest = tips
                 .iter()
                 .scan(HashSet::new(), |seen, tip| Some(branch(graph, *tip, seen)));
@@ -65,6 +66,7 @@ fn branch(graph: &Graph, tip: Oid, seen: &mut HashSet<Oid>) -> Vec<Oid> {
 /// The commits up to which nothing is left to do: each of them, and everything new that
 /// it reaches, is handled.
 pub fn complete(graph: &Graph, forced: &[Oid], handled: impl Fn(&Oid) -> bool) -> HashSet<Oid> {
+    let must: HashSet<_> = forced.iter().collect();
     let mut complete = HashSet::new();
     complete.extend(
         forced
@@ -73,7 +75,7 @@ pub fn complete(graph: &Graph, forced: &[Oid], handled: impl Fn(&Oid) -> bool) -
             .copied(),
     );
     for commit in graph.commits.iter().rev() {
-        let new = |id: &&Oid| graph.contains(id) || forced.contains(id);
+        let new = |id: &&Oid| graph.contains(id) || must.contains(*id);
         let mut parents = commit.parents.iter().filter(new);
         if handled(&commit.id) && parents.all(|id| complete.contains(id)) {
             complete.insert(commit.id);

@@ -257,3 +257,20 @@ fn a_broken_ref_is_left_out_and_the_others_are_watched() {
     assert_eq!(watcher.said().matches("is left out").count(), 1);
     assert_eq!(watcher.interrupt(), 130);
 }
+
+#[test]
+fn a_lock_left_on_one_checkpoint_does_not_hold_the_others() {
+    let repo = TestRepo::new();
+    repo.job("test", "true");
+    let zero = repo.commit("zero");
+    repo.git(["branch", "stuck"]);
+    let dir = repo.git_dir().join("refs/ci/checkpoint/heads");
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("stuck.lock"), "").unwrap();
+    let watcher = Watcher::start(&repo, &[]);
+    wait_for_checkpoint(&repo, "main", &zero);
+    watcher.wait_for("failed to move a checkpoint");
+    fs::remove_file(dir.join("stuck.lock")).unwrap();
+    wait_for_checkpoint(&repo, "stuck", &zero);
+    assert_eq!(watcher.interrupt(), 130);
+}

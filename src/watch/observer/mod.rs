@@ -152,6 +152,15 @@ impl Inbox {
     }
 }
 
+/// What an observer leaves behind.
+#[derive(Debug)]
+pub struct Observed {
+    /// The tips that it saw last.
+    pub tips: BTreeMap<String, Oid>,
+    /// Tasks that ended without a verdict and were not tried again, or in vain.
+    pub errored: u64,
+}
+
 /// A commit that the dispatcher has, or had.
 struct Offered {
     commit: Arc<Commit>,
@@ -194,7 +203,7 @@ pub struct Observer<'a> {
     /// What the last look saw has not been worked on yet.
     first: bool,
     graph: Graph,
-    /// Commits that are wanted whatever has been seen: where watching began.
+    /// Commits that are wanted whatever has been seen: where watching began. Sorted.
     forced: Vec<Oid>,
     /// What is wanted, in order; handled ones included.
     order: Vec<Oid>,
@@ -203,6 +212,8 @@ pub struct Observer<'a> {
     /// What was sent to the dispatcher last.
     sent: Vec<Oid>,
     errored: HashMap<(Oid, JobName), Errored>,
+    /// Tasks that stayed without a verdict.
+    gave_up: u64,
     /// Dropped on request.
     dropped: HashSet<(Oid, JobName)>,
     running: HashMap<(Oid, JobName), Instant>,
@@ -261,6 +272,7 @@ impl<'a> Observer<'a> {
             offered: HashMap::new(),
             sent: Vec::new(),
             errored: HashMap::new(),
+            gave_up: 0,
             dropped: HashSet::new(),
             running: HashMap::new(),
             recent: VecDeque::new(),
@@ -276,18 +288,21 @@ impl<'a> Observer<'a> {
         Ok(observer)
     }
 
-    /// Observes until the run is over; returns the tips that it saw last.
+    /// Observes until the run is over.
     ///
     /// # Errors
     /// Where the repository went away; the run was told to end then.
-    pub fn run(mut self) -> Result<BTreeMap<String, Oid>, WatchError> {
+    pub fn run(mut self) -> Result<Observed, WatchError> {
         let outcome = self.observe();
         if outcome.is_err() {
             // Nothing is wanted any more, and nothing will be.
             self.feed.want(Vec::new(), Superseded::End);
             self.feed.close();
         }
-        outcome.map(|()| self.tips)
+        outcome.map(|()| Observed {
+            tips: self.tips,
+            errored: self.gave_up,
+        })
     }
 
     fn observe(&mut self) -> Result<(), WatchError> {

@@ -140,10 +140,12 @@ impl Observer<'_> {
         });
         errored.tries += 1;
         if self.options.once {
+            self.gave_up += 1;
             // It stays in the way of the checkpoint, for the next time.
             return true;
         }
         let Some(pause) = RETRIES.get(errored.tries - 1) else {
+            self.gave_up += 1;
             return false;
         };
         errored.due = Some(Instant::now() + *pause);
