@@ -1,9 +1,11 @@
 //! One slot's worktree: brought to a commit exactly as `git checkout` does, whatever
 //! the last job did to it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
 
 use crate::model::{Clean, Oid};
 
@@ -91,6 +93,9 @@ impl<'a> Checkout<'a> {
         if let Some(parent) = self.path.parent() {
             fs::create_dir_all(parent).map_err(io)?;
         }
+        // Each `git worktree add` reads what is there of all others, and fails where
+        // another is half made.
+        let _turn = self.take_turn().map_err(io)?;
         let git = self.repo.git();
         let mut add = self.repo.git_command();
         add.args([
@@ -109,5 +114,22 @@ impl<'a> Checkout<'a> {
                 commit: *commit,
                 source,
             })
+    }
+
+    /// Waits until no other process of ours makes a worktree; the lock ends with the file.
+    fn take_turn(&self) -> io::Result<File> {
+        let dir = self.repo.ci_dir();
+        fs::create_dir_all(&dir)?;
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(dir.join("worktrees.lock"))?;
+        loop {
+            match flock(&file, FlockOperation::LockExclusive) {
+                Err(rustix::io::Errno::INTR) => {}
+                locked => return locked.map(|()| file).map_err(io::Error::from),
+            }
+        }
     }
 }
