@@ -104,6 +104,30 @@ __git_ci_complete () {
         __git_ci_offer "always auto never" ;;
     doctor,--color=)
         __git_ci_offer "always auto never" ;;
+    watch,--exclude=|watch,--exclude)
+        __git_ci_revisions ;;
+    watch,--since=|watch,--since)
+        __git_ci_revisions ;;
+    watch,--order=|watch,--order)
+        __git_ci_offer "tips newest oldest" ;;
+    watch,--poll=|watch,--poll)
+        : ;;
+    watch,--fetch=|watch,--fetch)
+        : ;;
+    watch,--every=|watch,--every)
+        : ;;
+    watch,--on-result=|watch,--on-result)
+        : ;;
+    watch,--job=|watch,--job)
+        __git_ci_jobs ;;
+    watch,--config=|watch,--config)
+        __git_ci_files ;;
+    watch,--config-from=|watch,--config-from)
+        __git_ci_revisions ;;
+    watch,--slots=|watch,--slots|watch,-j)
+        : ;;
+    watch,--color=)
+        __git_ci_offer "always auto never" ;;
     init,*)
         case "$cur" in
         -*) __git_ci_offer "--dry-run --help" ;;
@@ -111,7 +135,7 @@ __git_ci_complete () {
         esac ;;
     run,*)
         case "$cur" in
-        -*) __git_ci_offer "--all --branches --first-parent --stdin --order --exec --as --job --config --config-from --slots --fail-fast --force --retry-failed --dry-run --json --quiet --verbose --color --help" ;;
+        -*) __git_ci_offer "--all --branches --first-parent --stdin --order --new --exec --as --job --config --config-from --slots --fail-fast --force --retry-failed --dry-run --json --quiet --verbose --color --help" ;;
         *) __git_ci_revisions ;;
         esac ;;
     hook,*)
@@ -159,10 +183,20 @@ __git_ci_complete () {
         -*) __git_ci_offer "--help" ;;
         *) __git_ci_offer "bash fish zsh" ;;
         esac ;;
+    watch,*)
+        case "$cur" in
+        -*) __git_ci_offer "--exclude --since --order --no-cancel --poll --fetch --every --on-result --bell --until-idle --wait --job --config --config-from --slots --json --quiet --verbose --color --help" ;;
+        *) __git_ci_revisions ;;
+        esac ;;
+    cancel,*)
+        case "$cur" in
+        -*) __git_ci_offer "--help" ;;
+        *) __git_ci_revisions; __git_ci_jobs ;;
+        esac ;;
     ,*)
         case "$cur" in
         -*) __git_ci_offer "--help --version" ;;
-        *) __git_ci_offer "init run hook notify status log show logs gc doctor completions" ;;
+        *) __git_ci_offer "init run hook notify status log show logs gc doctor completions watch cancel" ;;
         esac ;;
     esac
 }

@@ -37,6 +37,8 @@ complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "logs" -d 'Show the wh
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "gc" -d 'Remove old logs and artifacts, worktrees that are not used, and litter'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "doctor" -d 'Look for what is wrong with this set-up, and name the command that mends it'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "completions" -d 'Print a completion script'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "watch" -d 'Watch for new commits and run the jobs on each'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "cancel" -d 'Drop tasks of the `git ci watch` that runs on this repository'
 complete -c git-ci -n "__fish_git_ci_using_subcommand init" -s n -l dry-run -l print -d 'Print the file to standard output, and write nothing'
 complete -c git-ci -n "__fish_git_ci_using_subcommand init" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l order -d 'The order of the commits of a range' -r -f -a "newest\t'Children before their parents'
@@ -54,6 +56,7 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l all -d 'Every comm
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l branches -d 'Every commit that a local branch reaches'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l first-parent -d 'Follow only the first parent of a merge'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l stdin -d 'Read more revisions from standard input, one a line'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l new -d 'What is new on the local branches, or on those named, since the last time'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l fail-fast -d 'Stop at the first failure, and end what runs'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l force -d 'Run again whatever is known; the newest record counts'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l retry-failed -d 'Run again what failed'
@@ -132,6 +135,31 @@ never\t'Not at all'"
 complete -c git-ci -n "__fish_git_ci_using_subcommand doctor" -l json -d 'Print findings as JSON, one a line'
 complete -c git-ci -n "__fish_git_ci_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c git-ci -n "__fish_git_ci_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l exclude -d 'Leave these out' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l since -d 'Begin behind this commit: what is on a watched branch and not reachable from it is tested, unless it is known' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l order -d 'Which commits go first' -r -f -a "tips\t'The tips, those that moved last first; then the rest of each branch, newest first'
+newest\t'Children before their parents, whatever branch they are on'
+oldest\t'Parents before their children'"
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l poll -d 'Look for changes this often, and do without events of the file system' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l fetch -d 'Fetch this remote again and again, and watch its branches (`refs/remotes/REMOTE/*`) beside what is named, or beside the local branches' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l every -d 'How often to fetch' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l on-result -d 'Run this shell command for each commit that is done, in the background' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l job -d 'Only this job; may be given several times' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l config -d 'Read the jobs from this file' -r -F
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l config-from -d 'Which jobs file counts: that of the `worktree`, of each `commit`, or of a revision' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -s j -l slots -d 'How many tasks to run at once [default: `ci.slots`, else the number of CPUs]' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l color -d 'When to use colours; color.ci and color.ui of git\'s configuration set the default' -r -f -a "always\t'Even into a file or a pipe'
+auto\t'On a terminal that can, unless NO_COLOR is set'
+never\t'Not at all'"
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l no-cancel -d 'Let tasks run to their end whose commits are no longer on a watched branch'
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l bell -d 'Ring the terminal\'s bell when something fails'
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l until-idle -d 'End once there is nothing left to do'
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l wait -d 'Where another process watches this repository, wait until it ends'
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l json -d 'Print events as JSON, one a line'
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -s q -l quiet -d 'Say less: failures only'
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -s v -l verbose -d 'Say more: known verdicts, too'
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c git-ci -n "__fish_git_ci_using_subcommand cancel" -s h -l help -d 'Print help (see more with \'--help\')'
 
 function __fish_git_ci_after_git
     set -l words (commandline -opc)
@@ -157,3 +185,6 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand log" -f -a '(git for-each-
 complete -c git-ci -n "__fish_git_ci_using_subcommand show" -l job -x -a '(__fish_git_ci_jobs)'
 complete -c git-ci -n "__fish_git_ci_using_subcommand show" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'
 complete -c git-ci -n "__fish_git_ci_using_subcommand logs" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l job -x -a '(__fish_git_ci_jobs)'
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'
+complete -c git-ci -n "__fish_git_ci_using_subcommand cancel" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'

@@ -26,8 +26,10 @@
 //! | [`verdict`] | which record counts for a commit and a job |
 //! | [`engine`] | the dispatcher, which owns the state of a run, and the workers |
 //! | [`reporter`] | events made visible: terminal, plain lines, JSON |
+//! | [`watch`] | the observer: which commits are new, what is wanted, when a checkpoint moves |
 //! | [`commands`] | the command line, one file a subcommand |
 //! | [`settings`] | what this machine's git configuration says |
+//! | [`fail`] | where a test may end the program: fail points of debug builds |
 //! | [`error`] | what the user is told when a command cannot do its work |
 //!
 //! # Directions
@@ -38,8 +40,9 @@
 //!
 //! ```text
 //! main     → commands
-//! commands → engine reporter runner plan verdict hooks spool worktree process logs settings config git error model
-//! engine   → reporter runner plan worktree process logs git model
+//! commands → watch engine reporter runner plan verdict hooks spool worktree process logs settings config git error model
+//! watch    → engine reporter plan spool config git fail error model
+//! engine   → reporter runner plan worktree process logs git fail model
 //! reporter → model
 //! runner   → worktree process logs git model
 //! worktree → process git model
@@ -48,11 +51,12 @@
 //! process  → git model
 //! settings → config git model
 //! config   → git model
-//! git      → model
+//! git      → fail model
 //! logs     → model
 //! plan     → model
 //! verdict  → model
 //! error    →
+//! fail     →
 //! model    →
 //!
 //! clap clap_complete clap_mangen ← commands
@@ -76,6 +80,7 @@
 //! | slot | one reusable worktree with its lock |
 //! | outcome | the verdict of a task |
 //! | record | what a note holds of it |
+//! | checkpoint | the ref that marks "seen up to here" |
 //!
 //! # Rules of the engine
 //!
@@ -91,6 +96,7 @@ pub mod commands;
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod fail;
 pub mod git;
 pub mod hooks;
 pub mod logs;
@@ -102,4 +108,5 @@ pub mod runner;
 pub mod settings;
 pub mod spool;
 pub mod verdict;
+pub mod watch;
 pub mod worktree;

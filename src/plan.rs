@@ -67,13 +67,23 @@ pub enum Trust {
     Passed,
     /// None: `--force`.
     Nothing,
+    /// Those that are reusable, and on the commit itself every verdict: it has been
+    /// tested, whatever came of it.
+    Seen,
 }
 
 impl Trust {
+    /// Whether what is known spares running `task`.
+    pub fn accepts_for(self, known: &Known, task: &Task) -> bool {
+        let seen =
+            self == Self::Seen && known.stands_at(task) && known.record.status != Status::Error;
+        seen || self.accepts(&known.record)
+    }
+
     /// Whether a record spares running its task.
     pub fn accepts(self, record: &Record) -> bool {
         match self {
-            Self::Known => record.reusable(),
+            Self::Known | Self::Seen => record.reusable(),
             Self::Passed => record.reusable() && record.status != Status::Fail,
             Self::Nothing => false,
         }

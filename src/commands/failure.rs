@@ -6,6 +6,7 @@ use crate::error::{Failure, FailureKind};
 use crate::git::revs::RevError;
 use crate::git::{GitError, NotesError, RepoError};
 use crate::settings::SettingsError;
+use crate::watch::{self, PatternError, WatchError};
 use crate::worktree::LeaseError;
 
 impl From<RepoError> for Failure {
@@ -79,6 +80,33 @@ impl From<NotesError> for Failure {
 impl From<LeaseError> for Failure {
     fn from(error: LeaseError) -> Self {
         Failure::of(FailureKind::Infrastructure, &error)
+    }
+}
+
+impl From<watch::LeaseError> for Failure {
+    fn from(error: watch::LeaseError) -> Self {
+        let failure = Failure::of(FailureKind::Infrastructure, &error);
+        match error {
+            watch::LeaseError::Held(_) => {
+                failure.hint("`git ci watch --wait` takes over once that process ends")
+            }
+            watch::LeaseError::Io { .. } => failure,
+        }
+    }
+}
+
+impl From<PatternError> for Failure {
+    fn from(error: PatternError) -> Self {
+        Failure::of(FailureKind::Usage, &error)
+    }
+}
+
+impl From<WatchError> for Failure {
+    fn from(error: WatchError) -> Self {
+        match error {
+            WatchError::Jobs(error) => error.into(),
+            other => Failure::of(FailureKind::Infrastructure, &other),
+        }
     }
 }
 

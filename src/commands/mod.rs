@@ -4,6 +4,7 @@
 //! Nothing else in the crate knows clap, and nothing else decides an exit code.
 
 mod agent;
+mod cancel;
 mod color;
 mod commit_hint;
 mod completions;
@@ -14,6 +15,7 @@ mod gc;
 mod help;
 mod hook;
 mod init;
+mod launch;
 mod log;
 mod logs;
 mod notify;
@@ -24,6 +26,7 @@ mod run;
 mod select;
 mod show;
 mod status;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -63,6 +66,8 @@ enum Command {
     Gc(gc::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
+    Watch(watch::Args),
+    Cancel(cancel::Args),
     #[command(hide = true)]
     Agent(agent::Args),
     #[command(hide = true)]
@@ -116,6 +121,8 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Completions(args) => completions::execute(args),
         Command::Doctor(args) => doctor::execute(args),
         Command::Gc(args) => gc::execute(args),
+        Command::Watch(args) => watch::execute(args),
+        Command::Cancel(args) => cancel::execute(args),
         Command::Agent(args) => agent::execute(args),
         Command::Detached(args) => detached::execute(args),
     }

@@ -1,25 +1,23 @@
 //! `git ci run`: the jobs on the commits, once.
 
-use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anstream::{AutoStream, ColorChoice};
-
-use crate::engine::{self, Summary};
+use crate::engine::{self, Summary, Superseded};
 use crate::error::Failure;
 use crate::git::{NoteStore, Records, Repo, care};
 use crate::logs::LogStore;
-use crate::model::{CommandLine, Commit, Counts, Job, JobName};
+use crate::model::{CommandLine, Commit, Job, JobName};
 use crate::plan::{Action, Plan, PlannedJob, Trust};
-use crate::reporter::{self, Reporter, Verbosity};
-use crate::runner::protocol::{OutputLimits, Setup};
-use crate::runner::{LocalRunner, LocalSpec, Runner};
+use crate::reporter::Reporter;
 use crate::settings::Settings;
-use crate::worktree;
+use crate::watch::wanted::Order;
+use crate::watch::{Holder, Lease, Options, Patterns, WatchJobs};
 
-use super::select::{ConfigArgs, Jobs, RevArgs};
-use super::{color, output};
+use super::launch::{self, Live, TalkArgs};
+use super::output;
+use super::select::{self, ConfigArgs, Jobs, RevArgs};
+use super::watch::Extra;
 
 /// Run the jobs on commits, and record the results.
 ///
@@ -30,6 +28,15 @@ use super::{color, output};
 pub(super) struct Args {
     #[command(flatten)]
     revs: RevArgs,
+
+    /// What is new on the local branches, or on those named, since the last time.
+    ///
+    /// New is what is reachable from a branch and not from a checkpoint; the checkpoints
+    /// move to what has been tested. It is what `git ci watch` does, once: for cron and
+    /// scripts. The first time, the tip of each branch is tested. A task that ends
+    /// without a verdict (ERROR) is tried again the next time.
+    #[arg(long, conflicts_with_all = ["exec", "all", "branches", "first_parent", "stdin", "force", "retry_failed", "dry_run", "fail_fast"])]
+    new: bool,
 
     /// Run this shell command instead of the configured jobs.
     #[arg(short = 'x', long = "exec", value_name = "CMD", conflicts_with_all = ["job", "config", "config_from"])]
@@ -62,31 +69,11 @@ pub(super) struct Args {
     #[arg(short = 'n', long)]
     dry_run: bool,
 
-    /// Print events as JSON, one a line.
-    #[arg(long)]
-    json: bool,
-
-    /// Say less: failures only.
-    #[arg(short, long, conflicts_with = "verbose")]
-    quiet: bool,
-
-    /// Say more: known verdicts, too.
-    #[arg(short, long)]
-    verbose: bool,
-
     #[command(flatten)]
-    color: color::ColorArgs,
+    talk: TalkArgs,
 }
 
 impl Args {
-    fn verbosity(&self) -> Verbosity {
-        match (self.quiet, self.verbose) {
-            (true, _) => Verbosity::Quiet,
-            (_, true) => Verbosity::Verbose,
-            _ => Verbosity::Normal,
-        }
-    }
-
     fn trust(&self) -> Trust {
         match (self.force, self.retry_failed) {
             (true, _) => Trust::Nothing,
@@ -100,6 +87,9 @@ impl Args {
 pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let repo = Repo::discover()?;
     let settings = Settings::of(&repo)?;
+    if args.new {
+        return run_new(&args, &repo, &settings);
+    }
     let commits = args.revs.commits(&repo, "HEAD")?;
     let commits: Vec<_> = commits.into_iter().map(Arc::new).collect();
     let records = Records::load(&repo, &settings.notes_ref)?;
@@ -108,16 +98,51 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     if args.dry_run {
         return print_plan(&args, &plan);
     }
-    let mut reporter = reporter(&args, &repo)?;
+    let mut reporter = args.talk.reporter(&repo, Live::Rows)?;
     if plan.entries.is_empty() {
         // `--json` says so by an empty run.
-        if !args.json {
+        if !args.talk.json {
             output::note("no commits in that range: nothing to run");
             return Ok(ExitCode::SUCCESS);
         }
     }
     let summary = run(&args, &repo, &settings, plan, records, reporter.as_mut())?;
-    finish(summary)
+    launch::finish(summary)
+}
+
+/// Runs what is new since the checkpoints.
+fn run_new(args: &Args, repo: &Repo, settings: &Settings) -> Result<ExitCode, Failure> {
+    let patterns = Patterns::new(&args.revs.revs, &[])?;
+    let options = Options {
+        holder: Holder::this(patterns.describe()),
+        patterns,
+        order: match args.revs.order {
+            select::Order::Newest => Order::Tips,
+            select::Order::Oldest => Order::Oldest,
+        },
+        superseded: Superseded::Finish,
+        poll: None,
+        until_idle: false,
+        once: true,
+        since: None,
+        fetching: None,
+        on_result: None,
+    };
+    let source = args.config.source(settings);
+    let jobs = WatchJobs::new(repo, source, args.config.job.clone())?;
+    let reporter = args.talk.reporter(repo, Live::Rows)?;
+    let slots = args.slots.unwrap_or(settings.slots);
+    let _lease = Lease::take(&repo.ci_dir(), &options.holder, false)?;
+    let (summary, _) = super::watch::observe(
+        repo,
+        settings,
+        options,
+        jobs,
+        slots,
+        reporter,
+        Extra::default(),
+    )?;
+    launch::finish(summary)
 }
 
 /// Lays the jobs against what is known.
@@ -154,29 +179,6 @@ fn ad_hoc(command: &str, name: Option<&JobName>) -> PlannedJob {
     }
 }
 
-/// Who tells the user what happens.
-fn reporter(args: &Args, repo: &Repo) -> Result<Box<dyn Reporter>, Failure> {
-    let verbosity = args.verbosity();
-    if args.json {
-        return Ok(Box::new(reporter::Json::new(io::stdout())));
-    }
-    let colors = args.color.resolve(repo)?;
-    let (out, err) = (io::stdout(), io::stderr());
-    let (seen, live) = (out.is_terminal(), err.is_terminal());
-    let choice = |wanted| match wanted {
-        true => ColorChoice::AlwaysAnsi,
-        false => ColorChoice::Never,
-    };
-    let results = AutoStream::new(out, choice(colors.wanted(seen)));
-    if live && verbosity > Verbosity::Quiet {
-        let results = (!seen).then(|| Box::new(results) as reporter::Results);
-        let terminal = reporter::Terminal::new(results, colors.wanted(live), verbosity);
-        return Ok(Box::new(terminal));
-    }
-    let notices = AutoStream::new(err, choice(colors.wanted(live)));
-    Ok(Box::new(reporter::Plain::new(results, notices, verbosity)))
-}
-
 fn run(
     args: &Args,
     repo: &Repo,
@@ -193,14 +195,7 @@ fn run(
     };
     let slots = args.slots.unwrap_or(settings.slots);
     let count = (slots as usize).min(to_run);
-    let mut runners: Vec<Box<dyn Runner>> = Vec::with_capacity(count);
-    if count > 0 {
-        worktree::wait_for_orphans(&repo.ci_dir())?;
-        let spec = local_spec(repo, settings, slots)?;
-        for _ in 0..count {
-            runners.push(Box::new(LocalRunner::new(spec.clone())));
-        }
-    }
+    let runners = launch::local_runners(repo, settings, slots, count)?;
     let summary = engine::run(
         engine::Run {
             repo,
@@ -220,49 +215,12 @@ fn run(
     Ok(summary)
 }
 
-/// How agents on this machine are started.
-fn local_spec(repo: &Repo, settings: &Settings, slots: u32) -> Result<LocalSpec, Failure> {
-    let program = std::env::current_exe()
-        .map_err(|error| Failure::failed_to("find the program that this is", error))?;
-    Ok(LocalSpec {
-        program,
-        setup: Setup {
-            repository: repo.common_dir().to_owned(),
-            worktrees: settings.worktree_root.clone(),
-            slots,
-            label: settings.name.clone(),
-            dispatcher: std::process::id(),
-            output: OutputLimits::default(),
-        },
-    })
-}
-
-/// The exit code, or why there is none.
-fn finish(summary: Summary) -> Result<ExitCode, Failure> {
-    if let Some(error) = summary.error {
-        return Err(error.into());
-    }
-    if let Some(signal) = summary.signal {
-        return Ok(ExitCode::from(128 + signal as u8));
-    }
-    Ok(ExitCode::from(verdict_code(&summary.counts)))
-}
-
-/// What the verdicts mean for the exit code: a failure is worse than no verdict.
-fn verdict_code(counts: &Counts) -> u8 {
-    match counts {
-        Counts { failed: 1.., .. } => 1,
-        Counts { errored: 1.., .. } => 3,
-        _ => 0,
-    }
-}
-
 /// Prints what a run would do: to standard output, one line a task.
 fn print_plan(args: &Args, plan: &Plan) -> Result<ExitCode, Failure> {
     use crate::model::printable_line;
 
     let mut text = String::new();
-    if args.json {
+    if args.talk.json {
         text += &serde_json::json!({
             "event": "plan", "format": crate::model::EVENT_FORMAT,
             "tasks": plan.to_run(), "reused": plan.reused(),
@@ -281,7 +239,7 @@ fn print_plan(args: &Args, plan: &Plan) -> Result<ExitCode, Failure> {
             Action::Run => (None, None),
             Action::Reuse(known) => (Some(known.record.status), Some(known.from)),
         };
-        if args.json {
+        if args.talk.json {
             text += &serde_json::json!({
                 "event": "planned", "commit": task.commit.id, "job": task.job.name,
                 "action": if status.is_some() { "reuse" } else { "run" },
@@ -305,9 +263,9 @@ fn print_plan(args: &Args, plan: &Plan) -> Result<ExitCode, Failure> {
         text.push('\n');
     }
     output::print(&text)?;
-    if !args.json {
+    if !args.talk.json {
         let (run, reused) = (plan.to_run(), plan.reused());
-        let tasks = reporter::counted(run as u64, "task");
+        let tasks = crate::reporter::counted(run as u64, "task");
         output::note(&format!("{tasks} would run, {reused} known already"));
     }
     Ok(ExitCode::SUCCESS)

@@ -14,6 +14,7 @@ use crate::git::revs::{self, RevError, Selection};
 use crate::model::{Commit, Job, Oid};
 use crate::plan::PlannedJob;
 use crate::settings::Settings;
+use crate::watch;
 
 /// Which commits are meant.
 #[derive(Debug, clap::Args)]
@@ -147,6 +148,17 @@ pub(super) struct ConfigArgs {
     /// commit's own. `ci.configFrom` sets another default.
     #[arg(long, value_name = "worktree|commit|REV")]
     pub(super) config_from: Option<String>,
+}
+
+impl ConfigArgs {
+    /// Where the jobs come from, for whoever reads them again and again.
+    pub(super) fn source(&self, settings: &Settings) -> watch::Source {
+        match (&self.config, &self.config_from) {
+            (Some(file), _) => watch::Source::File(file.clone()),
+            (None, Some(from)) => watch::Source::From(ConfigFrom::from(from.as_str())),
+            (None, None) => watch::Source::From(settings.config_from.clone()),
+        }
+    }
 }
 
 /// The jobs of each commit: the same for all, unless each commit brings its own.

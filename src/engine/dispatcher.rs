@@ -15,17 +15,18 @@ use std::time::{Duration, Instant};
 use jiff::Span;
 use signal_hook::consts::SIGTSTP;
 
+use crate::fail;
 use crate::git::{Records, Repo};
 use crate::model::{
-    Counts, DefId, EVENT_FORMAT, Event, LogId, Oid, Outcome, Record, RunnerLabel, Status, Task,
-    TaskId,
+    Commit, Counts, EVENT_FORMAT, Event, LogId, Oid, Outcome, Record, RunnerLabel, Status, Task,
+    TaskId, TaskKey,
 };
-use crate::plan::{Action, Known, Plan, Trust};
+use crate::plan::{Action, Known, Plan, PlannedJob, Trust};
 use crate::reporter::Reporter;
 use crate::runner::{Assignment, Request};
 
 use super::claims::{Claim, Claims};
-use super::message::{Desk, Ended, Message, Order, Wanted};
+use super::message::{Desk, Ended, Message, Order, Superseded, Wanted};
 use super::queue::{Queue, Waiting};
 use super::writer::Writer;
 use super::{EngineError, Summary};
@@ -103,7 +104,7 @@ pub(super) struct Dispatcher<'a> {
     /// The id of the next task.
     next: u64,
     /// What came to an end while the run stays: not started again, whatever its verdict.
-    ended: HashSet<(Oid, DefId)>,
+    ended: HashSet<TaskKey>,
 }
 
 impl<'a> Dispatcher<'a> {
@@ -227,7 +228,7 @@ impl<'a> Dispatcher<'a> {
         self.next = plan.entries.len() as u64;
         for entry in plan.entries {
             match entry.action {
-                Action::Run => self.queue.push(entry.task),
+                Action::Run => self.queue.push(entry.task, false),
                 Action::Reuse(known) => self.reuse(&entry.task, *known, None),
             }
         }
@@ -269,20 +270,21 @@ impl<'a> Dispatcher<'a> {
                 self.stop(Stop::Gently);
             }
             Message::Signal(signal) => self.signal(signal),
-            Message::Want(wanted) => self.want(wanted),
+            Message::Want { wanted, superseded } => self.want(wanted, superseded),
+            Message::Tell(event) => self.around.reporter.event(&event),
             Message::Close => self.around.stay = false,
         }
     }
 
     /// Makes `wanted` all there is to do: drops what is not in it, ends what runs and is
-    /// not in it, and queues the rest in its order.
-    fn want(&mut self, wanted: Vec<Wanted>) {
+    /// not in it (unless that may finish), and queues the rest in its order.
+    fn want(&mut self, wanted: Vec<Wanted>, superseded: Superseded) {
         if self.stop.is_some() {
             return;
         }
         let mut listed = HashSet::new();
-        for Wanted { commit, jobs } in &wanted {
-            listed.extend(jobs.iter().map(|job| (commit.id, job.def.clone())));
+        for Wanted { commit, jobs, .. } in &wanted {
+            listed.extend(jobs.iter().map(|job| key(commit, job)));
         }
         self.ended.retain(|key| listed.contains(key));
         let mut busy = HashSet::new();
@@ -293,22 +295,30 @@ impl<'a> Dispatcher<'a> {
             let key = running.task.key();
             if listed.contains(&key) && !running.given_up {
                 busy.insert(key);
-            } else if !running.given_up {
+            } else if !running.given_up && superseded == Superseded::End {
                 running.given_up = true;
                 worker.desk.control.send(Request::Terminate);
             }
         }
         let storing = self.unstored.iter().chain(&self.storing);
-        busy.extend(storing.map(|one| (one.commit, one.record.def.clone())));
+        busy.extend(storing.map(|one| {
+            let record = &one.record;
+            (one.commit, record.job.clone(), record.def.clone())
+        }));
 
         self.queue.clear();
         self.contended.clear();
         if let Err(error) = self.around.records.refresh(self.around.repo) {
             self.warn(format!("failed to look for new results: {error}"));
         }
-        for Wanted { commit, jobs } in wanted {
+        for Wanted {
+            commit,
+            jobs,
+            urgent,
+        } in wanted
+        {
             for job in jobs.iter() {
-                let key = (commit.id, job.def.clone());
+                let key = key(&commit, job);
                 if busy.contains(&key) || self.ended.contains(&key) {
                     continue;
                 }
@@ -322,7 +332,7 @@ impl<'a> Dispatcher<'a> {
                 self.next += 1;
                 match self.known(&task) {
                     Some(known) => self.reuse(&task, known, None),
-                    None => self.queue.push(task),
+                    None => self.queue.push(task, urgent),
                 }
             }
         }
@@ -393,6 +403,7 @@ impl<'a> Dispatcher<'a> {
         state.idle = false;
         let orders = state.desk.orders.as_ref();
         if orders.is_some_and(|orders| orders.send(order).is_ok()) {
+            fail::point("handed-out");
             state.running = Some(Running {
                 task: waiting.task,
                 try_: 1,
@@ -427,7 +438,7 @@ impl<'a> Dispatcher<'a> {
             .around
             .records
             .known(&task.commit, &task.job.name, &task.def)?;
-        self.around.trust.accepts(&known.record).then_some(known)
+        self.around.trust.accepts_for(&known, task).then_some(known)
     }
 
     fn warn(&mut self, message: String) {
@@ -457,6 +468,7 @@ impl<'a> Dispatcher<'a> {
     }
 
     fn finished(&mut self, running: Running, ended: Ended, runner: RunnerLabel) {
+        fail::point("outcome");
         if self.around.stay && !running.given_up {
             self.ended.insert(running.task.key());
         }
@@ -487,6 +499,7 @@ impl<'a> Dispatcher<'a> {
             commit: task.commit.id,
             subject: task.commit.subject.clone(),
             job: task.job.name.clone(),
+            def: task.def.clone(),
             status,
             why,
             reason,
@@ -533,6 +546,7 @@ impl<'a> Dispatcher<'a> {
             commit: task.commit.id,
             subject: task.commit.subject.clone(),
             job: task.job.name.clone(),
+            def: task.def.clone(),
             status: record.status,
             why: record.why,
             from: known.from,
@@ -577,6 +591,7 @@ impl<'a> Dispatcher<'a> {
         let batch = std::mem::take(&mut self.storing);
         match result {
             Ok(()) => {
+                fail::point("stored");
                 for one in batch {
                     self.around.records.insert(one.commit, one.record);
                     drop(one.claim);
@@ -664,6 +679,11 @@ impl<'a> Dispatcher<'a> {
         *count += 1;
         self.around.reporter.event(&event);
     }
+}
+
+/// What the task of `job` on `commit` goes by.
+fn key(commit: &Commit, job: &PlannedJob) -> TaskKey {
+    (commit.id, job.job.name.clone(), job.def.clone())
 }
 
 /// A log's name that no other log has: 64 bits from the system's random source.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::git::NotesError;
-use crate::model::{Commit, Outcome, RunnerLabel};
+use crate::model::{Commit, Event, Outcome, RunnerLabel};
 use crate::plan::PlannedJob;
 use crate::runner::{Assignment, Control, Runner};
 
@@ -30,7 +30,12 @@ pub(super) enum Message {
     /// A signal came.
     Signal(i32),
     /// What is wanted from now on, most urgent first: the rest is given up.
-    Want(Vec<Wanted>),
+    Want {
+        wanted: Vec<Wanted>,
+        superseded: Superseded,
+    },
+    /// Something to report that the dispatcher itself does not see.
+    Tell(Event),
     /// Nothing more will be wanted: end once all is done.
     Close,
 }
@@ -42,6 +47,17 @@ pub struct Wanted {
     pub commit: Arc<Commit>,
     /// Its jobs.
     pub jobs: Arc<[PlannedJob]>,
+    /// Goes before all that is not urgent, whatever worktree is warm for it.
+    pub urgent: bool,
+}
+
+/// What becomes of tasks that run and are no longer wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Superseded {
+    /// They are ended and leave no record.
+    End,
+    /// They run to their end.
+    Finish,
 }
 
 /// The channel to a dispatcher, made before the run so that others can feed it.
@@ -71,9 +87,17 @@ pub struct Feed(mpsc::Sender<Message>);
 
 impl Feed {
     /// Replaces everything that was wanted before: tasks that are no longer in the list
-    /// are dropped or, where they run, ended without a record. `false` where the run is over.
-    pub fn want(&self, wanted: Vec<Wanted>) -> bool {
-        self.0.send(Message::Want(wanted)).is_ok()
+    /// are dropped or, where they run, ended without a record unless `superseded` says
+    /// otherwise. `false` where the run is over.
+    pub fn want(&self, wanted: Vec<Wanted>, superseded: Superseded) -> bool {
+        let message = Message::Want { wanted, superseded };
+        self.0.send(message).is_ok()
+    }
+
+    /// Has something reported: a [`Note`](Event::Note), a [`Warning`](Event::Warning).
+    pub fn tell(&self, event: Event) {
+        // A run that is over has nobody to tell.
+        let _ = self.0.send(Message::Tell(event));
     }
 
     /// Says that nothing more will come; the run ends once all is done.

@@ -22,7 +22,7 @@ use claims::Claims;
 use dispatcher::Dispatcher;
 use writer::Writer;
 
-pub use message::{Feed, Mailbox, Wanted};
+pub use message::{Feed, Mailbox, Superseded, Wanted};
 
 /// Why a run could not be carried out, or not to its end.
 #[derive(Debug, thiserror::Error)]

@@ -15,6 +15,7 @@ pub(super) struct Waiting {
     pub(super) task: Task,
     /// The commit's place in the order of the plan.
     place: usize,
+    urgent: bool,
 }
 
 /// The tasks that nobody works on yet.
@@ -26,14 +27,19 @@ pub(super) struct Queue {
 
 impl Queue {
     /// Appends a task; those of one commit must come one after the other.
-    pub(super) fn push(&mut self, task: Task) {
+    pub(super) fn push(&mut self, task: Task, urgent: bool) {
         let place = match self.last {
             Some((commit, place)) if commit == task.commit.id => place,
             Some((_, place)) => place + 1,
             None => 0,
         };
         self.last = Some((task.commit.id, place));
-        self.waiting.push_back(Waiting { task, place });
+        let waiting = Waiting {
+            task,
+            place,
+            urgent,
+        };
+        self.waiting.push_back(waiting);
     }
 
     /// Empties the queue and forgets its order.
@@ -54,8 +60,12 @@ impl Queue {
         self.waiting.len()
     }
 
-    /// Takes a task for a worker whose last commit stood at `near`, out of the first `window`.
+    /// Takes the first urgent task, else one for a worker whose last commit stood at
+    /// `near`, out of the first `window`.
     pub(super) fn take(&mut self, near: Option<usize>, window: usize) -> Option<Waiting> {
+        if let Some(urgent) = self.waiting.iter().position(|waiting| waiting.urgent) {
+            return self.waiting.remove(urgent);
+        }
         let Some(near) = near else {
             return self.waiting.pop_front();
         };

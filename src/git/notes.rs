@@ -152,7 +152,10 @@ impl NoteStore {
     /// # Errors
     /// [`NotesError::Identity`], [`NotesError::ReadOnly`], and an ill-named or broken ref.
     pub fn open(repo: &Repo, notes_ref: &str) -> Result<Self, NotesError> {
-        let objects = repo.objects();
+        let mut objects = repo.objects();
+        // Trees and notes that were replaced are never read again: a store that lives
+        // long must not gather them.
+        objects.object_cache_size(1024 * 1024);
         read_ref(&objects, notes_ref)?;
         let identity = Identity::ask(repo)?;
         let common_dir = repo.common_dir();

@@ -125,6 +125,8 @@ impl Records {
         if own.contains(&record) {
             return;
         }
+        // Most commits have few records, and there are many commits.
+        own.reserve_exact(1);
         own.push(record.clone());
         self.note_content(commit, &record);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{JobName, LogId, Oid, RunnerLabel, Status, TaskId, Why};
+use super::{DefId, JobName, LogId, Oid, RunnerLabel, Status, TaskId, Why};
 
 /// The version of the JSON form; it changes when a reader of the old form would go wrong.
 pub const EVENT_FORMAT: u32 = 1;
@@ -63,6 +63,8 @@ pub enum Event {
         subject: String,
         /// Its job.
         job: JobName,
+        /// The job's definition.
+        def: DefId,
         /// The recorded verdict.
         status: Status,
         /// Why, where the status does not say it all.
@@ -114,6 +116,8 @@ pub enum Event {
         subject: String,
         /// Its job.
         job: JobName,
+        /// The job's definition.
+        def: DefId,
         /// The verdict; `None` where it was cancelled.
         status: Option<Status>,
         /// Why, where the status does not say it all.
@@ -140,6 +144,18 @@ pub enum Event {
         /// Tasks that wait for a worker.
         waiting: u64,
     },
+    /// What is watched: the newest commits, newest first, with what is wanted of them.
+    Watching {
+        /// At most a few dozen.
+        commits: Vec<WatchedCommit>,
+        /// How long the look at refs and history took that brought this, in microseconds.
+        took_us: u64,
+    },
+    /// Something that the user may like to know, and that is in order.
+    Note {
+        /// A sentence.
+        message: String,
+    },
     /// Something that the user should know and that stops nothing.
     Warning {
         /// A sentence.
@@ -155,6 +171,19 @@ pub enum Event {
         /// The signal that ended it early.
         signal: Option<i32>,
     },
+}
+
+/// A commit that is watched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchedCommit {
+    /// The commit.
+    pub commit: Oid,
+    /// The first line of its message, raw.
+    pub subject: String,
+    /// The watched refs that are at it, short names.
+    pub refs: Vec<String>,
+    /// The jobs that count for it.
+    pub jobs: Vec<JobName>,
 }
 
 /// Durations as whole milliseconds.

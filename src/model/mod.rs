@@ -11,10 +11,10 @@ mod record;
 mod task;
 mod text;
 
-pub use event::{Counts, EVENT_FORMAT, Event};
+pub use event::{Counts, EVENT_FORMAT, Event, WatchedCommit};
 pub use ids::{DefId, JobName, LogId, Oid, ParseIdError, RunnerLabel};
 pub use job::{Clean, CommandLine, DEFAULT_GRACE, Job};
 pub use outcome::{Outcome, Status, Why};
 pub use record::{Census, Note, ParseRecordError, RECORD_VERSION, Record};
-pub use task::{Commit, Known, Task, TaskId};
+pub use task::{Commit, Known, Task, TaskId, TaskKey};
 pub use text::{printable, printable_line};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DefId, Job, Oid, Record};
+use super::{DefId, Job, JobName, Oid, Record};
 
 /// A commit, as much of it as is ever needed at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,9 +46,9 @@ pub struct Task {
 }
 
 impl Task {
-    /// What makes two tasks the same in the eyes of whoever wants them: the commit and the definition.
-    pub fn key(&self) -> (Oid, DefId) {
-        (self.commit.id, self.def.clone())
+    /// What makes two tasks the same in the eyes of whoever wants them.
+    pub fn key(&self) -> TaskKey {
+        (self.commit.id, self.job.name.clone(), self.def.clone())
     }
 }
 
@@ -68,3 +68,5 @@ impl Known {
         self.from == task.commit.id && self.record.job == task.job.name
     }
 }
+/// A commit, and a job by its name and definition.
+pub type TaskKey = (Oid, JobName, DefId);

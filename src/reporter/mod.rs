@@ -1,7 +1,9 @@
 //! Events made visible. A reporter sees the one order of events that the dispatcher
 //! gives it, and can change nothing.
 
+mod bell;
 mod json;
+mod live;
 mod matrix;
 mod plain;
 mod terminal;
@@ -11,7 +13,9 @@ use std::time::Duration;
 
 use crate::model::Event;
 
+pub use bell::Bell;
 pub use json::Json;
+pub use live::LiveMatrix;
 pub use matrix::{Cell, Matrix, Row, Symbols, shorten};
 pub use plain::{Plain, Verbosity};
 pub use terminal::{Results, Terminal};

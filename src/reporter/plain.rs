@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use crate::model::{Event, Status};
+use crate::model::{Event, Status, printable};
 
 use super::Reporter;
 use super::text::{TaskLine, human_duration, outlook_text, summary_text, tail_text};
@@ -125,7 +125,7 @@ impl<O: Write, E: Write> Reporter for Plain<O, E> {
                 reused,
                 slots,
                 ..
-            } if self.verbosity >= Verbosity::Normal => {
+            } if self.verbosity >= Verbosity::Normal && *commits > 0 => {
                 let outlook = outlook_text(*commits, *tasks, *reused, *slots);
                 let _ = writeln!(self.notices, "{outlook}");
             }
@@ -141,8 +141,11 @@ impl<O: Write, E: Write> Reporter for Plain<O, E> {
                     let _ = self.notices.write_all(details.as_bytes());
                 }
             }
+            Event::Note { message } if self.verbosity >= Verbosity::Normal => {
+                let _ = writeln!(self.notices, "{}", printable(message.as_bytes()));
+            }
             Event::Warning { message } => {
-                let _ = writeln!(self.notices, "warning: {message}");
+                let _ = writeln!(self.notices, "warning: {}", printable(message.as_bytes()));
             }
             Event::RunFinished {
                 counts, elapsed, ..

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::model::{Event, Status, TaskId, printable_line};
+use crate::model::{Event, Status, TaskId, printable, printable_line};
 
 use super::Reporter;
 use super::plain::{Verbosity, verdict};
@@ -221,6 +221,7 @@ impl Reporter for Terminal {
                 self.failed += u64::from(*status == Some(Status::Fail) && !allowed);
                 self.measured = (self.measured.0 + *duration, self.measured.1 + 1);
             }
+            Event::Note { message } => self.scroll(&printable(message.as_bytes())),
             Event::Warning { message } => self.scroll(&format!("warning: {message}")),
             Event::RunFinished {
                 counts, elapsed, ..

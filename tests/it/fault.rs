@@ -197,7 +197,12 @@ fn a_read_only_repository() {
 }
 
 /// Runs the program with the repository's `ci` directory or its objects on a tmpfs of `size`.
-fn with_small_disk(repo: &TestRepo, what: &Path, size: &str, then: &str) -> (i32, String) {
+pub(crate) fn with_small_disk(
+    repo: &TestRepo,
+    what: &Path,
+    size: &str,
+    then: &str,
+) -> (i32, String) {
     let script = format!(
         "mkdir -p '{0}' && mount -t tmpfs -o size={size} none '{0}' && {then}",
         what.display()

@@ -24,3 +24,8 @@ mod readme;
 mod run;
 mod support;
 mod usage;
+
+mod watch;
+mod watch_faults;
+mod watch_remote;
+mod watch_soak;

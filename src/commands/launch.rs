@@ -1,0 +1,147 @@
+//! How a run is put together, whatever wants it: who tells the user, where tasks run,
+//! and which exit code comes of it.
+
+use std::io::{self, IsTerminal as _};
+use std::process::ExitCode;
+
+use anstream::{AutoStream, ColorChoice};
+
+use crate::engine::Summary;
+use crate::error::Failure;
+use crate::git::Repo;
+use crate::model::Counts;
+use crate::reporter::{self, Reporter, Verbosity};
+use crate::runner::protocol::{OutputLimits, Setup};
+use crate::runner::{LocalRunner, LocalSpec, Runner};
+use crate::settings::Settings;
+use crate::worktree;
+
+use super::color::ColorArgs;
+
+/// How much to say, and how.
+#[derive(Debug, clap::Args)]
+pub(super) struct TalkArgs {
+    /// Print events as JSON, one a line.
+    #[arg(long)]
+    pub(super) json: bool,
+
+    /// Say less: failures only.
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+
+    /// Say more: known verdicts, too.
+    #[arg(short, long)]
+    verbose: bool,
+
+    #[command(flatten)]
+    pub(super) color: ColorArgs,
+}
+
+impl TalkArgs {
+    pub(super) fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        }
+    }
+
+    /// Who tells the user what happens. `live` is what a terminal gets.
+    ///
+    /// # Errors
+    /// Where the configuration of colours makes no sense.
+    pub(super) fn reporter(&self, repo: &Repo, live: Live) -> Result<Box<dyn Reporter>, Failure> {
+        let verbosity = self.verbosity();
+        if self.json {
+            return Ok(Box::new(reporter::Json::new(io::stdout())));
+        }
+        let colors = self.color.resolve(repo)?;
+        let (out, err) = (io::stdout(), io::stderr());
+        let (seen, watched) = (out.is_terminal(), err.is_terminal());
+        let choice = |wanted| match wanted {
+            true => ColorChoice::AlwaysAnsi,
+            false => ColorChoice::Never,
+        };
+        let results = AutoStream::new(out, choice(colors.wanted(seen)));
+        if watched && verbosity > Verbosity::Quiet {
+            let results = (!seen).then(|| Box::new(results) as reporter::Results);
+            let color = colors.wanted(watched);
+            return Ok(match live {
+                Live::Rows => Box::new(reporter::Terminal::new(results, color, verbosity)),
+                Live::Matrix => Box::new(reporter::LiveMatrix::new(results, color, verbosity)),
+            });
+        }
+        let notices = AutoStream::new(err, choice(colors.wanted(watched)));
+        Ok(Box::new(reporter::Plain::new(results, notices, verbosity)))
+    }
+}
+
+/// What is drawn on a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Live {
+    /// A row for each task that runs.
+    Rows,
+    /// Commits and jobs as a matrix.
+    Matrix,
+}
+
+/// `count` runners of this machine, which share `slots` worktrees.
+///
+/// # Errors
+/// Where an earlier run's jobs do not end.
+pub(super) fn local_runners(
+    repo: &Repo,
+    settings: &Settings,
+    slots: u32,
+    count: usize,
+) -> Result<Vec<Box<dyn Runner>>, Failure> {
+    let mut runners: Vec<Box<dyn Runner>> = Vec::with_capacity(count);
+    if count > 0 {
+        worktree::wait_for_orphans(&repo.ci_dir())?;
+        let spec = local_spec(repo, settings, slots)?;
+        for _ in 0..count {
+            runners.push(Box::new(LocalRunner::new(spec.clone())));
+        }
+    }
+    Ok(runners)
+}
+
+/// How agents on this machine are started.
+fn local_spec(repo: &Repo, settings: &Settings, slots: u32) -> Result<LocalSpec, Failure> {
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::failed_to("find the program that this is", error))?;
+    Ok(LocalSpec {
+        program,
+        setup: Setup {
+            repository: repo.common_dir().to_owned(),
+            worktrees: settings.worktree_root.clone(),
+            slots,
+            label: settings.name.clone(),
+            dispatcher: std::process::id(),
+            output: OutputLimits::default(),
+        },
+    })
+}
+
+/// The exit code, or why there is none.
+///
+/// # Errors
+/// Where results could not be stored.
+pub(super) fn finish(summary: Summary) -> Result<ExitCode, Failure> {
+    if let Some(error) = summary.error {
+        return Err(error.into());
+    }
+    if let Some(signal) = summary.signal {
+        return Ok(ExitCode::from(128 + signal as u8));
+    }
+    Ok(ExitCode::from(verdict_code(&summary.counts)))
+}
+
+/// What the verdicts mean for the exit code: a failure is worse than no verdict.
+fn verdict_code(counts: &Counts) -> u8 {
+    match counts {
+        Counts { failed: 1.., .. } => 1,
+        Counts { errored: 1.., .. } => 3,
+        _ => 0,
+    }
+}

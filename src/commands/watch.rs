@@ -1,0 +1,330 @@
+//! `git ci watch`: every new commit, by itself, for as long as it is left running.
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use crate::engine::{self, Mailbox, Summary, Superseded};
+use crate::error::Failure;
+use crate::git::{NoteStore, Records, Repo, revs};
+use crate::logs::LogStore;
+use crate::model::{Counts, Oid};
+use crate::plan::{Plan, Trust};
+use crate::reporter::{Bell, Reporter};
+use crate::settings::Settings;
+use crate::watch::wanted::Order;
+use crate::watch::{
+    Abandon, Holder, Inbox, Lease, Observed, Observer, Options, Patterns, Remote, ResultCommand,
+    WatchJobs, on_result, tips,
+};
+
+use super::launch::{self, Live, TalkArgs};
+use super::select::ConfigArgs;
+
+/// Watch for new commits and run the jobs on each.
+///
+/// Every commit that appears on a watched branch is tested once, whatever way it came:
+/// by a commit, a merge, a rebase, a push or a fetch. The newest goes first, and a
+/// commit that is no longer on any watched branch is dropped, also while it is tested.
+///
+/// The first time, the tip of each watched branch is tested, and what is behind it
+/// counts as seen. From then on a checkpoint of each branch says up to where everything
+/// has been tested, so nothing is missed while nobody watches, and nothing is tested
+/// twice. A task that ended without a verdict (ERROR) is tried twice more.
+///
+/// What is tested is run: whoever can put a commit on a watched ref can run commands as
+/// you. Only local branches are watched unless refs are named. A pattern such as
+/// `refs/remotes/origin/*` tests what others pushed there: do that only where you would
+/// also check out and run what they push.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// What to watch: branches (`main`), or full ref names (`refs/tags/v1`), where `*`
+    /// stands for anything [default: all local branches].
+    #[arg(value_name = "REF")]
+    refs: Vec<String>,
+
+    /// Leave these out.
+    #[arg(long, value_name = "REF")]
+    exclude: Vec<String>,
+
+    /// Begin behind this commit: what is on a watched branch and not reachable from it is
+    /// tested, unless it is known.
+    #[arg(long, value_name = "REV")]
+    since: Option<String>,
+
+    /// Which commits go first.
+    #[arg(long, value_enum, default_value = "tips", value_name = "ORDER")]
+    order: OrderArg,
+
+    /// Let tasks run to their end whose commits are no longer on a watched branch.
+    #[arg(long)]
+    no_cancel: bool,
+
+    /// Look for changes this often, and do without events of the file system.
+    ///
+    /// By default events tell, and a look every 30 seconds stands behind them; where
+    /// there are no events, as on network mounts, this is the way.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    poll: Option<Duration>,
+
+    /// Fetch this remote again and again, and watch its branches (`refs/remotes/REMOTE/*`)
+    /// beside what is named, or beside the local branches.
+    ///
+    /// Only those refs are written and pruned. Nothing asks for a password; what fails is
+    /// tried again after growing pauses. What others push there is run here as you.
+    #[arg(long, value_name = "REMOTE")]
+    fetch: Option<String>,
+
+    /// How often to fetch.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s", requires = "fetch")]
+    every: Duration,
+
+    /// Run this shell command for each commit that is done, in the background.
+    ///
+    /// Its standard input is the result as one line of JSON; `GIT_CI_COMMIT`,
+    /// `GIT_CI_STATUS` (the worst of its jobs), `GIT_CI_SUBJECT` and `GIT_CI_REFS` are set.
+    /// One runs at a time, for a minute at most; that it fails is a warning.
+    #[arg(long, value_name = "CMD")]
+    on_result: Option<String>,
+
+    /// Ring the terminal's bell when something fails.
+    #[arg(long)]
+    bell: bool,
+
+    /// End once there is nothing left to do.
+    #[arg(long)]
+    until_idle: bool,
+
+    /// Where another process watches this repository, wait until it ends.
+    #[arg(long)]
+    wait: bool,
+
+    #[command(flatten)]
+    config: ConfigArgs,
+
+    /// How many tasks to run at once [default: `ci.slots`, else the number of CPUs].
+    #[arg(short = 'j', long = "slots", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    slots: Option<u32>,
+
+    #[command(flatten)]
+    talk: TalkArgs,
+}
+
+/// Which of the new commits go first.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum OrderArg {
+    /// The tips, those that moved last first; then the rest of each branch, newest first.
+    Tips,
+    /// Children before their parents, whatever branch they are on.
+    Newest,
+    /// Parents before their children.
+    Oldest,
+}
+
+impl From<OrderArg> for Order {
+    fn from(order: OrderArg) -> Self {
+        match order {
+            OrderArg::Tips => Self::Tips,
+            OrderArg::Newest => Self::Newest,
+            OrderArg::Oldest => Self::Oldest,
+        }
+    }
+}
+
+/// `2s`, `500ms`, `1m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| "a time such as 2s is needed")?;
+    let time = match &text[digits.len()..] {
+        "ms" => Duration::from_millis(number),
+        "s" | "" => Duration::from_secs(number),
+        "m" => Duration::from_secs(number.saturating_mul(60)),
+        "h" => Duration::from_secs(number.saturating_mul(3600)),
+        _ => return Err("a time such as 500ms, 2s or 1m is needed".to_owned()),
+    };
+    match time < Duration::from_millis(100) {
+        true => Err("it must be 100ms at least".to_owned()),
+        false => Ok(time),
+    }
+}
+
+/// Watches until it is told to end.
+pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
+    let repo = Repo::discover()?;
+    let settings = Settings::of(&repo)?;
+    let remote = remote(&args, &repo)?;
+    let mut refs = args.refs.clone();
+    if let Some(remote) = &remote {
+        if refs.is_empty() {
+            refs.push("refs/heads/*".to_owned());
+        }
+        refs.push(remote.pattern());
+    }
+    let patterns = Patterns::new(&refs, &args.exclude)?;
+    let mut since = since(&repo, args.since.as_deref())?;
+    let mut counts = Counts::default();
+    loop {
+        let lease = Lease::take(
+            &repo.ci_dir(),
+            &Holder::this(patterns.describe()),
+            args.wait,
+        )?;
+        let (summary, observed) = watch(&args, &repo, &settings, &patterns, &remote, since.take())?;
+        drop(lease);
+        counts.failed += summary.counts.failed;
+        // An ERROR that came to a verdict when it was tried again is none any more.
+        counts.errored += observed.errored;
+        let ended = summary.error.is_some() || summary.signal.is_some();
+        // A hook that found the lease taken relies on whoever had it: what came before
+        // it was given back must not be left behind.
+        if ended || tips(&repo, &patterns)? == observed.tips {
+            return launch::finish(Summary { counts, ..summary });
+        }
+    }
+}
+
+/// Watches once; the caller has the lease.
+fn watch(
+    args: &Args,
+    repo: &Repo,
+    settings: &Settings,
+    patterns: &Patterns,
+    remote: &Option<Remote>,
+    since: Option<Oid>,
+) -> Result<(Summary, Observed), Failure> {
+    let fetching = remote.is_some().then(|| Arc::new(AtomicBool::new(true)));
+    let (on_result, command) = match args.on_result.clone().map(on_result) {
+        Some((to, command, abandon)) => (Some(to), Some((command, abandon))),
+        None => (None, None),
+    };
+    let extra = Extra {
+        remote: remote.clone(),
+        on_result: command,
+    };
+    let options = Options {
+        holder: Holder::this(patterns.describe()),
+        patterns: patterns.clone(),
+        order: args.order.into(),
+        superseded: match args.no_cancel {
+            true => Superseded::Finish,
+            false => Superseded::End,
+        },
+        poll: args.poll,
+        until_idle: args.until_idle,
+        once: false,
+        since,
+        fetching,
+        on_result,
+    };
+    let source = args.config.source(settings);
+    let jobs = WatchJobs::new(repo, source, args.config.job.clone())?;
+    let mut reporter = args.talk.reporter(repo, Live::Matrix)?;
+    if args.bell {
+        let both: Vec<Box<dyn Reporter>> = vec![reporter, Box::new(Bell)];
+        reporter = Box::new(both);
+    }
+    let slots = args.slots.unwrap_or(settings.slots);
+    observe(repo, settings, options, jobs, slots, reporter, extra)
+}
+
+/// The remote that `--fetch` names.
+fn remote(args: &Args, repo: &Repo) -> Result<Option<Remote>, Failure> {
+    let Some(name) = args.fetch.clone() else {
+        return Ok(None);
+    };
+    if repo.config(&format!("remote.{name}.url")).is_none() {
+        return Err(Failure::usage(format!("there is no remote named '{name}'"))
+            .hint(format!("git remote add {name} URL")));
+    }
+    let every = args.every;
+    Ok(Some(Remote { name, every }))
+}
+
+/// What goes on beside the observer.
+#[derive(Default)]
+pub(super) struct Extra {
+    remote: Option<Remote>,
+    on_result: Option<(ResultCommand, Abandon)>,
+}
+
+/// The commit that `--since` names.
+pub(super) fn since(repo: &Repo, rev: Option<&str>) -> Result<Option<Oid>, Failure> {
+    let commit = rev.map(|rev| revs::resolve(repo, rev)).transpose()?;
+    Ok(commit.map(|commit| commit.id))
+}
+
+/// Runs the observer beside the dispatcher. The caller has the lease.
+pub(super) fn observe(
+    repo: &Repo,
+    settings: &Settings,
+    options: Options,
+    jobs: WatchJobs<'_>,
+    slots: u32,
+    reporter: Box<dyn Reporter>,
+    extra: Extra,
+) -> Result<(Summary, Observed), Failure> {
+    let records = Records::load(repo, &settings.notes_ref)?;
+    let store = NoteStore::open(repo, &settings.notes_ref)?;
+    let runners = launch::local_runners(repo, settings, slots, slots as usize)?;
+    let mailbox = Mailbox::default();
+    let inbox = Inbox::default();
+    let (ear, end, bell) = (inbox.ear(), inbox.end(), inbox.bell());
+    let (feed, fetching) = (mailbox.feed(), options.fetching.clone());
+    let dir = repo.work_tree().unwrap_or(repo.common_dir());
+    let (stop, stopped) = mpsc::channel::<()>();
+    let (command, abandon) = extra.on_result.unzip();
+    let observer = Observer::new(repo, options, jobs, inbox, mailbox.feed())?;
+    let mut reporters: Vec<Box<dyn Reporter>> = vec![reporter, Box::new(ear)];
+    let (summary, observed) = std::thread::scope(|scope| {
+        let observing = scope.spawn(|| observer.run());
+        if let Some(remote) = &extra.remote {
+            let feed = feed.clone();
+            scope.spawn(move || {
+                remote.keep_fetching(repo, &feed, &stopped, || {
+                    if let Some(first) = &fetching {
+                        first.store(false, Ordering::Release);
+                    }
+                    bell();
+                });
+            });
+        }
+        if let Some(command) = command {
+            let feed = feed.clone();
+            scope.spawn(move || command.work(dir, &feed));
+        }
+        let summary = engine::run(
+            engine::Run {
+                repo,
+                plan: Plan::default(),
+                runners,
+                store: Some(store),
+                records,
+                logs: LogStore::new(&repo.ci_dir()),
+                trust: Trust::Seen,
+                fail_fast: false,
+                mailbox,
+                stay: true,
+            },
+            &mut reporters,
+        );
+        end();
+        drop(stop);
+        if let (
+            Some(abandon),
+            Ok(Summary {
+                signal: Some(_), ..
+            }),
+        ) = (&abandon, &summary)
+        {
+            abandon.abandon();
+        }
+        (summary, observing.join())
+    });
+    match observed {
+        Ok(seen) => Ok((summary?, seen?)),
+        Err(_) => Err(engine::EngineError::Panicked.into()),
+    }
+}

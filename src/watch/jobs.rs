@@ -1,0 +1,148 @@
+//! The jobs that count while watching: read again when the file changes, and kept as
+//! they are when it changes into something that is no jobs file.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::config::{self, CommitJobs, ConfigFrom, LoadError};
+use crate::git::Repo;
+use crate::model::{Commit, Job, Oid};
+use crate::plan::PlannedJob;
+
+/// Where the jobs come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// This file.
+    File(PathBuf),
+    /// A place in the repository.
+    From(ConfigFrom),
+}
+
+/// What a look at the jobs file brought.
+#[derive(Debug)]
+pub enum Change {
+    /// Other jobs than before; so many.
+    Jobs(usize),
+    /// It is no use any more; the old jobs still count.
+    Broken(LoadError),
+    /// It is of use again, and says what it said before.
+    Mended,
+}
+
+/// The jobs of each commit.
+pub struct WatchJobs<'a> {
+    repo: &'a Repo,
+    source: Source,
+    /// The names that were asked for; none means all.
+    names: Vec<String>,
+    /// The same for all commits, unless each brings its own.
+    same: Option<Arc<[PlannedJob]>>,
+    files: CommitJobs<'a>,
+    /// Of each file that commits bring.
+    planned: HashMap<Oid, Arc<[PlannedJob]>>,
+    /// What was said of the file last.
+    complaint: Option<String>,
+}
+
+impl<'a> WatchJobs<'a> {
+    /// The jobs of `source` with these names.
+    ///
+    /// # Errors
+    /// Where there is no jobs file, or it is not right.
+    pub fn new(repo: &'a Repo, source: Source, names: Vec<String>) -> Result<Self, LoadError> {
+        let mut jobs = Self {
+            repo,
+            source,
+            names,
+            same: None,
+            files: CommitJobs::new(repo),
+            planned: HashMap::new(),
+            complaint: None,
+        };
+        jobs.same = jobs.load()?;
+        Ok(jobs)
+    }
+
+    fn load(&self) -> Result<Option<Arc<[PlannedJob]>>, LoadError> {
+        let jobs = match &self.source {
+            Source::From(ConfigFrom::Commit) => return Ok(None),
+            Source::From(from) => config::load(self.repo, from)?,
+            Source::File(path) => config::load_file(path)?,
+        };
+        Ok(Some(planned(jobs, &self.names)?))
+    }
+
+    /// Looks at the file again. `moved` says that refs have moved, so that a revision may
+    /// mean another commit.
+    pub fn look(&mut self, moved: bool) -> Option<Change> {
+        if matches!(self.source, Source::From(ConfigFrom::Rev(_))) && !moved {
+            return None;
+        }
+        match self.load() {
+            Ok(jobs) => {
+                let mended = self.complaint.take().is_some();
+                if same(&jobs, &self.same) {
+                    return mended.then_some(Change::Mended);
+                }
+                self.same = jobs;
+                Some(Change::Jobs(
+                    self.same.as_ref().map_or(0, |jobs| jobs.len()),
+                ))
+            }
+            Err(error) => {
+                let text = error.to_string();
+                if self.complaint.as_ref() == Some(&text) {
+                    return None;
+                }
+                self.complaint = Some(text);
+                Some(Change::Broken(error))
+            }
+        }
+    }
+
+    /// The jobs of one commit; none where it brings no jobs file, and should.
+    ///
+    /// # Errors
+    /// Where its own jobs file is not right.
+    pub fn of(&mut self, commit: &Commit) -> Result<Arc<[PlannedJob]>, LoadError> {
+        if let Some(jobs) = &self.same {
+            return Ok(Arc::clone(jobs));
+        }
+        let (file, jobs) = match self.files.of(&commit.id) {
+            Err(LoadError::Missing(_)) => return Ok(Arc::new([])),
+            other => other?,
+        };
+        if let Some(jobs) = self.planned.get(&file) {
+            return Ok(Arc::clone(jobs));
+        }
+        let jobs = planned(jobs.to_vec(), &self.names)?;
+        self.planned.insert(file, Arc::clone(&jobs));
+        Ok(jobs)
+    }
+
+    /// The file to keep an eye on, where it is one of the file system.
+    pub fn path(&self) -> Option<PathBuf> {
+        match &self.source {
+            Source::File(path) => std::path::absolute(path).ok(),
+            Source::From(ConfigFrom::Worktree) => {
+                Some(self.repo.work_tree()?.join(config::JOBS_FILE))
+            }
+            Source::From(_) => None,
+        }
+    }
+}
+
+fn planned(jobs: Vec<Job>, names: &[String]) -> Result<Arc<[PlannedJob]>, LoadError> {
+    let chosen = config::choose(jobs, names)?;
+    Ok(chosen.into_iter().map(PlannedJob::new).collect())
+}
+
+fn same(a: &Option<Arc<[PlannedJob]>>, b: &Option<Arc<[PlannedJob]>>) -> bool {
+    let jobs = |jobs: &Option<Arc<[PlannedJob]>>| {
+        let all = jobs.iter().flat_map(|jobs| jobs.iter());
+        all.map(|planned| Arc::clone(&planned.job))
+            .collect::<Vec<_>>()
+    };
+    jobs(a) == jobs(b)
+}

@@ -1,0 +1,165 @@
+//! Noticing that something may have changed.
+//!
+//! Events of the file system are hints: they say when to look, never what is there. Only
+//! directories are watched, since a watch on a file dies with its first rename. A slow
+//! poll stands behind, for network mounts and whatever else gives no events; where the
+//! system has no watches left, polling is all there is.
+
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+
+/// How often to look where events work.
+pub const BACKSTOP: Duration = Duration::from_secs(30);
+
+/// How often to look where they do not.
+pub const POLL: Duration = Duration::from_secs(2);
+
+/// What is to be watched.
+#[derive(Debug, Clone)]
+pub(super) struct Places {
+    /// The common git directory: `packed-refs` and `HEAD` in it count.
+    pub(super) common_dir: PathBuf,
+    /// Directories of refs, watched with all below them.
+    pub(super) refs: Vec<PathBuf>,
+    /// A directory where anything new counts: the spool.
+    pub(super) spool: PathBuf,
+    /// The jobs file, if it is one of the work tree.
+    pub(super) jobs_file: Option<PathBuf>,
+}
+
+/// Watches over places while it lives.
+pub(super) struct Notice {
+    watcher: Option<RecommendedWatcher>,
+    places: Places,
+    /// With device and inode: a directory that was made anew is another one.
+    watched: HashMap<PathBuf, (u64, u64)>,
+}
+
+impl Notice {
+    /// Polls only.
+    pub(super) fn polling(places: Places) -> Self {
+        Self {
+            watcher: None,
+            places,
+            watched: HashMap::new(),
+        }
+    }
+
+    /// Calls `hint` whenever something may have changed.
+    ///
+    /// # Errors
+    /// Where the system has no watches to give.
+    pub(super) fn start(
+        places: Places,
+        hint: impl Fn() + Send + 'static,
+    ) -> Result<Self, notify::Error> {
+        let of = places.clone();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // An error is a hint, too: events were lost.
+            if event.is_ok_and(|event| !of.concerns(&event)) {
+                return;
+            }
+            hint();
+        })?;
+        let mut notice = Self {
+            watcher: Some(watcher),
+            places,
+            watched: HashMap::new(),
+        };
+        notice.extend()?;
+        Ok(notice)
+    }
+
+    /// Watches what has come into being since.
+    ///
+    /// # Errors
+    /// Where the system has no more watches to give; polling is all there is from then on.
+    pub(super) fn extend(&mut self) -> Result<(), notify::Error> {
+        let Some(watcher) = &mut self.watcher else {
+            return Ok(());
+        };
+        let common = &self.places.common_dir;
+        let mut wanted = vec![
+            (common.clone(), RecursiveMode::NonRecursive),
+            (common.join("refs"), RecursiveMode::NonRecursive),
+            (self.places.spool.clone(), RecursiveMode::NonRecursive),
+        ];
+        let refs = self.places.refs.iter();
+        wanted.extend(refs.map(|dir| (dir.clone(), RecursiveMode::Recursive)));
+        let top = self.places.jobs_file.as_deref().and_then(Path::parent);
+        wanted.extend(top.map(|top| (top.to_owned(), RecursiveMode::NonRecursive)));
+        for (path, mode) in wanted {
+            let Some(place) = place(&path) else {
+                self.watched.remove(&path);
+                continue;
+            };
+            if self.watched.get(&path) == Some(&place) {
+                continue;
+            }
+            if self.watched.contains_key(&path) {
+                // Nothing comes from there any more.
+                let _ = watcher.unwatch(&path);
+            }
+            match watcher.watch(&path, mode) {
+                Ok(()) => {
+                    self.watched.insert(path, place);
+                }
+                // It went as we looked; the next time will tell.
+                Err(error) if !exhausted(&error) && !path.is_dir() => {}
+                Err(error) => {
+                    self.watcher = None;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether events come at all.
+    pub(super) fn has_events(&self) -> bool {
+        self.watcher.is_some()
+    }
+}
+
+impl Places {
+    fn concerns(&self, event: &notify::Event) -> bool {
+        if event.need_rescan() {
+            return true;
+        }
+        if matches!(event.kind, EventKind::Access(_)) {
+            return false;
+        }
+        event.paths.is_empty() || event.paths.iter().any(|path| self.counts(path))
+    }
+
+    fn counts(&self, path: &Path) -> bool {
+        if self.jobs_file.as_deref() == Some(path) || path.starts_with(&self.spool) {
+            return true;
+        }
+        match path.strip_prefix(&self.common_dir) {
+            // The directory itself went away, or came.
+            Ok(rest) if rest.as_os_str().is_empty() => true,
+            Ok(rest) if rest.starts_with("refs") => {
+                path.extension().is_none_or(|extension| extension != "lock")
+            }
+            Ok(rest) => rest == Path::new("packed-refs") || rest == Path::new("HEAD"),
+            Err(_) => false,
+        }
+    }
+}
+
+/// Device and inode of a directory; `None` where there is none.
+fn place(path: &Path) -> Option<(u64, u64)> {
+    let meta = std::fs::metadata(path)
+        .ok()
+        .filter(std::fs::Metadata::is_dir)?;
+    Some((meta.dev(), meta.ino()))
+}
+
+fn exhausted(error: &notify::Error) -> bool {
+    matches!(error.kind, notify::ErrorKind::MaxFilesWatch)
+}

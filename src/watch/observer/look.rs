@@ -1,0 +1,197 @@
+//! What is new: looking at the refs, the jobs file and the history.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::time::Instant;
+
+use crate::fail;
+use crate::git::Move;
+use crate::watch::jobs::Change;
+use crate::watch::tips::short_name;
+use crate::watch::wanted;
+
+use super::{Observer, WatchError};
+
+impl Observer<'_> {
+    /// Marks where watching begins.
+    pub(super) fn begin(&mut self) -> Result<(), WatchError> {
+        self.read_tips()?;
+        if let Some(since) = self.options.since {
+            let names = self.tips.keys().cloned();
+            let moves: Vec<_> = names.map(|name| Move { name, to: since }).collect();
+            // In this order: whenever it ends, no ref is without a checkpoint that had one.
+            self.checkpoints.advance(&moves)?;
+            let others = self.checkpoints.names();
+            let others = others.filter(|name| !self.tips.contains_key(*name));
+            let others: Vec<_> = others.cloned().collect();
+            self.checkpoints.forget(&others)?;
+            if !self.checkpoints.has_begun() {
+                self.checkpoints.begin(BTreeMap::new())?;
+            }
+        } else if self.checkpoints.is_first() {
+            self.checkpoints.begin(self.tips.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Looks at the jobs file and the refs, if that is due, and says what is wanted.
+    pub(super) fn look_around(&mut self) -> Result<(), WatchError> {
+        if !self.stale || self.closed || self.pause.is_some_and(|until| Instant::now() < until) {
+            return Ok(());
+        }
+        self.stale = false;
+        self.pause = None;
+        self.looked = Instant::now();
+        self.check_place()?;
+        if self.options.once && !self.first {
+            return Ok(());
+        }
+        let moved = match self.read_tips() {
+            Ok(moved) => moved,
+            Err(error) => {
+                self.check_place()?;
+                self.complain(&error);
+                return Ok(());
+            }
+        };
+        let jobs = self.look_at_jobs(moved);
+        if let Err(error) = self.notice.extend() {
+            self.say_polling(&error);
+        }
+        if moved || self.first {
+            // Also after a walk that failed.
+            self.first = true;
+            if let Err(error) = self.walk() {
+                self.check_place()?;
+                self.complain(&error);
+                return Ok(());
+            }
+            self.dirty = true;
+            fail::point("noticed");
+        }
+        self.complaint = None;
+        if self.first || jobs {
+            self.first = false;
+            self.took = self.looked.elapsed();
+            self.publish(jobs);
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_place(&self) -> Result<(), WatchError> {
+        let common = self.repo.common_dir();
+        let there = fs::metadata(common).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.place)
+            && common.join("HEAD").exists();
+        match there {
+            true => Ok(()),
+            false => Err(WatchError::Gone(common.to_owned())),
+        }
+    }
+
+    /// Reads the watched refs; whether anything moved.
+    pub(super) fn read_tips(&mut self) -> Result<bool, WatchError> {
+        let prefixes = self.options.patterns.prefixes();
+        let refs = self.refs.read(&prefixes).map_err(WatchError::Refs)?;
+        let mut tips = BTreeMap::new();
+        for (name, id) in refs {
+            if !self.options.patterns.matches(&name) {
+                continue;
+            }
+            if self.tips.get(&name) == Some(&id) {
+                tips.insert(name, id);
+                continue;
+            }
+            match self.history.peel(&id) {
+                Ok(Some(commit)) => {
+                    tips.insert(name, commit);
+                }
+                // A tag of something else than a commit is nothing to test.
+                Ok(None) => {}
+                Err(error) => {
+                    if self.broken.insert(id) {
+                        self.warn(format!(
+                            "{} is left out: failed to {error}",
+                            short_name(&name)
+                        ));
+                    }
+                }
+            }
+        }
+        self.look += 1;
+        let mut moved = tips.len() != self.tips.len();
+        for (name, id) in &tips {
+            if self.tips.get(name) != Some(id) {
+                moved = true;
+                self.moved.insert(name.clone(), self.look);
+            }
+        }
+        self.moved.retain(|name, _| tips.contains_key(name));
+        self.tips = tips;
+        Ok(moved)
+    }
+
+    pub(super) fn look_at_jobs(&mut self, moved: bool) -> bool {
+        match self.jobs.look(moved) {
+            None => return false,
+            Some(Change::Jobs(count)) => {
+                let jobs = if count == 1 { "job" } else { "jobs" };
+                self.note(format!(
+                    "the jobs file has changed: {count} {jobs} from now on"
+                ));
+                return true;
+            }
+            Some(Change::Mended) => self.note("the jobs file is in order again".to_owned()),
+            Some(Change::Broken(error)) => {
+                self.warn(format!("the old jobs still count: failed to {error}"));
+            }
+        }
+        false
+    }
+
+    /// Finds what the tips reach and the checkpoints do not.
+    pub(super) fn walk(&mut self) -> Result<(), WatchError> {
+        let mut seen = self.checkpoints.ids();
+        let begun: Vec<_> = self.checkpoints.all_begun().map(|(_, id)| id).collect();
+        for id in &begun {
+            // A commit that is gone hides nothing.
+            if let Ok(parents) = self.history.parents(id) {
+                seen.extend(parents.iter().copied());
+            }
+        }
+        let hidden: HashSet<_> = seen.iter().copied().collect();
+        let mut tips: Vec<_> = self.tips.values().copied().collect();
+        tips.retain(|id| !hidden.contains(id));
+        tips.sort_unstable();
+        tips.dedup();
+        let graph = self.history.unseen(&tips, &seen)?;
+
+        let mut forced = Vec::new();
+        for (name, tip) in &self.tips {
+            if let Some(begun) = self.checkpoints.begun(name)
+                && (begun == *tip || self.history.reaches(tip, &begun)?)
+            {
+                forced.push(begun);
+            }
+        }
+        forced.sort_unstable();
+        forced.dedup();
+
+        let mut by_urgency: Vec<_> = self.tips.iter().collect();
+        by_urgency.sort_by_cached_key(|(name, id)| {
+            let moved = self.moved.get(*name).copied().unwrap_or(0);
+            let time = graph.get(id).map_or(i64::MIN, |commit| commit.time);
+            (std::cmp::Reverse((moved, time)), (*name).clone())
+        });
+        let by_urgency: Vec<_> = by_urgency.into_iter().map(|(_, id)| *id).collect();
+        self.order = wanted::order(&graph, &by_urgency, &forced, self.options.order);
+        self.graph = graph;
+        self.forced = forced;
+        let live: HashSet<_> = self.order.iter().copied().collect();
+        self.handled.retain(|id| live.contains(id));
+        self.offered.retain(|id, _| live.contains(id));
+        self.errored.retain(|(id, _), _| live.contains(id));
+        self.dropped.retain(|(id, _)| live.contains(id));
+        Ok(())
+    }
+}

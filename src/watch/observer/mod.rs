@@ -1,0 +1,488 @@
+//! The observer's loop: hints, results and requests come in over one channel; lists of
+//! what is wanted, and moved checkpoints, go out.
+
+mod look;
+mod offer;
+mod outcome;
+mod progress;
+mod requests;
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use crate::config::LoadError;
+use crate::engine::{Feed, Superseded};
+use crate::git::{
+    CheckpointError, Checkpoints, Graph, History, HistoryError, RefError, RefReader, Repo,
+};
+use crate::model::{Commit, DefId, Event, JobName, Oid};
+use crate::plan::PlannedJob;
+
+use crate::watch::control::{Reply, Request};
+use crate::watch::ear::Ear;
+use crate::watch::jobs::WatchJobs;
+use crate::watch::lease::Observer as Holder;
+use crate::watch::notice::{self, Notice, Places};
+use crate::watch::result::{OnResult, TaskResult};
+use crate::watch::tips::Patterns;
+use crate::watch::wanted::Order;
+
+/// At most so many commits are with the dispatcher at once; the rest waits as ids only.
+const WINDOW: usize = 500;
+
+/// The dispatcher's list is filled up when this many of it are done.
+const REFILL: usize = 250;
+
+/// Events come in swarms: how long it must be quiet before a look, and for how long a
+/// swarm can put it off.
+const QUIET: Duration = Duration::from_millis(2);
+const SWARM: Duration = Duration::from_millis(20);
+
+/// Checkpoints move at most this often.
+const ADVANCE: Duration = Duration::from_millis(200);
+
+/// After something went wrong that may pass by itself.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The pauses before an ERROR is tried again; after the last it counts as handled.
+const RETRIES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
+
+/// The display is told of so many commits.
+const SHOWN: usize = 40;
+
+/// git may tidy up once so many commits were handled.
+const CARE: u32 = 100;
+
+/// Why watching came to an end.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The repository was deleted or moved.
+    #[error("watch {}: the repository is not there any more", .0.display())]
+    Gone(std::path::PathBuf),
+    /// The refs.
+    #[error("read the refs")]
+    Refs(#[source] RefError),
+    /// The checkpoints, before anything was tested.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The history, before anything was tested.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The jobs file.
+    #[error(transparent)]
+    Jobs(#[from] LoadError),
+}
+
+/// How to observe.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Which refs.
+    pub patterns: Patterns,
+    /// Which commits go first.
+    pub order: Order,
+    /// What becomes of running tasks that nobody wants any more.
+    pub superseded: Superseded,
+    /// Look this often, and do without events.
+    pub poll: Option<Duration>,
+    /// End when nothing is left.
+    pub until_idle: bool,
+    /// Look once, try each task once, and end.
+    pub once: bool,
+    /// Begin behind this commit, whatever was seen before.
+    pub since: Option<Oid>,
+    /// Who this is.
+    pub holder: Holder,
+    /// A first fetch is under way: until it is done there may be more to come.
+    pub fetching: Option<Arc<AtomicBool>>,
+    /// Who is told of commits that are done.
+    pub on_result: Option<OnResult>,
+}
+
+/// To the observer.
+pub(super) enum Message {
+    /// Something may have changed.
+    Hint,
+    /// The dispatcher reports.
+    Happened(Box<Event>),
+    /// Another process asks.
+    Ask(Request, Sender<Reply>),
+    /// The run is over.
+    Over,
+}
+
+/// The channel to an observer, made before it.
+pub struct Inbox {
+    sender: Sender<Message>,
+    receiver: Receiver<Message>,
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::channel();
+        Self { sender, receiver }
+    }
+}
+
+impl Inbox {
+    /// The reporter through which the dispatcher is heard.
+    pub fn ear(&self) -> Ear {
+        Ear(self.sender.clone())
+    }
+
+    /// What wakes the observer.
+    pub fn bell(&self) -> impl Fn() + Send + Sync + Clone + 'static {
+        let sender = self.sender.clone();
+        move || {
+            // An observer that ended needs no waking.
+            let _ = sender.send(Message::Hint);
+        }
+    }
+
+    /// What tells the observer that the run is over.
+    pub fn end(&self) -> impl FnOnce() + 'static {
+        let sender = self.sender.clone();
+        move || {
+            let _ = sender.send(Message::Over);
+        }
+    }
+}
+
+/// What an observer leaves behind.
+#[derive(Debug)]
+pub struct Observed {
+    /// The tips that it saw last.
+    pub tips: BTreeMap<String, Oid>,
+    /// Tasks that ended without a verdict and were not tried again, or in vain.
+    pub errored: u64,
+}
+
+/// A commit that the dispatcher has, or had.
+struct Offered {
+    commit: Arc<Commit>,
+    jobs: Arc<[PlannedJob]>,
+    done: HashSet<(JobName, DefId)>,
+    results: Vec<TaskResult>,
+}
+
+/// A task whose last try ended without a verdict.
+struct Errored {
+    tries: usize,
+    /// When to try again; `None` while it is being tried.
+    due: Option<Instant>,
+}
+
+/// Sees what is new, says what is wanted, moves checkpoints.
+pub struct Observer<'a> {
+    repo: &'a Repo,
+    options: Options,
+    inbox: Inbox,
+    feed: Feed,
+    jobs: WatchJobs<'a>,
+    refs: RefReader<'a>,
+    history: History,
+    checkpoints: Checkpoints<'a>,
+    notice: Notice,
+    /// Device and inode of the git directory.
+    place: (u64, u64),
+
+    /// The watched refs and the commits they are at.
+    tips: BTreeMap<String, Oid>,
+    /// What refs name and nobody can read.
+    broken: HashSet<Oid>,
+    /// When each ref was last seen to move: the number of the look.
+    moved: HashMap<String, u64>,
+    look: u64,
+    looked: Instant,
+    /// How long that took.
+    took: Duration,
+    /// What the last look saw has not been worked on yet.
+    first: bool,
+    graph: Graph,
+    /// Commits that are wanted whatever has been seen: where watching began. Sorted.
+    forced: Vec<Oid>,
+    /// What is wanted, in order; handled ones included.
+    order: Vec<Oid>,
+    handled: HashSet<Oid>,
+    offered: HashMap<Oid, Offered>,
+    /// What was sent to the dispatcher last.
+    sent: Vec<Oid>,
+    errored: HashMap<(Oid, JobName), Errored>,
+    /// Tasks that stayed without a verdict.
+    gave_up: u64,
+    /// Dropped on request.
+    dropped: HashSet<(Oid, JobName)>,
+    running: HashMap<(Oid, JobName), Instant>,
+    /// The latest commits that were handled, for the display.
+    recent: VecDeque<(Arc<Commit>, Vec<JobName>)>,
+
+    /// A look is due.
+    stale: bool,
+    /// Checkpoints may be able to move.
+    dirty: bool,
+    advanced: Option<Instant>,
+    /// Not before this, after something went wrong.
+    pause: Option<Instant>,
+    complaint: Option<String>,
+    since_care: u32,
+    closed: bool,
+}
+
+impl<'a> Observer<'a> {
+    /// Prepares to observe: reads the checkpoints, and marks the beginning where nobody
+    /// has watched before.
+    ///
+    /// # Errors
+    /// Where that cannot be done.
+    pub fn new(
+        repo: &'a Repo,
+        options: Options,
+        jobs: WatchJobs<'a>,
+        inbox: Inbox,
+        feed: Feed,
+    ) -> Result<Self, WatchError> {
+        let gone = |_| WatchError::Gone(repo.common_dir().to_owned());
+        let meta = fs::metadata(repo.common_dir()).map_err(gone)?;
+        let mut observer = Self {
+            repo,
+            inbox,
+            feed,
+            refs: RefReader::new(repo),
+            history: History::new(repo),
+            checkpoints: Checkpoints::load(repo)?,
+            notice: Notice::polling(places(repo, &options, &jobs)),
+            jobs,
+            options,
+            place: (meta.dev(), meta.ino()),
+            tips: BTreeMap::new(),
+            broken: HashSet::new(),
+            moved: HashMap::new(),
+            look: 0,
+            looked: Instant::now(),
+            took: Duration::ZERO,
+            first: true,
+            graph: Graph::default(),
+            forced: Vec::new(),
+            order: Vec::new(),
+            handled: HashSet::new(),
+            offered: HashMap::new(),
+            sent: Vec::new(),
+            errored: HashMap::new(),
+            gave_up: 0,
+            dropped: HashSet::new(),
+            running: HashMap::new(),
+            recent: VecDeque::new(),
+            stale: true,
+            dirty: false,
+            advanced: None,
+            pause: None,
+            complaint: None,
+            since_care: 0,
+            closed: false,
+        };
+        observer.begin()?;
+        Ok(observer)
+    }
+
+    /// Observes until the run is over.
+    ///
+    /// # Errors
+    /// Where the repository went away; the run was told to end then.
+    pub fn run(mut self) -> Result<Observed, WatchError> {
+        let outcome = self.observe();
+        if outcome.is_err() {
+            // Nothing is wanted any more, and nothing will be.
+            self.feed.want(Vec::new(), Superseded::End);
+            self.feed.close();
+        }
+        outcome.map(|()| Observed {
+            tips: self.tips,
+            errored: self.gave_up,
+        })
+    }
+
+    fn observe(&mut self) -> Result<(), WatchError> {
+        let _listener = self.listen();
+        if !self.options.once {
+            self.start_notice();
+        }
+        let names = self.tips.keys();
+        for pattern in self.options.patterns.idle(names) {
+            self.warn(format!("nothing matches {pattern} yet"));
+        }
+        let watched = self.options.patterns.describe().join(", ");
+        self.note(format!("watching {watched}"));
+        loop {
+            self.look_around()?;
+            if self.dirty && self.may_advance() {
+                self.advance()?;
+            }
+            self.retry();
+            self.close_when_idle()?;
+            match self.inbox.receiver.recv_timeout(self.patience()) {
+                Ok(Message::Over) => break,
+                Ok(message) => self.take(message),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.stale |= self.looked.elapsed() >= self.interval()
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.drain() {
+                break;
+            }
+        }
+        // Whatever was stored last may let a checkpoint move.
+        while let Ok(message) = self.inbox.receiver.try_recv() {
+            self.take(message);
+        }
+        self.pause = None;
+        if self.dirty {
+            self.advance()?;
+        }
+        Ok(())
+    }
+
+    /// Takes what has come meanwhile; waits for the end of a swarm of hints. Whether the
+    /// run is over.
+    fn drain(&mut self) -> bool {
+        let begun = Instant::now();
+        loop {
+            let wait = match self.stale && begun.elapsed() < SWARM {
+                true => QUIET,
+                false => Duration::ZERO,
+            };
+            match self.inbox.receiver.recv_timeout(wait) {
+                Ok(Message::Over) => return true,
+                Ok(message) => self.take(message),
+                Err(_) => return false,
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Hint => self.stale = true,
+            Message::Happened(event) => self.happened(*event),
+            Message::Ask(request, to) => {
+                let reply = match request {
+                    Request::State => Reply::State(self.state()),
+                    Request::Cancel { commit, job } => self.cancel(commit, job.as_ref()),
+                };
+                // Whoever asked may be gone.
+                let _ = to.send(reply);
+            }
+            Message::Over => {}
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        let now = Instant::now();
+        let mut wait = self.interval().saturating_sub(self.looked.elapsed());
+        let mut until = |at: Instant| wait = wait.min(at.saturating_duration_since(now));
+        self.errored
+            .values()
+            .filter_map(|one| one.due)
+            .for_each(&mut until);
+        if let Some(pause) = self.pause.filter(|_| self.stale || self.dirty) {
+            until(pause);
+        } else if self.dirty {
+            until(self.advanced.map_or(now, |at| at + ADVANCE));
+        }
+        wait
+    }
+
+    /// How often to look.
+    fn interval(&self) -> Duration {
+        match (self.options.poll, self.notice.has_events()) {
+            (Some(poll), _) => poll,
+            (None, true) => notice::BACKSTOP,
+            (None, false) => notice::POLL,
+        }
+    }
+
+    fn start_notice(&mut self) {
+        if self.options.poll.is_some() {
+            return;
+        }
+        let places = places(self.repo, &self.options, &self.jobs);
+        // Whatever cannot be made is polled for.
+        let _ = fs::create_dir_all(&places.spool);
+        match Notice::start(places, self.inbox.bell()) {
+            Ok(notice) => self.notice = notice,
+            Err(error) => self.say_polling(&error),
+        }
+    }
+
+    fn say_polling(&self, error: &notify::Error) {
+        self.warn(format!(
+            "no events from the file system ({error}): looking every {} s instead",
+            notice::POLL.as_secs()
+        ));
+    }
+
+    fn note(&self, message: String) {
+        self.feed.tell(Event::Note { message });
+    }
+
+    fn warn(&self, message: String) {
+        self.feed.tell(Event::Warning { message });
+    }
+
+    /// Says once what goes wrong, and has it tried again in a moment.
+    fn complain(&mut self, error: &dyn std::error::Error) {
+        self.pause = Some(Instant::now() + AGAIN);
+        self.stale = true;
+        let mut text = format!("failed to {error}");
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text += &format!(": {error}");
+            cause = error.source();
+        }
+        if self.complaint.as_ref() != Some(&text) {
+            self.warn(format!("{text}; trying again"));
+            self.complaint = Some(text);
+        }
+    }
+}
+
+impl Offered {
+    fn has(&self, job: &PlannedJob) -> bool {
+        self.done.contains(&(job.job.name.clone(), job.def.clone()))
+    }
+
+    fn is_done(&self, jobs: &[PlannedJob]) -> bool {
+        jobs.iter().all(|job| self.has(job))
+    }
+}
+
+/// The watched refs and the commits they are at, as of now.
+///
+/// # Errors
+/// Where refs or commits cannot be read.
+pub fn tips(repo: &Repo, patterns: &Patterns) -> Result<BTreeMap<String, Oid>, WatchError> {
+    let refs = RefReader::new(repo).read(&patterns.prefixes());
+    let mut history = History::new(repo);
+    let mut tips = BTreeMap::new();
+    for (name, id) in refs.map_err(WatchError::Refs)? {
+        if patterns.matches(&name)
+            && let Some(commit) = history.peel(&id)?
+        {
+            tips.insert(name, commit);
+        }
+    }
+    Ok(tips)
+}
+
+fn places(repo: &Repo, options: &Options, jobs: &WatchJobs<'_>) -> Places {
+    let refs = options.patterns.prefixes().into_iter();
+    Places {
+        common_dir: repo.common_dir().to_owned(),
+        refs: refs.map(|dir| repo.common_dir().join(dir)).collect(),
+        spool: repo.ci_dir().join("spool"),
+        jobs_file: jobs.path(),
+    }
+}

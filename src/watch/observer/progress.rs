@@ -1,0 +1,146 @@
+//! How far it is: checkpoints that move, and the end.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crate::fail;
+use crate::git::{CheckpointError, HistoryError, Move, care};
+use crate::model::Oid;
+use crate::watch::wanted;
+
+use super::{ADVANCE, CARE, Observer, WatchError};
+
+/// No more checkpoints are tried one by one.
+const MOST_SINGLE: usize = 50;
+
+impl Observer<'_> {
+    pub(super) fn may_advance(&self) -> bool {
+        // What was handled is part of what is wanted.
+        let all = self.handled.len() >= self.order.len();
+        let rested = all || self.advanced.is_none_or(|at| at.elapsed() >= ADVANCE);
+        rested && !self.first && self.pause.is_none_or(|until| Instant::now() >= until)
+    }
+
+    /// Moves every checkpoint as far as it may go.
+    pub(super) fn advance(&mut self) -> Result<(), WatchError> {
+        if self.first {
+            // The graph is not that of the tips: a walk has failed.
+            return Ok(());
+        }
+        self.dirty = false;
+        self.advanced = Some(Instant::now());
+        let moves = match self.moves() {
+            Ok(moves) => moves,
+            Err(error) => {
+                self.check_place()?;
+                self.complain(&error);
+                self.dirty = true;
+                return Ok(());
+            }
+        };
+        if !moves.is_empty() {
+            fail::point("moving");
+            if let Err(error) = self.move_all(&moves) {
+                self.check_place()?;
+                if self.ends() {
+                    return Err(error.into());
+                }
+                self.complain(&error);
+                self.dirty = true;
+                return Ok(());
+            }
+            fail::point("moved");
+            if let Err(error) = self.walk() {
+                self.complain(&error);
+                self.stale = true;
+            }
+        }
+        if self.since_care >= CARE && self.running.is_empty() {
+            self.since_care = 0;
+            care(self.repo);
+        }
+        Ok(())
+    }
+
+    /// Moves checkpoints together or, where one will not move, the others without it: a
+    /// lock that a dead process left on one must not hold all.
+    fn move_all(&mut self, moves: &[Move]) -> Result<(), CheckpointError> {
+        let together = self.checkpoints.advance(moves);
+        if together.is_ok() || moves.len() == 1 {
+            return together;
+        }
+        let single = moves.iter().take(MOST_SINGLE);
+        let results = single.map(|one| self.checkpoints.advance(std::slice::from_ref(one)));
+        let results: Vec<_> = results.collect();
+        results.into_iter().collect()
+    }
+
+    fn is_forced(&self, id: &Oid) -> bool {
+        self.forced.binary_search(id).is_ok()
+    }
+
+    fn moves(&mut self) -> Result<Vec<Move>, HistoryError> {
+        let complete = wanted::complete(&self.graph, &self.forced, |id| self.handled.contains(id));
+        let mut moves = Vec::new();
+        for (name, tip) in &self.tips {
+            let now = self.checkpoints.of(name);
+            if now == Some(*tip) {
+                continue;
+            }
+            let begun = self.checkpoints.begun(name);
+            if begun.is_some_and(|id| self.is_forced(&id) && !self.handled.contains(&id)) {
+                continue;
+            }
+            let new = self.graph.contains(tip) || self.is_forced(tip);
+            let to = match (new, now) {
+                (true, _) => wanted::furthest(&self.graph, &complete, *tip),
+                // All of it was seen by way of other refs. A checkpoint never goes
+                // back to where it has been.
+                (false, Some(now)) => self.history.reaches(tip, &now)?.then_some(*tip),
+                (false, None) => Some(*tip),
+            };
+            if let Some(to) = to.filter(|to| Some(*to) != now) {
+                let name = name.clone();
+                moves.push(Move { name, to });
+            }
+        }
+        Ok(moves)
+    }
+
+    pub(super) fn close_when_idle(&mut self) -> Result<(), WatchError> {
+        if self.closed || !self.ends() || !self.is_idle() {
+            return Ok(());
+        }
+        // One more look: what came while the last task ran is not left behind.
+        self.stale = true;
+        self.look_around()?;
+        if self.is_idle() {
+            self.closed = true;
+            self.feed.close();
+        }
+        Ok(())
+    }
+
+    /// Whether this is to end by itself.
+    pub(super) fn ends(&self) -> bool {
+        self.options.until_idle || self.options.once
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        let waits = |id: &Oid| !self.handled.contains(id) && !self.is_given_up(id);
+        let fetching = self.options.fetching.as_ref();
+        let fetching = fetching.is_some_and(|first| first.load(Ordering::Acquire));
+        !self.stale && !self.dirty && !fetching && !self.order.iter().any(waits)
+    }
+
+    /// Whether all that is left of a commit ended without a verdict, and is not tried again.
+    pub(super) fn is_given_up(&self, id: &Oid) -> bool {
+        let Some(offered) = self.offered.get(id).filter(|_| self.options.once) else {
+            return false;
+        };
+        offered
+            .jobs
+            .iter()
+            .all(|job| offered.has(job) || self.errored.contains_key(&(*id, job.job.name.clone())))
+    }
+}

@@ -1,0 +1,174 @@
+//! `--on-result`: a command of the user's for each commit that is done.
+
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde::Serialize;
+
+use crate::engine::Feed;
+use crate::git::forget_repository;
+use crate::model::{Event, JobName, LogId, Oid, Status, Why, printable};
+
+/// So many results wait for the command; more are left out.
+const WAITING: usize = 100;
+
+/// How long the command may take for one.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// How often a command that runs is looked at.
+const GLANCE: Duration = Duration::from_millis(20);
+
+/// No more of what it has to say is passed on.
+const MOST_SAID: u64 = 1000;
+
+/// What came of a commit. `duration` fields are in milliseconds.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct CommitResult {
+    pub(super) commit: Oid,
+    /// The first line of its message, raw.
+    pub(super) subject: String,
+    /// The watched refs that are at it.
+    pub(super) refs: Vec<String>,
+    /// The worst that counts.
+    pub(super) status: Status,
+    pub(super) tasks: Vec<TaskResult>,
+}
+
+/// What came of one of its tasks.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct TaskResult {
+    pub(super) job: JobName,
+    pub(super) status: Status,
+    pub(super) why: Option<Why>,
+    /// A failure does not count.
+    pub(super) allowed: bool,
+    /// It was known, and did not run.
+    pub(super) reused: bool,
+    pub(super) duration_ms: Option<u64>,
+    pub(super) log: LogId,
+}
+
+/// The worst of what counts; a pass where nothing does.
+pub(super) fn worst(tasks: &[TaskResult]) -> Status {
+    let counts = |task: &&TaskResult| !(task.allowed && task.status == Status::Fail);
+    let counted = tasks.iter().filter(counts).map(|task| task.status);
+    counted.min().unwrap_or(Status::Pass)
+}
+
+/// The way to the command.
+#[derive(Debug, Clone)]
+pub struct OnResult {
+    to: SyncSender<CommitResult>,
+}
+
+/// The command's end of the way.
+pub struct ResultCommand {
+    command: String,
+    results: Receiver<CommitResult>,
+    abandoned: Arc<AtomicBool>,
+}
+
+/// Says that no more results are worth the wait.
+#[derive(Debug, Clone)]
+pub struct Abandon(Arc<AtomicBool>);
+
+impl Abandon {
+    /// Ends the command that runs, and leaves out those that wait.
+    pub fn abandon(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Both ends for a shell command.
+pub fn on_result(command: String) -> (OnResult, ResultCommand, Abandon) {
+    let (to, results) = mpsc::sync_channel(WAITING);
+    let abandoned = Arc::new(AtomicBool::new(false));
+    let abandon = Abandon(Arc::clone(&abandoned));
+    let command = ResultCommand {
+        command,
+        results,
+        abandoned,
+    };
+    (OnResult { to }, command, abandon)
+}
+
+impl OnResult {
+    /// Hands a result over; `false` where too many wait.
+    pub(super) fn send(&self, result: CommitResult) -> bool {
+        self.to.try_send(result).is_ok()
+    }
+}
+
+impl ResultCommand {
+    /// Runs the command for each result, one after the other, in the directory `dir`.
+    pub fn work(self, dir: &Path, feed: &Feed) {
+        for result in &self.results {
+            if self.abandoned.load(Ordering::Relaxed) {
+                return;
+            }
+            if let Err(reason) = self.run(dir, &result) {
+                let commit = result.commit.short();
+                let message = format!("failed to pass on the result of {commit}: {reason}");
+                feed.tell(Event::Warning { message });
+            }
+        }
+    }
+
+    fn run(&self, dir: &Path, result: &CommitResult) -> Result<(), String> {
+        let text = |error: std::io::Error| error.to_string();
+        let mut said = tempfile::tempfile().map_err(text)?;
+        // A file and no pipe: a command that does not read must not hold us up.
+        let mut input = tempfile::tempfile().map_err(text)?;
+        let mut json = serde_json::to_vec(result).map_err(|error| error.to_string())?;
+        json.push(b'\n');
+        input.write_all(&json).map_err(text)?;
+        input.rewind().map_err(text)?;
+        let mut command = Command::new("sh");
+        forget_repository(&mut command);
+        command
+            .args(["-c", &self.command])
+            .current_dir(dir)
+            .env("GIT_CI_COMMIT", result.commit.to_string())
+            .env("GIT_CI_STATUS", result.status.as_str())
+            .env("GIT_CI_SUBJECT", result.subject.replace('\0', ""))
+            .env("GIT_CI_REFS", result.refs.join(" "))
+            .stdin(input)
+            .stdout(Stdio::null())
+            .stderr(said.try_clone().map_err(text)?)
+            .process_group(0);
+        let mut child = command.spawn().map_err(text)?;
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().map_err(text)? {
+                break status;
+            }
+            let abandoned = self.abandoned.load(Ordering::Relaxed);
+            if abandoned || begun.elapsed() > LIMIT {
+                // It has a group of its own, and is not reaped yet: the id is its.
+                let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
+                let _ = child.wait();
+                return match abandoned {
+                    true => Ok(()),
+                    false => Err(format!("it took longer than {} s", LIMIT.as_secs())),
+                };
+            }
+            std::thread::sleep(GLANCE);
+        };
+        if status.success() {
+            return Ok(());
+        }
+        let mut words = Vec::new();
+        // Without its words there is still the exit code.
+        let _ = said.rewind();
+        let _ = said.take(MOST_SAID).read_to_end(&mut words);
+        let words = printable(&words);
+        Err(format!("{status} {}", words.trim()).trim_end().to_owned())
+    }
+}
