@@ -263,7 +263,7 @@ pub fn forget_repository(command: &mut Command) {
 fn verb(command: &Command) -> String {
     let mut args = command.get_args();
     while let Some(arg) = args.next() {
-        if arg == OsStr::new("-c") || arg == OsStr::new("-C") {
+        if ["-c", "-C", "--git-dir"].map(OsStr::new).contains(&arg) {
             args.next();
         } else if !arg.as_encoded_bytes().starts_with(b"-") {
             return arg.to_string_lossy().into_owned();

@@ -43,7 +43,7 @@ impl<'a> RefReader<'a> {
 
     /// Every ref whose name begins with one of `prefixes` (`refs/heads/`), with the
     /// object it names, which may be a tag. Symbolic refs of remotes (`origin/HEAD`) are
-    /// left out; what is no ref or broken is, too.
+    /// left out; what is no ref, is broken or has a name that is not UTF-8 is, too.
     ///
     /// # Errors
     /// Where a directory or the packed refs cannot be read.
@@ -116,20 +116,21 @@ impl Packed {
             return Ok(());
         }
         // Taken before the file is read: a newer file than the stamp says is read again.
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if gone(&error) => String::new(),
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if gone(&error) => Vec::new(),
             Err(source) => return Err(io_error(path, source)),
         };
-        self.refs = text.lines().filter_map(parse_packed).collect();
+        let lines = bytes.split(|&byte| byte == b'\n');
+        self.refs = lines.filter_map(parse_packed).collect();
         self.stamp = stamp;
         Ok(())
     }
 }
 
 /// `ID NAME`; comments and peeled tags (`^ID`) are none.
-fn parse_packed(line: &str) -> Option<(String, Oid)> {
-    let (id, name) = line.split_once(' ')?;
+fn parse_packed(line: &[u8]) -> Option<(String, Oid)> {
+    let (id, name) = std::str::from_utf8(line).ok()?.split_once(' ')?;
     Some((name.to_owned(), id.parse().ok()?))
 }
 

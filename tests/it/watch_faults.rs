@@ -1,7 +1,9 @@
 //! `git ci watch` where things go wrong: killed at every step, floods, a repository that
 //! goes away, a system without watches to give.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::Stdio;
 
 use crate::fault::{is_root, skip, with_small_disk};
@@ -248,6 +250,9 @@ fn a_broken_ref_is_left_out_and_the_others_are_watched() {
     let repo = TestRepo::new();
     repo.job("test", "true");
     let zero = repo.commit("zero");
+    let name = OsStr::from_bytes(b"refs/heads/\xff");
+    repo.git([OsStr::new("update-ref"), name, OsStr::new("HEAD")]);
+    repo.git(["pack-refs", "--all"]);
     let heads = repo.git_dir().join("refs/heads");
     fs::write(heads.join("empty"), "").unwrap();
     fs::write(heads.join("lost"), format!("{}\n", "1".repeat(40))).unwrap();
