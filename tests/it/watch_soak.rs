@@ -27,6 +27,18 @@ fn setting(name: &str, default: u64) -> u64 {
         .unwrap_or(default)
 }
 
+/// Runs a git command that may end in a conflict, and gives it up then.
+fn try_git(repo: &TestRepo, args: &[&str]) {
+    let done = repo
+        .command("git", repo.path())
+        .args(args)
+        .output()
+        .unwrap();
+    if !done.status.success() {
+        repo.git([args[0], "--abort"]);
+    }
+}
+
 /// One thing that a developer does on the branch that is checked out.
 fn work(repo: &TestRepo, random: &mut Random, subject: &str) {
     match random.below(8) {
@@ -39,11 +51,11 @@ fn work(repo: &TestRepo, random: &mut Random, subject: &str) {
         }
         2 => {
             repo.git(["checkout", "-q", "topic"]);
-            repo.git(["rebase", "-q", "-X", "theirs", "main"]);
+            try_git(repo, &["rebase", "-q", "-X", "theirs", "main"]);
         }
         3 => {
             repo.git(["checkout", "-q", "main"]);
-            repo.git(["merge", "-q", "-X", "theirs", "--no-edit", "topic"]);
+            try_git(repo, &["merge", "-q", "-X", "theirs", "--no-edit", "topic"]);
         }
         4 => {
             repo.git(["pack-refs", "--all"]);
@@ -66,6 +78,10 @@ fn killed_at_random_it_ends_with_the_records_of_a_plain_run() {
     repo.git(["branch", "topic"]);
     let watcher = Watcher::start(&repo, &["--until-idle"]);
     assert!(watcher.wait() <= 1);
+    // Each has a commit of its own to amend, so that `base` stays in the history of both.
+    repo.commit("main");
+    repo.git(["checkout", "-q", "topic"]);
+    repo.commit("topic");
 
     let begun = Instant::now();
     let (mut step, mut kills) = (0, 0);
