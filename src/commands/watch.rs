@@ -15,6 +15,7 @@ use crate::model::{Counts, Oid};
 use crate::plan::{Plan, Trust};
 use crate::reporter::{Bell, Reporter};
 use crate::settings::Settings;
+use crate::spool::Spool;
 use crate::watch::wanted::Order;
 use crate::watch::{
     Abandon, Holder, Inbox, Lease, Observed, Observer, Options, Patterns, Remote, ResultCommand,
@@ -180,10 +181,19 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         let ended = summary.error.is_some() || summary.signal.is_some();
         // A hook that found the lease taken relies on whoever had it: what came before
         // it was given back must not be left behind.
-        if ended || tips(&repo, &patterns)? == observed.tips {
+        if ended || nothing_new(&repo, &patterns, &observed)? {
             return launch::finish(Summary { counts, ..summary });
         }
     }
+}
+
+/// Whether refs and spool are as an observer saw them last.
+fn nothing_new(repo: &Repo, patterns: &Patterns, seen: &Observed) -> Result<bool, Failure> {
+    // A spool that cannot be read tells nothing new.
+    let spooled = Spool::new(&repo.ci_dir()).read();
+    let spooled = spooled.map(|spooled| spooled.entries).unwrap_or_default();
+    Ok(spooled.iter().all(|entry| seen.spooled.contains(entry))
+        && tips(repo, patterns)? == seen.tips)
 }
 
 /// Watches once; the caller has the lease.

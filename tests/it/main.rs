@@ -29,3 +29,4 @@ mod watch;
 mod watch_faults;
 mod watch_remote;
 mod watch_soak;
+mod watch_spool;

@@ -602,7 +602,7 @@ fn a_detached_process_has_nothing_of_its_callers() {
 fn a_client_that_waits_for_the_hooks_pipes_is_not_kept() {
     let repo = hooked();
     repo.git(["config", "ci.hookMode", "run"]);
-    repo.job("slow", "while :; do sleep 1; done");
+    repo.job("slow", "echo >$HOME/job; while :; do sleep 1; done");
     let mut git = repo
         .command("sh", repo.path())
         // A descriptor more than it ought to have.
@@ -617,11 +617,22 @@ fn a_client_that_waits_for_the_hooks_pipes_is_not_kept() {
     git.stderr.take().unwrap().read_to_string(&mut err).unwrap();
     assert!(git.wait().unwrap().success());
     assert_eq!((out.as_str(), err.as_str()), ("", ""));
-    // What was started says whatever it has to say in its log.
+    // It lives on, and its job.
+    let marker = repo.root().display().to_string();
+    wait_until("the job to run", || repo.root().join("home/job").exists());
+    let pid = find_process(&marker, &[PROGRAM, "watch", "--until-idle"]).unwrap();
+    let open = |n: u32| fs::read_link(format!("/proc/{pid}/fd/{n}")).unwrap();
     let log = repo.git_dir().join("ci/watch.log");
-    wait_until("the watcher's log", || log.exists());
+    assert_eq!(open(0), Path::new("/dev/null"));
+    assert_eq!((open(1), open(2)), (log.clone(), log));
     assert_eq!(spooled(&repo.git_dir()).len(), 1);
+    repo.git(["commit", "-q", "--allow-empty", "-m", "three"]);
     // A running one is not doubled.
+    let watchers = processes_with(&marker).into_iter().filter(|pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains("watch\0--until-idle")
+    });
+    assert_eq!(watchers.count(), 1);
     for pid in processes_with(&repo.root().display().to_string()) {
         let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);

@@ -55,6 +55,14 @@ impl Observer<'_> {
                 return Ok(());
             }
         };
+        let spooled = match self.read_spool(moved || self.first) {
+            Ok(spooled) => spooled,
+            Err(error) => {
+                self.complain(&error);
+                return Ok(());
+            }
+        };
+        let moved = moved || spooled;
         let jobs = self.look_at_jobs(moved);
         if let Err(error) = self.notice.extend() {
             self.say_polling(&error);
@@ -184,7 +192,8 @@ impl Observer<'_> {
             (std::cmp::Reverse((moved, time)), (*name).clone())
         });
         let by_urgency: Vec<_> = by_urgency.into_iter().map(|(_, id)| *id).collect();
-        self.order = wanted::order(&graph, &by_urgency, &forced, self.options.order);
+        let told = [&*forced, &*self.spooled.wanted].concat();
+        self.order = wanted::order(&graph, &by_urgency, &told, self.options.order);
         self.graph = graph;
         self.forced = forced;
         let live: HashSet<_> = self.order.iter().copied().collect();

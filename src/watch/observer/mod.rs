@@ -6,6 +6,7 @@ mod offer;
 mod outcome;
 mod progress;
 mod requests;
+mod spooled;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs;
@@ -22,6 +23,7 @@ use crate::git::{
 };
 use crate::model::{Commit, DefId, Event, JobName, Oid};
 use crate::plan::PlannedJob;
+use crate::spool::Entry;
 
 use crate::watch::control::{Reply, Request};
 use crate::watch::ear::Ear;
@@ -31,6 +33,8 @@ use crate::watch::notice::{self, Notice, Places};
 use crate::watch::result::{OnResult, TaskResult};
 use crate::watch::tips::Patterns;
 use crate::watch::wanted::Order;
+
+use spooled::Spooled;
 
 /// At most so many commits are with the dispatcher at once; the rest waits as ids only.
 const WINDOW: usize = 500;
@@ -157,6 +161,8 @@ impl Inbox {
 pub struct Observed {
     /// The tips that it saw last.
     pub tips: BTreeMap<String, Oid>,
+    /// What it read in the spool last.
+    pub spooled: Vec<Entry>,
     /// Tasks that ended without a verdict and were not tried again, or in vain.
     pub errored: u64,
 }
@@ -203,6 +209,8 @@ pub struct Observer<'a> {
     /// What the last look saw has not been worked on yet.
     first: bool,
     graph: Graph,
+    /// What hooks left.
+    spooled: Spooled,
     /// Commits that are wanted whatever has been seen: where watching began. Sorted.
     forced: Vec<Oid>,
     /// What is wanted, in order; handled ones included.
@@ -266,6 +274,7 @@ impl<'a> Observer<'a> {
             took: Duration::ZERO,
             first: true,
             graph: Graph::default(),
+            spooled: Spooled::default(),
             forced: Vec::new(),
             order: Vec::new(),
             handled: HashSet::new(),
@@ -301,6 +310,7 @@ impl<'a> Observer<'a> {
         }
         outcome.map(|()| Observed {
             tips: self.tips,
+            spooled: self.spooled.entries,
             errored: self.gave_up,
         })
     }

@@ -55,6 +55,7 @@ impl Observer<'_> {
                 self.stale = true;
             }
         }
+        self.drain_spool();
         if self.since_care >= CARE && self.running.is_empty() {
             self.since_care = 0;
             care(self.repo);
