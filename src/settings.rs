@@ -4,6 +4,8 @@
 //! to name hosts. So none of this can be set in a jobs file, and everything here comes
 //! from `git config`, whose scopes (system, user, repository, `-c`) are git's own.
 
+mod hosts;
+
 use std::path::{Path, PathBuf};
 
 use etcetera::base_strategy::{BaseStrategy as _, Xdg};
@@ -12,6 +14,8 @@ use sha2::{Digest as _, Sha256};
 use crate::config::ConfigFrom;
 use crate::git::Repo;
 use crate::model::RunnerLabel;
+
+pub use hosts::{HostKind, HostSettings};
 
 /// More slots than this are a slip of the pen.
 pub const MAX_SLOTS: u32 = 1024;
@@ -32,6 +36,16 @@ pub enum SettingsError {
         /// What it may be.
         expected: &'static str,
     },
+    /// The same, of a key that has a name in it.
+    #[error("use {key} = {value:?}: it must be {expected}")]
+    Host {
+        /// The configuration key.
+        key: String,
+        /// What it is.
+        value: String,
+        /// What it may be.
+        expected: String,
+    },
     /// There is no place for worktrees.
     #[error("find a place for worktrees: neither HOME nor ci.worktreeDir is set")]
     NoHome,
@@ -51,6 +65,12 @@ pub struct Settings {
     pub name: RunnerLabel,
     /// `ci.configFrom`: which jobs file counts.
     pub config_from: ConfigFrom,
+    /// `ci.local`: whether this machine's own slots are used.
+    pub local: bool,
+    /// `ci.labels`: what jobs may ask this machine for. Its name is always one of them.
+    pub labels: Vec<String>,
+    /// `ci-host.*`: other machines.
+    pub hosts: Vec<HostSettings>,
 }
 
 impl Settings {
@@ -59,11 +79,15 @@ impl Settings {
     /// # Errors
     /// Where a value makes no sense, and where there is no place for worktrees.
     pub fn of(repo: &Repo) -> Result<Self, SettingsError> {
+        let name = name(repo)?;
         Ok(Self {
+            local: local(repo)?,
+            labels: labels(repo, &name)?,
+            hosts: hosts::hosts(repo)?,
             slots: slots(repo)?,
             notes_ref: notes_ref(repo)?,
             worktree_root: worktree_root(repo)?,
-            name: name(repo)?,
+            name,
             config_from: match repo.config("ci.configfrom") {
                 Some(from) => ConfigFrom::from(from),
                 None if repo.is_bare() => ConfigFrom::Commit,
@@ -86,6 +110,37 @@ fn slots(repo: &Repo) -> Result<u32, SettingsError> {
             value: value.to_owned(),
             expected: "a number from 1 to 1024",
         })
+}
+
+fn local(repo: &Repo) -> Result<bool, SettingsError> {
+    let Some(value) = repo.config("ci.local") else {
+        return Ok(true);
+    };
+    boolean(value).ok_or_else(|| SettingsError::Value {
+        key: "ci.local",
+        value: value.to_owned(),
+        expected: "true or false",
+    })
+}
+
+/// As git reads a boolean.
+fn boolean(value: &str) -> Option<bool> {
+    match value.trim().to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Some(true),
+        "false" | "no" | "off" | "0" | "" => Some(false),
+        _ => None,
+    }
+}
+
+fn labels(repo: &Repo, name: &RunnerLabel) -> Result<Vec<String>, SettingsError> {
+    let value = repo.config("ci.labels").unwrap_or_default();
+    let mut labels = hosts::words(value).ok_or_else(|| SettingsError::Value {
+        key: "ci.labels",
+        value: value.to_owned(),
+        expected: hosts::LABELS,
+    })?;
+    labels.push(name.as_str().to_owned());
+    Ok(labels)
 }
 
 fn notes_ref(repo: &Repo) -> Result<String, SettingsError> {
@@ -125,6 +180,13 @@ fn worktree_root(repo: &Repo) -> Result<PathBuf, SettingsError> {
 /// `<name>-<hash>`: the name is for people, the hash of the path keeps apart what has
 /// the same name.
 fn dir_name(common_dir: &Path) -> String {
+    let digest = Sha256::digest(common_dir.as_os_str().as_encoded_bytes());
+    let hash: String = digest[..5].iter().map(|b| format!("{b:02x}")).collect();
+    format!("{}-{hash}", repository_name(common_dir))
+}
+
+/// What people call a repository, in letters, digits, `.`, `_` and `-`.
+pub fn repository_name(common_dir: &Path) -> String {
     let own = common_dir.file_name().unwrap_or_default();
     let named = match common_dir.parent().and_then(Path::file_name) {
         Some(parent) if own == ".git" => parent,
@@ -141,9 +203,7 @@ fn dir_name(common_dir: &Path) -> String {
         })
         .take(40)
         .collect();
-    let digest = Sha256::digest(common_dir.as_os_str().as_encoded_bytes());
-    let hash: String = digest[..5].iter().map(|b| format!("{b:02x}")).collect();
-    format!("{}-{hash}", name.trim_start_matches(['.', '-']))
+    name.trim_start_matches(['.', '-']).to_owned()
 }
 
 fn name(repo: &Repo) -> Result<RunnerLabel, SettingsError> {

@@ -7,6 +7,7 @@ mod agent;
 mod color;
 mod failure;
 mod output;
+mod places;
 mod run;
 mod select;
 

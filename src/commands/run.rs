@@ -13,13 +13,10 @@ use crate::logs::LogStore;
 use crate::model::{CommandLine, Commit, Counts, Job, JobName};
 use crate::plan::{Action, Plan, PlannedJob, Trust};
 use crate::reporter::{self, Reporter, Verbosity};
-use crate::runner::protocol::{OutputLimits, Setup};
-use crate::runner::{LocalRunner, LocalSpec, Runner};
 use crate::settings::Settings;
-use crate::worktree;
 
 use super::select::{ConfigArgs, Jobs, RevArgs};
-use super::{color, output};
+use super::{color, output, places};
 
 /// Run the jobs on commits, and record the results.
 ///
@@ -187,15 +184,12 @@ fn run(
         false => None,
     };
     let slots = args.slots.unwrap_or(settings.slots);
-    let count = (slots as usize).min(to_run);
-    let mut runners: Vec<Box<dyn Runner>> = Vec::with_capacity(count);
-    if count > 0 {
-        worktree::wait_for_orphans(&repo.ci_dir())?;
-        let spec = local_spec(repo, settings, slots)?;
-        for _ in 0..count {
-            runners.push(Box::new(LocalRunner::new(spec.clone())));
-        }
-    }
+    let runners = places::runners(repo, settings, slots, to_run)?;
+    let wanted = plan
+        .entries
+        .iter()
+        .filter(|entry| matches!(entry.action, Action::Run));
+    places::check_labels(wanted.map(|entry| entry.task.job.as_ref()), &runners)?;
     let summary = engine::run(
         engine::Run {
             repo,
@@ -213,23 +207,6 @@ fn run(
     )?;
     care(repo);
     Ok(summary)
-}
-
-/// How agents on this machine are started.
-fn local_spec(repo: &Repo, settings: &Settings, slots: u32) -> Result<LocalSpec, Failure> {
-    let program = std::env::current_exe()
-        .map_err(|error| Failure::failed_to("find the program that this is", error))?;
-    Ok(LocalSpec {
-        program,
-        setup: Setup {
-            repository: repo.common_dir().to_owned(),
-            worktrees: settings.worktree_root.clone(),
-            slots,
-            label: settings.name.clone(),
-            dispatcher: std::process::id(),
-            output: OutputLimits::default(),
-        },
-    })
 }
 
 /// The exit code, or why there is none.

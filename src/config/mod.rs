@@ -7,7 +7,7 @@
 mod parse;
 mod source;
 
-pub use parse::{ConfigError, Problem, parse};
+pub use parse::{ConfigError, Problem, is_label, parse};
 pub use source::{CommitJobs, ConfigFrom, LoadError, choose, load, load_file};
 
 /// The name of the jobs file, at the top of the tree.

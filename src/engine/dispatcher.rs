@@ -18,13 +18,14 @@ use signal_hook::consts::SIGTSTP;
 use crate::git::{Records, Repo};
 use crate::model::{
     Counts, DefId, EVENT_FORMAT, Event, LogId, Oid, Outcome, Record, RunnerLabel, Status, Task,
-    TaskId,
+    TaskId, Why,
 };
 use crate::plan::{Action, Known, Plan, Trust};
 use crate::reporter::Reporter;
-use crate::runner::{Assignment, Request};
+use crate::runner::{Assignment, Lost, Presence, Request};
 
 use super::claims::{Claim, Claims};
+use super::crew::{self, Paces, Worker};
 use super::message::{Desk, Ended, Message, Order, Wanted};
 use super::queue::{Queue, Waiting};
 use super::writer::Writer;
@@ -45,24 +46,20 @@ pub(super) struct Surroundings<'a> {
     pub(super) stay: bool,
 }
 
+/// A task whose machine was lost goes elsewhere at most this often.
+const MOVES: u32 = 2;
+
+/// How many commits a runner is told ahead.
+const AHEAD: usize = 32;
+
 /// A task that a worker has.
-struct Running {
-    task: Task,
+pub(super) struct Running {
+    waiting: Waiting,
     try_: u32,
     log: LogId,
     claim: Option<Claim>,
     /// Nobody wants its verdict any more, and it was told to end.
     given_up: bool,
-}
-
-/// A worker, seen from here.
-struct Worker {
-    desk: Desk,
-    running: Option<Running>,
-    /// It asked, and has no answer yet.
-    idle: bool,
-    /// The place in the plan of its last commit.
-    near: Option<usize>,
 }
 
 /// A verdict on its way into the notes, and what is said once it is there.
@@ -84,6 +81,7 @@ enum Stop {
 pub(super) struct Dispatcher<'a> {
     around: Surroundings<'a>,
     workers: Vec<Worker>,
+    paces: Paces,
     queue: Queue,
     /// Tasks that another run (or an equal task of this one) has claimed.
     contended: Vec<Waiting>,
@@ -102,15 +100,10 @@ pub(super) struct Dispatcher<'a> {
 
 impl<'a> Dispatcher<'a> {
     pub(super) fn new(around: Surroundings<'a>, desks: Vec<Desk>) -> Self {
-        let worker = |desk| Worker {
-            desk,
-            running: None,
-            idle: false,
-            near: None,
-        };
         Self {
             around,
-            workers: desks.into_iter().map(worker).collect(),
+            workers: desks.into_iter().map(Worker::new).collect(),
+            paces: Paces::default(),
             queue: Queue::default(),
             contended: Vec::new(),
             unstored: Vec::new(),
@@ -202,7 +195,7 @@ impl<'a> Dispatcher<'a> {
             commits: plan.commits() as u64,
             tasks: plan.to_run() as u64,
             reused: plan.reused() as u64,
-            slots: self.workers.len() as u64,
+            slots: self.workers.iter().filter(|one| one.is_slot()).count() as u64,
             estimate,
         });
         self.next = plan.entries.len() as u64;
@@ -222,17 +215,17 @@ impl<'a> Dispatcher<'a> {
             Message::Started { worker } => self.started(worker),
             Message::Output { worker, line } => {
                 if let Some(running) = &self.workers[worker].running {
-                    let id = running.task.id;
+                    let id = running.waiting.task.id;
                     self.around.reporter.event(&Event::TaskOutput { id, line });
                 }
             }
             Message::Finished { worker, ended } => {
                 self.workers[worker].idle = true;
                 if let Some(running) = self.workers[worker].running.take() {
-                    let label = self.workers[worker].desk.label.clone();
-                    self.finished(running, ended, label);
+                    self.came_back(worker, running, ended);
                 }
             }
+            Message::Presence { worker, presence } => self.presence(worker, presence),
             Message::Gone { worker } => {
                 let worker = &mut self.workers[worker];
                 worker.idle = false;
@@ -271,7 +264,7 @@ impl<'a> Dispatcher<'a> {
             let Some(running) = &mut worker.running else {
                 continue;
             };
-            let key = running.task.key();
+            let key = running.waiting.task.key();
             if listed.contains(&key) && !running.given_up {
                 busy.insert(key);
             } else if !running.given_up {
@@ -318,16 +311,15 @@ impl<'a> Dispatcher<'a> {
                 self.queue.put_back(waiting);
             }
         }
-        for worker in 0..self.workers.len() {
-            while self.workers[worker].idle && self.stop.is_none() {
-                let window = (2 * self.workers.len()).max(4);
-                let near = self.workers[worker].near;
-                let Some(waiting) = self.queue.take(near, window) else {
-                    break;
-                };
-                self.assign(worker, waiting);
+        // Slots first: who works ahead gets what they leave.
+        for ahead in [false, true] {
+            for worker in 0..self.workers.len() {
+                if self.workers[worker].place().ahead == ahead {
+                    self.serve(worker);
+                }
             }
         }
+        self.look_for_help();
         // A task that runs may still come back; until then nobody goes home.
         let over = self.queue.is_empty() && self.contended.is_empty();
         let busy = self.workers.iter().any(|worker| worker.running.is_some());
@@ -336,6 +328,49 @@ impl<'a> Dispatcher<'a> {
                 if worker.running.is_none() {
                     worker.desk.orders = None;
                 }
+            }
+        }
+    }
+
+    /// Gives a worker what it may have, if it can take anything.
+    fn serve(&mut self, worker: usize) {
+        while self.stop.is_none()
+            && self.workers[worker].idle
+            && self.workers[worker].is_here()
+            && crew::should_take(&self.workers, &self.paces, worker, self.queue.len())
+        {
+            let window = (2 * self.workers.len()).max(4);
+            let Worker { near, desk, .. } = &self.workers[worker];
+            let fits = |waiting: &Waiting| desk.place.has(&waiting.task.job.labels);
+            let Some(waiting) = self.queue.take(*near, window, fits) else {
+                break;
+            };
+            self.assign(worker, waiting);
+        }
+    }
+
+    /// Calls for workers that are away while there is work for them, and gives tasks up
+    /// that nobody can be reached for.
+    fn look_for_help(&mut self) {
+        if self.queue.is_empty() || self.stop.is_some() {
+            return;
+        }
+        for worker in 0..self.workers.len() {
+            let state = &self.workers[worker];
+            if state.is_here() || !state.idle || !state.is_slot() {
+                continue;
+            }
+            let Worker { desk, .. } = state;
+            desk.control.wake();
+            let workers = &self.workers;
+            let hopeless = |waiting: &Waiting| {
+                let job = &waiting.task.job;
+                desk.place.has(&job.labels) && crew::is_hopeless(workers, job)
+            };
+            // The worker will say why there is no verdict; that goes into the log.
+            if let Some(mut waiting) = self.queue.take(None, 1, hopeless) {
+                waiting.moves = MOVES;
+                self.assign(worker, waiting);
             }
         }
     }
@@ -366,6 +401,7 @@ impl<'a> Dispatcher<'a> {
             assignment: Assignment {
                 task: task.clone(),
                 try_: 1,
+                ahead: self.queue.ahead(waiting.place(), AHEAD),
             },
             log: log.clone(),
         };
@@ -375,7 +411,7 @@ impl<'a> Dispatcher<'a> {
         let orders = state.desk.orders.as_ref();
         if orders.is_some_and(|orders| orders.send(order).is_ok()) {
             state.running = Some(Running {
-                task: waiting.task,
+                waiting,
                 try_: 1,
                 log,
                 claim,
@@ -418,7 +454,10 @@ impl<'a> Dispatcher<'a> {
     fn started(&mut self, worker: usize) {
         let worker_state = &self.workers[worker];
         let Some(Running {
-            task, try_, log, ..
+            waiting: Waiting { task, .. },
+            try_,
+            log,
+            ..
         }) = &worker_state.running
         else {
             return;
@@ -437,12 +476,57 @@ impl<'a> Dispatcher<'a> {
         self.around.reporter.event(&event);
     }
 
-    fn finished(&mut self, running: Running, ended: Ended, runner: RunnerLabel) {
+    /// A worker's machine came or went.
+    fn presence(&mut self, worker: usize, presence: Presence) {
+        self.workers[worker].presence = presence.clone();
+        let Presence::Away {
+            reason: Some(reason),
+            failures,
+        } = presence
+        else {
+            return;
+        };
+        // One worker speaks for its machine, and not each time.
+        let machine = self.workers[worker].place().machine;
+        let beside = |one: &Worker| one.is_slot() && one.place().machine == machine;
+        let speaks = self.workers.iter().position(beside) == Some(worker);
+        if speaks && (failures.is_power_of_two() || failures == u32::MAX) {
+            let label = &self.workers[worker].desk.label;
+            self.warn(format!("{label} is left out for now: failed to {reason}"));
+        }
+    }
+
+    /// A worker has ended a try.
+    fn came_back(&mut self, worker: usize, running: Running, ended: Ended) {
+        let Ended { outcome, .. } = &ended;
+        let Worker { desk, .. } = &self.workers[worker];
+        let label = desk.label.clone();
+        let outcome = match outcome {
+            Ok(outcome) => {
+                self.paces.note(desk.place.machine, ended.duration);
+                outcome.clone()
+            }
+            Err(_) if self.stop.is_some() || running.given_up => Outcome::Cancelled,
+            Err(Lost { reason }) if running.waiting.moves >= MOVES => Outcome::Errored {
+                why: Why::HostLost,
+                reason: reason.clone(),
+            },
+            // Nothing of it runs any more: somebody else may have it.
+            Err(_) => {
+                let Running { mut waiting, .. } = running;
+                waiting.moves += 1;
+                return self.queue.put_back(waiting);
+            }
+        };
+        self.finished(running, outcome, ended, label);
+    }
+
+    fn finished(&mut self, running: Running, outcome: Outcome, ended: Ended, runner: RunnerLabel) {
         if self.around.stay && !running.given_up {
-            self.ended.insert(running.task.key());
+            self.ended.insert(running.waiting.task.key());
         }
         let Running {
-            task,
+            waiting: Waiting { task, .. },
             try_,
             log,
             claim,
@@ -454,12 +538,12 @@ impl<'a> Dispatcher<'a> {
         let after = newest.and_then(|at| at.checked_add(Span::new().seconds(1)).ok());
         let finished = after.map_or(ended.finished, |after| after.max(ended.finished));
         // It may have come to a verdict just before it heard that nobody wants it.
-        let verdict = ended.outcome.verdict(try_).filter(|_| !given_up);
+        let verdict = outcome.verdict(try_).filter(|_| !given_up);
         let (status, why) = match verdict {
             Some((status, why)) => (Some(status), why),
             None => (None, None),
         };
-        let reason = match ended.outcome {
+        let reason = match outcome {
             Outcome::Errored { reason, .. } => Some(reason),
             _ => None,
         };

@@ -4,6 +4,7 @@
 //! the command line, and leaves moving worktrees and running jobs to the runners.
 
 mod claims;
+mod crew;
 mod dispatcher;
 mod message;
 mod queue;
@@ -125,7 +126,7 @@ pub fn run(run: Run<'_>, reporter: &mut dyn Reporter) -> Result<Summary, EngineE
     let summary = pool.in_place_scope(|scope| {
         let mut desks = Vec::with_capacity(count);
         for (worker, mut runner) in run.runners.into_iter().enumerate() {
-            let (orders, desk) = message::desk(runner.as_ref());
+            let (orders, desk) = message::desk(worker, runner.as_mut(), &to_dispatcher);
             desks.push(desk);
             let to_dispatcher = to_dispatcher.clone();
             scope.spawn(move |_| {

@@ -15,6 +15,8 @@ pub(super) struct Waiting {
     pub(super) task: Task,
     /// The commit's place in the order of the plan.
     place: usize,
+    /// How often its machine was lost.
+    pub(super) moves: u32,
 }
 
 /// The tasks that nobody works on yet.
@@ -33,7 +35,11 @@ impl Queue {
             None => 0,
         };
         self.last = Some((task.commit.id, place));
-        self.waiting.push_back(Waiting { task, place });
+        self.waiting.push_back(Waiting {
+            task,
+            place,
+            moves: 0,
+        });
     }
 
     /// Empties the queue and forgets its order.
@@ -54,14 +60,40 @@ impl Queue {
         self.waiting.len()
     }
 
-    /// Takes a task for a worker whose last commit stood at `near`, out of the first `window`.
-    pub(super) fn take(&mut self, near: Option<usize>, window: usize) -> Option<Waiting> {
-        let Some(near) = near else {
-            return self.waiting.pop_front();
+    /// Takes a task that `fits` for a worker whose last commit stood at `near`, out of
+    /// the first `window` of them.
+    pub(super) fn take(
+        &mut self,
+        near: Option<usize>,
+        window: usize,
+        fits: impl Fn(&Waiting) -> bool,
+    ) -> Option<Waiting> {
+        let fitting = self.waiting.iter().enumerate();
+        let mut first = fitting.filter(|(_, waiting)| fits(waiting)).take(window);
+        let (nearest, _) = match near {
+            None => first.next()?,
+            Some(near) => first.min_by_key(|(_, waiting)| waiting.place.abs_diff(near))?,
         };
-        let first = self.waiting.iter().take(window).enumerate();
-        let (nearest, _) = first.min_by_key(|(_, waiting)| waiting.place.abs_diff(near))?;
         self.waiting.remove(nearest)
+    }
+
+    /// The first `count` commits that wait, those after `place` first: what is likely
+    /// to be next for whoever works there.
+    pub(super) fn ahead(&self, place: usize, count: usize) -> Vec<Oid> {
+        let mut ids: Vec<Oid> = Vec::new();
+        let window = || self.waiting.iter().take(4 * count);
+        let after = window().filter(|waiting| waiting.place > place);
+        let before = window().filter(|waiting| waiting.place < place);
+        for waiting in after.chain(before) {
+            let id = waiting.task.commit.id;
+            if ids.len() == count {
+                break;
+            }
+            if ids.last() != Some(&id) {
+                ids.push(id);
+            }
+        }
+        ids
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Nothing outside this module uses gix. Nothing inside it knows jobs or runs.
 
+mod cache;
 mod care;
 mod checkout;
 mod command;
@@ -12,10 +13,12 @@ mod notes_read;
 mod notes_ref;
 mod notes_tree;
 mod objects;
+mod pack;
 mod records;
 mod repo;
 pub mod revs;
 
+pub use cache::{Cache, CacheError};
 pub use care::care;
 pub use checkout::{Checkout, CheckoutError};
 pub use command::{Git, GitError, MINIMUM_GIT, REPOSITORY_VARIABLES, Version, forget_repository};

@@ -5,6 +5,8 @@
     reason = "a test says by panicking what went wrong"
 )]
 
+mod beds;
 mod fault;
+mod hosts;
 mod run;
 mod support;
