@@ -6,6 +6,7 @@
 mod agent;
 mod color;
 mod failure;
+mod hosts;
 mod output;
 mod places;
 mod run;
@@ -35,6 +36,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    Hosts(hosts::Args),
     #[command(hide = true)]
     Agent(agent::Args),
 }
@@ -54,6 +56,7 @@ pub fn main() -> ExitCode {
 fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Run(args) => run::execute(args),
+        Command::Hosts(args) => hosts::execute(args),
         Command::Agent(args) => agent::execute(args),
     }
 }

@@ -33,17 +33,18 @@ pub(super) fn runners(
             runners.push(Box::new(LocalRunner::new(spec.clone())));
         }
     }
-    if settings.hosts.iter().all(|host| host.drain) {
+    let drained = |host: &HostSettings| host.drain || drain_mark(repo, host.name.as_str()).exists();
+    if settings.hosts.iter().all(drained) {
         return match settings.local {
             true => Ok(runners),
             false => Err(Failure::usage("there is nowhere to run anything").hint(
-                "ci.local is false; name a host with `git config ci-host.NAME.address user@host`",
+                "ci.local is false, and no host is configured that is not drained: see `git ci hosts`",
             )),
         };
     }
     let specs = Specs::new(repo)?;
     for (machine, host) in settings.hosts.iter().enumerate() {
-        if host.drain {
+        if drained(host) {
             continue;
         }
         let slots = (host.slots as usize).min(tasks);

@@ -145,7 +145,7 @@ impl HostRunner {
         &self,
         id: (TaskId, u32),
         conn: &Conn,
-        news: &mpsc::Receiver<News>,
+        (sender, news): (&mpsc::Sender<News>, &mpsc::Receiver<News>),
         assignment: &Assignment,
         watch: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Outcome, Lost> {
@@ -172,7 +172,7 @@ impl HostRunner {
                     let asked = self.current().asked;
                     match judge(result, assignment, asked) {
                         Ok(outcome) => return Ok(outcome),
-                        Err(what) => conn.give_up(what),
+                        Err(what) => conn.distrust(id, sender.clone(), what),
                     }
                 }
                 Ok(News::Lost(reason)) => {
@@ -275,7 +275,7 @@ impl Runner for HostRunner {
             task: Some(OnHost {
                 id,
                 conn: Arc::clone(&conn),
-                news: sender,
+                news: sender.clone(),
             }),
             asked: false,
         };
@@ -291,7 +291,7 @@ impl Runner for HostRunner {
             task: Box::new(task),
             after,
         });
-        let outcome = self.follow(id, &conn, &news, assignment, watch);
+        let outcome = self.follow(id, &conn, (&sender, &news), assignment, watch);
         *self.current() = Current::default();
         outcome
     }

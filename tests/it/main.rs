@@ -8,5 +8,6 @@
 mod beds;
 mod fault;
 mod hosts;
+mod hosts_fault;
 mod run;
 mod support;

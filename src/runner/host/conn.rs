@@ -111,6 +111,13 @@ impl Conn {
         }
     }
 
+    /// Ends the connection because of what the host said of a task, which is not done.
+    pub(super) fn distrust(&self, id: (TaskId, u32), news: Sender<News>, why: &str) {
+        // It is told when the host cannot be running it any more.
+        self.books().tasks.insert(id, news);
+        self.give_up(why);
+    }
+
     /// Waits for no more news of a task.
     pub(super) fn forget(&self, id: (TaskId, u32)) {
         self.books().tasks.remove(&id);
