@@ -5,6 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
+
 use crate::model::{Clean, Oid};
 
 use super::{GitError, Repo};
@@ -91,6 +93,11 @@ impl<'a> Checkout<'a> {
         if let Some(parent) = self.path.parent() {
             fs::create_dir_all(parent).map_err(io)?;
         }
+        // While one is being made, git stumbles over its half of a directory in `worktrees`.
+        let ci_dir = self.repo.ci_dir();
+        fs::create_dir_all(&ci_dir).map_err(io)?;
+        let lock = fs::File::create(ci_dir.join("worktrees.lock")).map_err(io)?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(|error| io(error.into()))?;
         let git = self.repo.git();
         let mut add = self.repo.git_command();
         add.args([

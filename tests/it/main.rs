@@ -9,5 +9,6 @@ mod beds;
 mod fault;
 mod hosts;
 mod hosts_fault;
+mod hosts_slurm;
 mod run;
 mod support;

@@ -93,7 +93,7 @@ impl Inner {
                 conn.send(ToHost::Bye);
             }
             // Still on its way: there is nothing to be polite about.
-            (None, Some(process)) => process.signal(Signal::KILL),
+            (None, Some(process)) => process.signal(Signal::TERM),
             (None, None) => {}
         }
         self.changed.notify_all();
@@ -207,7 +207,7 @@ fn connect_and_serve(inner: &Inner) -> Result<(), HostError> {
         let mut state = inner.state();
         state.process = Some(Arc::clone(process));
         if state.closed {
-            process.signal(Signal::KILL);
+            process.signal(Signal::TERM);
         }
     });
     let served = match opened {
