@@ -9,6 +9,7 @@ mod beds;
 mod fault;
 mod hosts;
 mod hosts_fault;
+mod hosts_net;
 mod hosts_slurm;
 mod run;
 mod support;
