@@ -7,6 +7,8 @@
 //! Nothing here blocks except the channel. Anything slow belongs in a worker or in
 //! the writer.
 
+mod crew;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -18,18 +20,18 @@ use signal_hook::consts::SIGTSTP;
 use crate::git::{Records, Repo};
 use crate::model::{
     Counts, DefId, EVENT_FORMAT, Event, LogId, Oid, Outcome, Record, RunnerLabel, Status, Task,
-    TaskId, Why,
+    TaskId,
 };
 use crate::plan::{Action, Known, Plan, Trust};
 use crate::reporter::Reporter;
-use crate::runner::{Assignment, Lost, Presence, Request};
+use crate::runner::{Assignment, Request};
 
 use super::claims::{Claim, Claims};
-use super::crew::{self, Paces, Worker};
 use super::message::{Desk, Ended, Message, Order, Wanted};
 use super::queue::{Queue, Waiting};
 use super::writer::Writer;
 use super::{EngineError, Summary};
+use crew::{Paces, Worker};
 
 /// How often a task that another run works on is looked at again.
 const CLAIM_INTERVAL: Duration = Duration::from_millis(50);
@@ -53,7 +55,7 @@ const MOVES: u32 = 2;
 const AHEAD: usize = 32;
 
 /// A task that a worker has.
-pub(super) struct Running {
+struct Running {
     waiting: Waiting,
     try_: u32,
     log: LogId,
@@ -332,49 +334,6 @@ impl<'a> Dispatcher<'a> {
         }
     }
 
-    /// Gives a worker what it may have, if it can take anything.
-    fn serve(&mut self, worker: usize) {
-        while self.stop.is_none()
-            && self.workers[worker].idle
-            && self.workers[worker].is_here()
-            && crew::should_take(&self.workers, &self.paces, worker, self.queue.len())
-        {
-            let window = (2 * self.workers.len()).max(4);
-            let Worker { near, desk, .. } = &self.workers[worker];
-            let fits = |waiting: &Waiting| desk.place.has(&waiting.task.job.labels);
-            let Some(waiting) = self.queue.take(*near, window, fits) else {
-                break;
-            };
-            self.assign(worker, waiting);
-        }
-    }
-
-    /// Calls for workers that are away while there is work for them, and gives tasks up
-    /// that nobody can be reached for.
-    fn look_for_help(&mut self) {
-        if self.queue.is_empty() || self.stop.is_some() {
-            return;
-        }
-        for worker in 0..self.workers.len() {
-            let state = &self.workers[worker];
-            if state.is_here() || !state.idle || !state.is_slot() {
-                continue;
-            }
-            let Worker { desk, .. } = state;
-            desk.control.wake();
-            let workers = &self.workers;
-            let hopeless = |waiting: &Waiting| {
-                let job = &waiting.task.job;
-                desk.place.has(&job.labels) && crew::is_hopeless(workers, job)
-            };
-            // The worker will say why there is no verdict; that goes into the log.
-            if let Some(mut waiting) = self.queue.take(None, 1, hopeless) {
-                waiting.moves = MOVES;
-                self.assign(worker, waiting);
-            }
-        }
-    }
-
     /// Hands one task to an idle worker, unless it need not or must not run now.
     fn assign(&mut self, worker: usize, waiting: Waiting) {
         let task = &waiting.task;
@@ -474,51 +433,6 @@ impl<'a> Dispatcher<'a> {
             estimate: self.around.records.estimate(&task.job.name),
         };
         self.around.reporter.event(&event);
-    }
-
-    /// A worker's machine came or went.
-    fn presence(&mut self, worker: usize, presence: Presence) {
-        self.workers[worker].presence = presence.clone();
-        let Presence::Away {
-            reason: Some(reason),
-            failures,
-        } = presence
-        else {
-            return;
-        };
-        // One worker speaks for its machine, and not each time.
-        let machine = self.workers[worker].place().machine;
-        let beside = |one: &Worker| one.is_slot() && one.place().machine == machine;
-        let speaks = self.workers.iter().position(beside) == Some(worker);
-        if speaks && (failures.is_power_of_two() || failures == u32::MAX) {
-            let label = &self.workers[worker].desk.label;
-            self.warn(format!("{label} is left out for now: failed to {reason}"));
-        }
-    }
-
-    /// A worker has ended a try.
-    fn came_back(&mut self, worker: usize, running: Running, ended: Ended) {
-        let Ended { outcome, .. } = &ended;
-        let Worker { desk, .. } = &self.workers[worker];
-        let label = desk.label.clone();
-        let outcome = match outcome {
-            Ok(outcome) => {
-                self.paces.note(desk.place.machine, ended.duration);
-                outcome.clone()
-            }
-            Err(_) if self.stop.is_some() || running.given_up => Outcome::Cancelled,
-            Err(Lost { reason }) if running.waiting.moves >= MOVES => Outcome::Errored {
-                why: Why::HostLost,
-                reason: reason.clone(),
-            },
-            // Nothing of it runs any more: somebody else may have it.
-            Err(_) => {
-                let Running { mut waiting, .. } = running;
-                waiting.moves += 1;
-                return self.queue.put_back(waiting);
-            }
-        };
-        self.finished(running, outcome, ended, label);
     }
 
     fn finished(&mut self, running: Running, outcome: Outcome, ended: Ended, runner: RunnerLabel) {

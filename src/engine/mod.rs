@@ -4,7 +4,6 @@
 //! the command line, and leaves moving worktrees and running jobs to the runners.
 
 mod claims;
-mod crew;
 mod dispatcher;
 mod message;
 mod queue;
