@@ -17,6 +17,8 @@ pub(super) struct Waiting {
     place: usize,
     /// How often its machine was lost.
     pub(super) moves: u32,
+    /// The machine that lost it last, which is not to have it again if another can.
+    pub(super) lost_by: Option<usize>,
 }
 
 /// The tasks that nobody works on yet.
@@ -39,6 +41,7 @@ impl Queue {
             task,
             place,
             moves: 0,
+            lost_by: None,
         });
     }
 

@@ -66,7 +66,7 @@ fn execute(
                 }
                 Progress::Output(bytes) => output.take(bytes),
             });
-            if let Ok(Outcome::Errored { reason, .. }) | Err(Lost { reason }) = &outcome {
+            if let Ok(Outcome::Errored { reason, .. }) | Err(Lost { reason, .. }) = &outcome {
                 output.take(format!("git-ci: failed to {reason}\n").as_bytes());
             }
             if let Err(error) = output.finish() {

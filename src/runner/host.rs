@@ -40,8 +40,8 @@ pub use way::Way;
 /// How long a host may take to confirm that it killed a task.
 const KILL_PATIENCE: Duration = Duration::from_secs(3);
 
-/// What a lease must be above the silence, so that the kill is over by then.
-pub const MARGIN: Duration = Duration::from_secs(1);
+/// How long a host that could not even start a task rests.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
 
 /// A host as it is configured.
 #[derive(Clone)]
@@ -171,13 +171,23 @@ impl HostRunner {
                 Ok(News::Done(result)) => {
                     let asked = self.current().asked;
                     match judge(result, assignment, asked) {
+                        // Its disk may be full: others may do better.
+                        Ok(Outcome::Errored {
+                            why: why @ (Why::Worktree | Why::Spawn | Why::RunnerLost),
+                            reason,
+                        }) => {
+                            // Or it would take one task after the other, and do none.
+                            std::thread::sleep(TROUBLE_PAUSE);
+                            return Err(Lost { why, reason });
+                        }
                         Ok(outcome) => return Ok(outcome),
                         Err(what) => conn.distrust(id, sender.clone(), what),
                     }
                 }
                 Ok(News::Lost(reason)) => {
                     let reason = format!("keep the host {}: {reason}", self.label());
-                    return Err(Lost { reason });
+                    let why = Why::HostLost;
+                    return Err(Lost { why, reason });
                 }
                 Ok(News::Hurry) => {
                     until.get_or_insert(Instant::now() + KILL_PATIENCE);
@@ -267,6 +277,7 @@ impl Runner for HostRunner {
     ) -> Result<Outcome, Lost> {
         let id = (assignment.task.id, assignment.try_);
         let conn = self.host.inner.connection().map_err(|reason| Lost {
+            why: Why::HostLost,
             reason: format!("reach the host {}: {reason}", self.label()),
         })?;
         let (sender, news) = mpsc::channel();

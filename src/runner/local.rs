@@ -125,6 +125,7 @@ impl LocalRunner {
         outcome.map_err(|lost| {
             self.disconnect();
             Lost {
+                why: Why::RunnerLost,
                 reason: format!("keep the agent: {lost}"),
             }
         })
@@ -212,7 +213,7 @@ impl Runner for LocalRunner {
         Ok(self
             .execute(frame, watch)
             .unwrap_or_else(|lost| Outcome::Errored {
-                why: Why::RunnerLost,
+                why: lost.why,
                 reason: lost.reason,
             }))
     }

@@ -16,9 +16,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Oid, Outcome, RunnerLabel, Task};
+use crate::model::{Oid, Outcome, RunnerLabel, Task, Why};
 
-pub use host::{Host, HostError, HostRunner, HostSpec, MARGIN, Probe, Way, probe, protocol_line};
+pub use host::{Host, HostError, HostRunner, HostSpec, Probe, Way, probe, protocol_line};
 pub use local::{LocalRunner, LocalSpec};
 
 /// One try of a task, as it is handed to a runner.
@@ -130,10 +130,12 @@ pub enum Presence {
 /// Where a runner says that its presence changed.
 pub type Tell = Box<dyn Fn(Presence) + Send + Sync>;
 
-/// A task's runner went away. There is no verdict, and no process of the task is left
-/// or will be by the time this is said, so that another runner may have the task.
+/// A task's machine went away, or could not run it. There is no verdict, and no process
+/// of the task is left, so that another runner may have the task.
 #[derive(Debug, Clone)]
 pub struct Lost {
+    /// What is recorded where this was the last try.
+    pub why: Why,
     /// Completes "failed to …".
     pub reason: String,
 }
@@ -162,7 +164,7 @@ pub trait Runner: Send {
     /// again: it sets itself up anew.
     ///
     /// # Errors
-    /// [`Lost`] where the runner's machine went away.
+    /// [`Lost`] where the runner's machine went away, or another may do better.
     fn run(
         &mut self,
         assignment: &Assignment,

@@ -52,7 +52,7 @@ none() { for h in $(git config --get-regexp --name-only '^ci-host' | cut -d. -f2
 ci() { "$GIT_CI" run -q --force -x "$1" --as bench "${@:2}"; }
 local_() { none; git config ci.local true; ci true -j1 base..tip; }
 ssh_() { none; host h1 1; git config ci.local false; git config ci.sshCommand "ssh -F $1"; ci true base..tip; }
-nap() { git config ci.sshCommand "ssh -F $work/bed/ssh_config"; git config ci.local false; ci 'sleep 0.2' tip~40..tip; }
+nap() { git config ci.sshCommand "ssh -F $work/bed/ssh_config"; git config ci.local false; ci 'sleep 0.2' tip~100..tip; }
 one() { none; host h1 2; nap; }
 two() { none; host h1 2; host h2 2; nap; }
 median() { sort -n "$work/t.$1" | awk '{ a[NR] = $1 } END { print a[int((NR + 1) / 2)] }'; }

@@ -265,3 +265,43 @@ fn a_command_template_is_a_host() {
     repo.ci(["run"]).expect_code(0);
     assert_eq!(records(&repo, "HEAD"), ["pass test box"]);
 }
+
+#[test]
+fn shallow_and_sha256_repositories_travel() {
+    let repo = TestRepo::init(&["-b", "main", "--object-format=sha256"]);
+    repo.job(
+        "test",
+        "git fsck && test $(git log --format=%h | wc -l) = 3",
+    );
+    (0..3).for_each(|i| drop(repo.commit(&format!("commit {i}"))));
+    let Some(bed) = SshBed::up(&repo, 1) else {
+        return;
+    };
+    repo.ci(["run"]).expect_code(0);
+
+    let shallow = repo.root().join("shallow");
+    let from = format!("file://{}", repo.path().display());
+    let made = repo
+        .command("git", repo.root())
+        .args(["clone", "-q", "--depth=2", &from])
+        .arg(&shallow)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let git_dir = repo.git_dir();
+    std::fs::copy(git_dir.join("config"), shallow.join(".git/config")).unwrap();
+    let done = repo
+        .command(env!("CARGO_BIN_EXE_git-ci"), &shallow)
+        .args([
+            "run",
+            "-x",
+            "test $(git log --format=%h | wc -l) = 2",
+            "--as",
+            "two",
+        ])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert_eq!(done.status.code(), Some(0), "{said}");
+    bed.expect_nothing_left();
+}

@@ -11,14 +11,17 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::beds::{SshBed, skip};
 use crate::support::{TestRepo, alive, wait_until};
 
-/// A job that, on host h1, says that it is there and then never ends.
+/// A job that, on host h1, says that it is there and then never ends; elsewhere it
+/// passes unless the one on h1 is still there.
 fn stuck_on_h1(repo: &TestRepo) -> &TestRepo {
     let mark = repo.root().join("mark");
     repo.job(
         "test",
         &format!(
-            "test \"$GIT_CI_RUNNER\" != h1 || {{ touch {0}; setsid sleep 1000 & sleep 1000; exit 1; }}; \
-             until test -e {0}; do sleep 0.02; done",
+            "test \"$GIT_CI_RUNNER\" != h1 || {{ echo $$ > {0}.$GIT_CI_COMMIT; touch {0}; \
+             setsid sleep 1000 & sleep 1000; exit 1; }}; \
+             until test -e {0}; do sleep 0.02; done; \
+             test ! -e {0}.$GIT_CI_COMMIT || ! kill -0 $(cat {0}.$GIT_CI_COMMIT)",
             mark.display()
         ),
     )
@@ -455,4 +458,96 @@ fn a_full_disk_on_the_host() {
         .unwrap();
     assert!(alone.contains("space"), "{alone}\n{}", done.stderr());
     bed.expect_nothing_left();
+}
+
+/// A small file system at `small` in the test's directory; `None` where that takes root.
+fn small_disk(repo: &TestRepo) -> Option<std::path::PathBuf> {
+    let small = repo.root().join("small");
+    fs::create_dir(&small).unwrap();
+    let mount = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=2m", "none"])
+        .arg(&small)
+        .output();
+    if mount.is_ok_and(|done| done.status.success()) {
+        return Some(small);
+    }
+    skip("a small file system needs root");
+    None
+}
+
+#[test]
+fn a_disk_that_is_too_small_for_the_worktree() {
+    let repo = TestRepo::new();
+    repo.job("test", "test \"$GIT_CI_RUNNER\" = h2");
+    // The pack is small, the file is not.
+    repo.write("xs", vec![b'x'; 8 << 20]);
+    (0..3).for_each(|i| drop(repo.commit(&format!("commit {i}"))));
+    let Some(bed) = SshBed::up(&repo, 2) else {
+        return;
+    };
+    let Some(small) = small_disk(&repo) else {
+        return;
+    };
+    repo.git(["config", "ci-host.h1.root", small.to_str().unwrap()]);
+    let done = repo.ci(["run", "HEAD~2..HEAD", "HEAD~2"]);
+    std::process::Command::new("umount")
+        .arg(&small)
+        .status()
+        .unwrap();
+    done.expect_code(0);
+    expect_passes(&repo, 3);
+    bed.expect_nothing_left();
+}
+
+#[test]
+fn a_host_that_comes_back_is_used_again() {
+    let repo = TestRepo::new();
+    let mark = repo.root().join("mark");
+    let job = format!("mkdir {} || exit 0; sleep 1000; exit 1", mark.display());
+    repo.job("test", &job);
+    (0..3).for_each(|i| drop(repo.commit(&format!("commit {i}"))));
+    let Some(bed) = SshBed::up(&repo, 1) else {
+        return;
+    };
+    let run = repo.spawn_ci(["run", "HEAD~2..HEAD", "HEAD~2"]);
+    wait_for_mark(&repo);
+    bed.cut(1, "crash");
+    bed.heal(1);
+    let (code, said) = output(run);
+    assert_eq!(code, 0, "{said}");
+    expect_passes(&repo, 3);
+    bed.expect_nothing_left();
+}
+
+#[test]
+fn an_interrupted_run_leaves_nothing_on_the_host() {
+    let repo = TestRepo::new();
+    let mark = repo.root().join("mark");
+    let job = format!("touch {}; setsid sleep 1000 & sleep 1000", mark.display());
+    repo.job("test", &job).commit("one");
+    let Some(bed) = SshBed::up(&repo, 1) else {
+        return;
+    };
+    let run = repo.spawn_ci(["run"]);
+    wait_for_mark(&repo);
+    send(&[run.id()], Signal::INT);
+    let (code, said) = output(run);
+    assert_eq!(code, 130, "{said}");
+    bed.expect_nothing_left();
+    // And where the host does not answer any more.
+    fs::remove_file(&mark).unwrap();
+    let run = repo.spawn_ci(["run"]);
+    wait_for_mark(&repo);
+    bed.cut(1, "stop");
+    send(&[run.id()], Signal::INT);
+    wait_until("the first signal to be heard", || {
+        // Both count only one after the other.
+        std::thread::sleep(Duration::from_millis(20));
+        send(&[run.id()], Signal::INT);
+        !alive(run.id())
+    });
+    assert_eq!(output(run).0, 130);
+    bed.heal(1);
+    bed.expect_nothing_left();
+    assert_eq!(repo.noted_commits(), 0);
 }

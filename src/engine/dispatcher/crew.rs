@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::model::{Job, Outcome, Why};
+use crate::model::{Job, Outcome};
 use crate::runner::{Lost, Place, Presence};
 
 use super::super::message::{Desk, Ended};
@@ -19,6 +19,10 @@ const HOPELESS: u32 = 3;
 
 /// Jobs shorter than this are not worth waiting for requests to travel.
 const SHORT: Duration = Duration::from_millis(300);
+
+/// How much work may wait at a machine for a slot there, so that the last of it is
+/// over when others are done, too.
+const READY: Duration = Duration::from_millis(100);
 
 /// A machine this many times slower does not get the last tasks.
 const SLOWER: u32 = 3;
@@ -99,11 +103,15 @@ fn should_take(workers: &[Worker], paces: &Paces, worker: usize, waiting: usize)
             .filter(|other| other.is_here() && other.is_slot())
     };
     if place.ahead {
-        let pace = paces.0.get(&place.machine);
-        return pace.is_some_and(|pace| *pace <= SHORT) && waiting > slots().count();
-    }
-    if place.machine == 0 && paces.0.len() < 2 {
-        return true;
+        let Some(pace) = paces.0.get(&place.machine) else {
+            return false;
+        };
+        let beside = |other: &&Worker| {
+            other.place().machine == place.machine && !other.is_slot() && other.running.is_some()
+        };
+        let ready = workers.iter().filter(beside).count() as u32;
+        let short = *pace <= SHORT && (ready == 0 || (ready + 1) * *pace <= READY);
+        return short && waiting > slots().count();
     }
     let faster = slots().filter(|other| paces.is_slower(place.machine, other.place().machine));
     waiting > faster.count()
@@ -117,6 +125,15 @@ fn is_hopeless(workers: &[Worker], job: &Job) -> bool {
         .all(Worker::is_hopeless)
 }
 
+/// Whether somebody on another machine may have a task, and can be reached.
+fn has_elsewhere(workers: &[Worker], waiting: &Waiting, machine: usize) -> bool {
+    let labels = &waiting.task.job.labels;
+    workers.iter().any(|other| {
+        let place = other.place();
+        other.is_here() && other.is_slot() && place.machine != machine && place.has(labels)
+    })
+}
+
 impl Dispatcher<'_> {
     /// Gives a worker what it may have, if it can take anything.
     pub(super) fn serve(&mut self, worker: usize) {
@@ -126,8 +143,13 @@ impl Dispatcher<'_> {
             && should_take(&self.workers, &self.paces, worker, self.queue.len())
         {
             let window = (2 * self.workers.len()).max(4);
-            let Worker { near, desk, .. } = &self.workers[worker];
-            let fits = |waiting: &Waiting| desk.place.has(&waiting.task.job.labels);
+            let workers = &self.workers;
+            let Worker { near, desk, .. } = &workers[worker];
+            let fits = |waiting: &Waiting| {
+                desk.place.has(&waiting.task.job.labels)
+                    && !(waiting.lost_by == Some(desk.place.machine)
+                        && has_elsewhere(workers, waiting, desk.place.machine))
+            };
             let Some(waiting) = self.queue.take(*near, window, fits) else {
                 break;
             };
@@ -192,14 +214,15 @@ impl Dispatcher<'_> {
                 outcome.clone()
             }
             Err(_) if self.stop.is_some() || running.given_up => Outcome::Cancelled,
-            Err(Lost { reason }) if running.waiting.moves >= MOVES => Outcome::Errored {
-                why: Why::HostLost,
+            Err(Lost { why, reason }) if running.waiting.moves >= MOVES => Outcome::Errored {
+                why: *why,
                 reason: reason.clone(),
             },
             // Nothing of it runs any more: somebody else may have it.
             Err(_) => {
                 let Running { mut waiting, .. } = running;
                 waiting.moves += 1;
+                waiting.lost_by = Some(self.workers[worker].place().machine);
                 return self.queue.put_back(waiting);
             }
         };
