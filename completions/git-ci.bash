@@ -128,6 +128,10 @@ __git_ci_complete () {
         : ;;
     watch,--color=)
         __git_ci_offer "always auto never" ;;
+    hosts,--drain=|hosts,--drain)
+        : ;;
+    hosts,--undrain=|hosts,--undrain)
+        : ;;
     init,*)
         case "$cur" in
         -*) __git_ci_offer "--dry-run --help" ;;
@@ -193,10 +197,15 @@ __git_ci_complete () {
         -*) __git_ci_offer "--help" ;;
         *) __git_ci_revisions; __git_ci_jobs ;;
         esac ;;
+    hosts,*)
+        case "$cur" in
+        -*) __git_ci_offer "--check --drain --undrain --help" ;;
+        *) : ;;
+        esac ;;
     ,*)
         case "$cur" in
         -*) __git_ci_offer "--help --version" ;;
-        *) __git_ci_offer "init run hook notify status log show logs gc doctor completions watch cancel" ;;
+        *) __git_ci_offer "init run hook notify status log show logs gc doctor completions watch cancel hosts" ;;
         esac ;;
     esac
 }

@@ -39,6 +39,7 @@ complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "doctor" -d 'Look for 
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "completions" -d 'Print a completion script'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "watch" -d 'Watch for new commits and run the jobs on each'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "cancel" -d 'Drop tasks of the `git ci watch` that runs on this repository'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "hosts" -d 'List the machines that tasks are sent to, and look whether they can be used'
 complete -c git-ci -n "__fish_git_ci_using_subcommand init" -s n -l dry-run -l print -d 'Print the file to standard output, and write nothing'
 complete -c git-ci -n "__fish_git_ci_using_subcommand init" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l order -d 'The order of the commits of a range' -r -f -a "newest\t'Children before their parents'
@@ -160,6 +161,10 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -s q -l quiet -d 'S
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -s v -l verbose -d 'Say more: known verdicts, too'
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c git-ci -n "__fish_git_ci_using_subcommand cancel" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c git-ci -n "__fish_git_ci_using_subcommand hosts" -l drain -d 'Send no more tasks to this host; what runs there ends in peace' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand hosts" -l undrain -d 'Send tasks to this host again' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand hosts" -l check -d 'Connect to each host: is it reachable, which versions has it, how much space, what runs there now?'
+complete -c git-ci -n "__fish_git_ci_using_subcommand hosts" -s h -l help -d 'Print help (see more with \'--help\')'
 
 function __fish_git_ci_after_git
     set -l words (commandline -opc)

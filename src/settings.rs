@@ -4,6 +4,8 @@
 //! to name hosts. So none of this can be set in a jobs file, and everything here comes
 //! from `git config`, whose scopes (system, user, repository, `-c`) are git's own.
 
+mod hosts;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +15,8 @@ use sha2::{Digest as _, Sha256};
 use crate::config::{ConfigFrom, nearest};
 use crate::git::Repo;
 use crate::model::RunnerLabel;
+
+pub use hosts::{HostKind, HostSettings};
 
 /// More slots than this are a slip of the pen.
 pub const MAX_SLOTS: u32 = 1024;
@@ -32,6 +36,16 @@ pub enum SettingsError {
         value: String,
         /// What it may be.
         expected: &'static str,
+    },
+    /// The same, of a key that has a name in it.
+    #[error("use {key} = {value:?}: it must be {expected}")]
+    Host {
+        /// The configuration key.
+        key: String,
+        /// What it is.
+        value: String,
+        /// What it may be.
+        expected: String,
     },
     /// There is no place for worktrees.
     #[error("find a place for worktrees: neither HOME nor ci.worktreeDir is set")]
@@ -96,6 +110,12 @@ pub struct Settings {
     pub name: RunnerLabel,
     /// `ci.configFrom`: which jobs file counts.
     pub config_from: ConfigFrom,
+    /// `ci.local`: whether this machine's own slots are used.
+    pub local: bool,
+    /// `ci.labels`: what jobs may ask this machine for. Its name is always one of them.
+    pub labels: Vec<String>,
+    /// `ci-host.*`: other machines.
+    pub hosts: Vec<HostSettings>,
 }
 
 impl Settings {
@@ -104,11 +124,15 @@ impl Settings {
     /// # Errors
     /// Where a value makes no sense, and where there is no place for worktrees.
     pub fn of(repo: &Repo) -> Result<Self, SettingsError> {
+        let name = name(repo)?;
         Ok(Self {
+            local: local(repo)?,
+            labels: labels(repo, &name)?,
+            hosts: hosts::hosts(repo)?,
             slots: slots(repo)?,
             notes_ref: notes_ref(repo)?,
             worktree_root: worktree_root(repo)?,
-            name: name(repo)?,
+            name,
             config_from: match repo.config("ci.configfrom") {
                 Some(from) => ConfigFrom::from(from),
                 None if repo.is_bare() => ConfigFrom::Commit,
@@ -244,6 +268,21 @@ pub const KEYS: &[Key] = &[
         "what a hook does about a new commit: `spool`, `run` or `off`",
         "spool",
     ),
+    key(
+        "ci.labels",
+        "what jobs may ask this machine for, besides its name",
+        "none",
+    ),
+    key(
+        "ci.lease",
+        "how long a host may say nothing before its tasks go elsewhere",
+        "45s",
+    ),
+    key(
+        "ci.local",
+        "whether tasks run on this machine, too, where there are hosts",
+        "true",
+    ),
     key("ci.logMaxAge", "how long logs are kept", "30d"),
     key("ci.logMaxSize", "what they may take together", "1g"),
     key(
@@ -253,6 +292,11 @@ pub const KEYS: &[Key] = &[
     ),
     key("ci.notesRef", "where results go", "refs/notes/ci"),
     key(
+        "ci.silence",
+        "how long jobs on a host live when they hear nothing from here",
+        "20s",
+    ),
+    key(
         "ci.slotMaxAge",
         "how long a worktree is kept that is not used",
         "14d",
@@ -261,6 +305,11 @@ pub const KEYS: &[Key] = &[
         "ci.slots",
         "tasks at once, and worktrees kept",
         "the number of CPUs",
+    ),
+    key(
+        "ci.sshCommand",
+        "the ssh that leads to hosts",
+        "GIT_SSH_COMMAND, core.sshCommand or ssh",
     ),
     key(
         "ci.worktreeDir",
@@ -278,6 +327,8 @@ pub fn problems(repo: &Repo) -> Vec<SettingsError> {
         name(repo).err(),
         Retention::of(repo).err(),
         HookMode::of(repo.config("ci.hookmode")).err(),
+        local(repo).err(),
+        hosts::hosts(repo).err(),
     ];
     all.into_iter().flatten().collect()
 }
@@ -314,6 +365,37 @@ fn slots(repo: &Repo) -> Result<u32, SettingsError> {
             value: value.to_owned(),
             expected: "a number from 1 to 1024",
         })
+}
+
+fn local(repo: &Repo) -> Result<bool, SettingsError> {
+    let Some(value) = repo.config("ci.local") else {
+        return Ok(true);
+    };
+    boolean(value).ok_or_else(|| SettingsError::Value {
+        key: "ci.local",
+        value: value.to_owned(),
+        expected: "true or false",
+    })
+}
+
+/// As git reads a boolean.
+fn boolean(value: &str) -> Option<bool> {
+    match value.trim().to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Some(true),
+        "false" | "no" | "off" | "0" | "" => Some(false),
+        _ => None,
+    }
+}
+
+fn labels(repo: &Repo, name: &RunnerLabel) -> Result<Vec<String>, SettingsError> {
+    let value = repo.config("ci.labels").unwrap_or_default();
+    let mut labels = hosts::words(value).ok_or_else(|| SettingsError::Value {
+        key: "ci.labels",
+        value: value.to_owned(),
+        expected: hosts::LABELS,
+    })?;
+    labels.push(name.as_str().to_owned());
+    Ok(labels)
 }
 
 fn notes_ref(repo: &Repo) -> Result<String, SettingsError> {
@@ -353,6 +435,13 @@ fn worktree_root(repo: &Repo) -> Result<PathBuf, SettingsError> {
 /// `<name>-<hash>`: the name is for people, the hash of the path keeps apart what has
 /// the same name.
 fn dir_name(common_dir: &Path) -> String {
+    let digest = Sha256::digest(common_dir.as_os_str().as_encoded_bytes());
+    let hash: String = digest[..5].iter().map(|b| format!("{b:02x}")).collect();
+    format!("{}-{hash}", repository_name(common_dir))
+}
+
+/// What people call a repository, in letters, digits, `.`, `_` and `-`.
+pub fn repository_name(common_dir: &Path) -> String {
     let own = common_dir.file_name().unwrap_or_default();
     let named = match common_dir.parent().and_then(Path::file_name) {
         Some(parent) if own == ".git" => parent,
@@ -369,9 +458,7 @@ fn dir_name(common_dir: &Path) -> String {
         })
         .take(40)
         .collect();
-    let digest = Sha256::digest(common_dir.as_os_str().as_encoded_bytes());
-    let hash: String = digest[..5].iter().map(|b| format!("{b:02x}")).collect();
-    format!("{}-{hash}", name.trim_start_matches(['.', '-']))
+    name.trim_start_matches(['.', '-']).to_owned()
 }
 
 fn name(repo: &Repo) -> Result<RunnerLabel, SettingsError> {

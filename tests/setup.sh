@@ -4,13 +4,20 @@
 set -euo pipefail
 
 # Each command, and Debian's package that has it.
-needs=(fish:fish git:git git-lfs:git-lfs man:man-db mandoc:mandoc ps:procps tmux:tmux unshare:util-linux zsh:zsh)
+needs=(
+    csh:csh fish:fish git:git git-lfs:git-lfs ip:iproute2 iptables:iptables man:man-db
+    mandoc:mandoc ps:procps python3:python3-minimal slurmctld:slurmctld slurmd:slurmd
+    socat:socat srun:slurm-client ssh:openssh-client sshd:openssh-server tmux:tmux
+    unshare:util-linux zsh:zsh
+)
 
+PATH=$PATH:/usr/sbin:/sbin
 packages=()
 for need in "${needs[@]}"; do
     command -v "${need%%:*}" >/dev/null || packages+=("${need##*:}")
 done
 [ -e /usr/share/bash-completion/completions/git ] || packages+=(bash-completion)
+[ -e /usr/lib/*/slurm-wlm/select_cons_tres.so ] || packages+=(slurm-wlm-basic-plugins)
 [ ${#packages[@]} -gt 0 ] || exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

@@ -1,21 +1,53 @@
-//! `git ci agent`: the agent's end of the protocol, started by a dispatcher.
+//! `git ci agent`: the far end of the protocol, started by a dispatcher.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::process::ExitCode;
 
 use crate::error::Failure;
-use crate::runner::agent;
+use crate::runner::{agent, hub, protocol_line};
+
+use super::output;
 
 /// Run tasks for a dispatcher, over standard input and output. Not for people.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// Serve a dispatcher on another machine.
+    #[arg(long, requires = "nonce")]
+    stdio: bool,
+
+    /// What the dispatcher waits for.
+    #[arg(long, value_name = "HEX", requires = "stdio")]
+    nonce: Option<String>,
+
+    /// Say which protocol this is, and end.
+    #[arg(long, conflicts_with = "stdio")]
+    protocol: bool,
+}
 
 /// Serves until standard input ends.
-pub(super) fn execute(_: Args) -> Result<ExitCode, Failure> {
+pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
+    if args.protocol {
+        output::print(&format!("{}\n", protocol_line()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     // The raw descriptors: a buffer would hide from `poll` what has been read ahead.
-    let input = rustix::io::dup(rustix::stdio::stdin())
-        .map_err(|error| Failure::failed_to("open standard input", io::Error::from(error)))?;
-    agent::serve(std::fs::File::from(input), io::stdout().lock())
+    let raw = |name: &str, fd: BorrowedFd<'_>| {
+        rustix::io::dup(fd)
+            .map(File::from)
+            .map_err(|error| Failure::failed_to(format!("open {name}"), io::Error::from(error)))
+    };
+    let input = raw("standard input", rustix::stdio::stdin())?;
+    if let Some(nonce) = args.nonce {
+        let program = std::env::current_exe()
+            .map_err(|error| Failure::failed_to("find the program that this is", error))?;
+        let output = raw("standard output", rustix::stdio::stdout())?;
+        hub::serve(&hub::HubSpec { nonce, program }, input, output)
+            .map_err(|error| Failure::failed_to("serve as a hub", error))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    agent::serve(input, io::stdout().lock())
         .map_err(|error| Failure::failed_to("serve as an agent", error))?;
     Ok(ExitCode::SUCCESS)
 }

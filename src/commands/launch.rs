@@ -11,10 +11,6 @@ use crate::error::Failure;
 use crate::git::Repo;
 use crate::model::Counts;
 use crate::reporter::{self, Reporter, Verbosity};
-use crate::runner::protocol::{OutputLimits, Setup};
-use crate::runner::{LocalRunner, LocalSpec, Runner};
-use crate::settings::Settings;
-use crate::worktree;
 
 use super::color::ColorArgs;
 
@@ -83,44 +79,6 @@ pub(super) enum Live {
     Rows,
     /// Commits and jobs as a matrix.
     Matrix,
-}
-
-/// `count` runners of this machine, which share `slots` worktrees.
-///
-/// # Errors
-/// Where an earlier run's jobs do not end.
-pub(super) fn local_runners(
-    repo: &Repo,
-    settings: &Settings,
-    slots: u32,
-    count: usize,
-) -> Result<Vec<Box<dyn Runner>>, Failure> {
-    let mut runners: Vec<Box<dyn Runner>> = Vec::with_capacity(count);
-    if count > 0 {
-        worktree::wait_for_orphans(&repo.ci_dir())?;
-        let spec = local_spec(repo, settings, slots)?;
-        for _ in 0..count {
-            runners.push(Box::new(LocalRunner::new(spec.clone())));
-        }
-    }
-    Ok(runners)
-}
-
-/// How agents on this machine are started.
-fn local_spec(repo: &Repo, settings: &Settings, slots: u32) -> Result<LocalSpec, Failure> {
-    let program = std::env::current_exe()
-        .map_err(|error| Failure::failed_to("find the program that this is", error))?;
-    Ok(LocalSpec {
-        program,
-        setup: Setup {
-            repository: repo.common_dir().to_owned(),
-            worktrees: settings.worktree_root.clone(),
-            slots,
-            label: settings.name.clone(),
-            dispatcher: std::process::id(),
-            output: OutputLimits::default(),
-        },
-    })
 }
 
 /// The exit code, or why there is none.

@@ -14,6 +14,7 @@ mod failure;
 mod gc;
 mod help;
 mod hook;
+mod hosts;
 mod init;
 mod launch;
 mod log;
@@ -21,6 +22,7 @@ mod logs;
 mod notify;
 mod output;
 mod pager;
+mod places;
 mod reading;
 mod run;
 mod select;
@@ -68,6 +70,7 @@ enum Command {
     Completions(completions::Args),
     Watch(watch::Args),
     Cancel(cancel::Args),
+    Hosts(hosts::Args),
     #[command(hide = true)]
     Agent(agent::Args),
     #[command(hide = true)]
@@ -123,6 +126,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Gc(args) => gc::execute(args),
         Command::Watch(args) => watch::execute(args),
         Command::Cancel(args) => cancel::execute(args),
+        Command::Hosts(args) => hosts::execute(args),
         Command::Agent(args) => agent::execute(args),
         Command::Detached(args) => detached::execute(args),
     }

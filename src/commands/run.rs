@@ -15,9 +15,9 @@ use crate::watch::wanted::Order;
 use crate::watch::{Holder, Lease, Options, Patterns, WatchJobs};
 
 use super::launch::{self, Live, TalkArgs};
-use super::output;
 use super::select::{self, ConfigArgs, Jobs, RevArgs};
 use super::watch::Extra;
+use super::{output, places};
 
 /// Run the jobs on commits, and record the results.
 ///
@@ -194,8 +194,12 @@ fn run(
         false => None,
     };
     let slots = args.slots.unwrap_or(settings.slots);
-    let count = (slots as usize).min(to_run);
-    let runners = launch::local_runners(repo, settings, slots, count)?;
+    let runners = places::runners(repo, settings, slots, to_run)?;
+    let wanted = plan
+        .entries
+        .iter()
+        .filter(|entry| matches!(entry.action, Action::Run));
+    places::check_labels(wanted.map(|entry| entry.task.job.as_ref()), &runners)?;
     let summary = engine::run(
         engine::Run {
             repo,

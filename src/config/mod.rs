@@ -8,7 +8,7 @@ mod parse;
 mod source;
 mod starter;
 
-pub use parse::{ConfigError, Problem, nearest, parse};
+pub use parse::{ConfigError, Problem, is_label, nearest, parse};
 pub use source::{CommitJobs, ConfigFrom, LoadError, choose, load, load_file, no_such_job};
 pub use starter::{Starter, starter};
 

@@ -13,10 +13,18 @@ use toml::de::{DeTable, DeValue};
 use crate::model::{Clean, CommandLine, Job, JobName, printable_line};
 
 /// The keys of a job.
-const KEYS: [&str; 6] = ["allow-failure", "clean", "env", "grace", "run", "timeout"];
+const KEYS: [&str; 7] = [
+    "allow-failure",
+    "clean",
+    "env",
+    "grace",
+    "labels",
+    "run",
+    "timeout",
+];
 
 /// Keys that the format has in mind and this version does not know yet.
-const LATER: [&str; 6] = ["labels", "matrix", "needs", "paths", "resources", "retries"];
+const LATER: [&str; 5] = ["matrix", "needs", "paths", "resources", "retries"];
 
 /// A jobs file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,6 +180,7 @@ impl Reader<'_> {
                 "grace" => fields.grace = self.duration(value, key.get_ref()).unwrap_or_default(),
                 "env" => fields.env = self.env(value),
                 "clean" => fields.clean = self.clean(value),
+                "labels" => fields.labels = self.labels(value),
                 "allow-failure" => match value.get_ref() {
                     DeValue::Boolean(allow) => fields.allow_failure = *allow,
                     other => self.mismatch(value, "allow-failure", "true or false", other),
@@ -274,6 +283,25 @@ impl Reader<'_> {
         env
     }
 
+    fn labels(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<String> {
+        let mut labels = Vec::new();
+        let DeValue::Array(items) = value.get_ref() else {
+            self.mismatch(value, "labels", "a list of strings", value.get_ref());
+            return labels;
+        };
+        for item in items.iter() {
+            match item.get_ref() {
+                DeValue::String(label) if is_label(label) => labels.push(label.to_string()),
+                DeValue::String(label) => self.problem(
+                    item.span(),
+                    format!("\"{label}\" is no label: letters, digits, '.', '_' and '-'"),
+                ),
+                other => self.mismatch(item, "labels", "a list of strings", other),
+            }
+        }
+        labels
+    }
+
     fn clean(&mut self, value: &Spanned<DeValue<'_>>) -> Clean {
         let words = ["untracked", "all", "none"];
         match value.get_ref() {
@@ -318,6 +346,14 @@ impl Reader<'_> {
     }
 }
 
+/// Whether a word may be a label of runners and jobs.
+pub fn is_label(word: &str) -> bool {
+    !word.is_empty()
+        && word
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+}
+
 /// ``unknown key `runn`; did you mean `run`?``
 fn unknown(what: &str, word: &str, known: &[&str], otherwise: &str) -> String {
     match nearest(word, known.iter().copied()) {
@@ -351,7 +387,7 @@ mod tests {
     fn a_whole_file_reads_in_its_order() {
         let jobs = parse(
             "[jobs.test]\nrun = 'make'\ntimeout = '1h30m'\ngrace = '5s'\nenv = { A = '1' }\n\
-             clean = 'all'\nallow-failure = true\n[jobs.\"a[b]\"]\nrun = ['x', 'y z']\n",
+             clean = 'all'\nallow-failure = true\nlabels = ['gpu', 'linux']\n[jobs.\"a[b]\"]\nrun = ['x', 'y z']\n",
             "x",
         )
         .unwrap();
@@ -361,6 +397,7 @@ mod tests {
         assert_eq!(jobs[0].env["A"], "1");
         assert_eq!(jobs[0].clean, Clean::All);
         assert!(jobs[0].allow_failure);
+        assert_eq!(jobs[0].labels, ["gpu", "linux"]);
         assert_eq!(
             jobs[1].run,
             CommandLine::Argv(vec!["x".into(), "y z".into()])

@@ -7,6 +7,8 @@
 //! Nothing here blocks except the channel. Anything slow belongs in a worker or in
 //! the writer.
 
+mod crew;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -30,6 +32,7 @@ use super::message::{Desk, Ended, Message, Order, Superseded, Wanted};
 use super::queue::{Queue, Waiting};
 use super::writer::Writer;
 use super::{EngineError, Summary};
+use crew::{Paces, Worker};
 
 /// How often a task that another run works on is looked at again.
 const CLAIM_INTERVAL: Duration = Duration::from_millis(50);
@@ -50,24 +53,20 @@ pub(super) struct Surroundings<'a> {
     pub(super) stay: bool,
 }
 
+/// A task whose machine was lost goes elsewhere at most this often.
+const MOVES: u32 = 2;
+
+/// How many commits a runner is told ahead.
+const AHEAD: usize = 32;
+
 /// A task that a worker has.
 struct Running {
-    task: Task,
+    waiting: Waiting,
     try_: u32,
     log: LogId,
     claim: Option<Claim>,
     /// Nobody wants its verdict any more, and it was told to end.
     given_up: bool,
-}
-
-/// A worker, seen from here.
-struct Worker {
-    desk: Desk,
-    running: Option<Running>,
-    /// It asked, and has no answer yet.
-    idle: bool,
-    /// The place in the plan of its last commit.
-    near: Option<usize>,
 }
 
 /// A verdict on its way into the notes, and what is said once it is there.
@@ -89,6 +88,7 @@ enum Stop {
 pub(super) struct Dispatcher<'a> {
     around: Surroundings<'a>,
     workers: Vec<Worker>,
+    paces: Paces,
     queue: Queue,
     /// Tasks that another run (or an equal task of this one) has claimed.
     contended: Vec<Waiting>,
@@ -109,15 +109,10 @@ pub(super) struct Dispatcher<'a> {
 
 impl<'a> Dispatcher<'a> {
     pub(super) fn new(around: Surroundings<'a>, desks: Vec<Desk>) -> Self {
-        let worker = |desk| Worker {
-            desk,
-            running: None,
-            idle: false,
-            near: None,
-        };
         Self {
             around,
-            workers: desks.into_iter().map(worker).collect(),
+            workers: desks.into_iter().map(Worker::new).collect(),
+            paces: Paces::default(),
             queue: Queue::default(),
             contended: Vec::new(),
             unstored: Vec::new(),
@@ -222,7 +217,7 @@ impl<'a> Dispatcher<'a> {
             commits: plan.commits() as u64,
             tasks: plan.to_run() as u64,
             reused: plan.reused() as u64,
-            slots: self.workers.len() as u64,
+            slots: self.workers.iter().filter(|one| one.is_slot()).count() as u64,
             estimate,
         });
         self.next = plan.entries.len() as u64;
@@ -242,17 +237,17 @@ impl<'a> Dispatcher<'a> {
             Message::Started { worker } => self.started(worker),
             Message::Output { worker, line } => {
                 if let Some(running) = &self.workers[worker].running {
-                    let id = running.task.id;
+                    let id = running.waiting.task.id;
                     self.around.reporter.event(&Event::TaskOutput { id, line });
                 }
             }
             Message::Finished { worker, ended } => {
                 self.workers[worker].idle = true;
                 if let Some(running) = self.workers[worker].running.take() {
-                    let label = self.workers[worker].desk.label.clone();
-                    self.finished(running, ended, label);
+                    self.came_back(worker, running, ended);
                 }
             }
+            Message::Presence { worker, presence } => self.presence(worker, presence),
             Message::Gone { worker } => {
                 let worker = &mut self.workers[worker];
                 worker.idle = false;
@@ -292,7 +287,7 @@ impl<'a> Dispatcher<'a> {
             let Some(running) = &mut worker.running else {
                 continue;
             };
-            let key = running.task.key();
+            let key = running.waiting.task.key();
             if listed.contains(&key) && !running.given_up {
                 busy.insert(key);
             } else if !running.given_up && superseded == Superseded::End {
@@ -332,7 +327,8 @@ impl<'a> Dispatcher<'a> {
                 self.next += 1;
                 match self.known(&task) {
                     Some(known) => self.reuse(&task, known, None),
-                    None => self.queue.push(task, urgent),
+                    None if self.has_place(&task) => self.queue.push(task, urgent),
+                    None => self.turn_away(task),
                 }
             }
         }
@@ -347,16 +343,15 @@ impl<'a> Dispatcher<'a> {
                 self.queue.put_back(waiting);
             }
         }
-        for worker in 0..self.workers.len() {
-            while self.workers[worker].idle && self.stop.is_none() {
-                let window = (2 * self.workers.len()).max(4);
-                let near = self.workers[worker].near;
-                let Some(waiting) = self.queue.take(near, window) else {
-                    break;
-                };
-                self.assign(worker, waiting);
+        // Slots first: who works ahead gets what they leave.
+        for ahead in [false, true] {
+            for worker in 0..self.workers.len() {
+                if self.workers[worker].place().ahead == ahead {
+                    self.serve(worker);
+                }
             }
         }
+        self.look_for_help();
         // A task that runs may still come back; until then nobody goes home.
         let over = self.queue.is_empty() && self.contended.is_empty();
         let busy = self.workers.iter().any(|worker| worker.running.is_some());
@@ -396,6 +391,7 @@ impl<'a> Dispatcher<'a> {
                 task: task.clone(),
                 try_: 1,
                 log: log.clone(),
+                ahead: self.queue.ahead(waiting.place(), AHEAD),
             },
         };
         let state = &mut self.workers[worker];
@@ -405,7 +401,7 @@ impl<'a> Dispatcher<'a> {
         if orders.is_some_and(|orders| orders.send(order).is_ok()) {
             fail::point("handed-out");
             state.running = Some(Running {
-                task: waiting.task,
+                waiting,
                 try_: 1,
                 log,
                 claim,
@@ -448,7 +444,10 @@ impl<'a> Dispatcher<'a> {
     fn started(&mut self, worker: usize) {
         let worker_state = &self.workers[worker];
         let Some(Running {
-            task, try_, log, ..
+            waiting: Waiting { task, .. },
+            try_,
+            log,
+            ..
         }) = &worker_state.running
         else {
             return;
@@ -467,13 +466,13 @@ impl<'a> Dispatcher<'a> {
         self.around.reporter.event(&event);
     }
 
-    fn finished(&mut self, running: Running, ended: Ended, runner: RunnerLabel) {
+    fn finished(&mut self, running: Running, outcome: Outcome, ended: Ended, runner: RunnerLabel) {
         fail::point("outcome");
         if self.around.stay && !running.given_up {
-            self.ended.insert(running.task.key());
+            self.ended.insert(running.waiting.task.key());
         }
         let Running {
-            task,
+            waiting: Waiting { task, .. },
             try_,
             log,
             claim,
@@ -485,12 +484,12 @@ impl<'a> Dispatcher<'a> {
         let after = newest.and_then(|at| at.checked_add(Span::new().seconds(1)).ok());
         let finished = after.map_or(ended.finished, |after| after.max(ended.finished));
         // It may have come to a verdict just before it heard that nobody wants it.
-        let verdict = ended.outcome.verdict(try_).filter(|_| !given_up);
+        let verdict = outcome.verdict(try_).filter(|_| !given_up);
         let (status, why) = match verdict {
             Some((status, why)) => (Some(status), why),
             None => (None, None),
         };
-        let reason = match ended.outcome {
+        let reason = match outcome {
             Outcome::Errored { reason, .. } => Some(reason),
             _ => None,
         };

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::git::NotesError;
 use crate::model::{Commit, Event, Outcome, RunnerLabel};
 use crate::plan::PlannedJob;
-use crate::runner::{Assignment, Control, Runner};
+use crate::runner::{Assignment, Control, Lost, Place, Presence, Runner};
 
 /// To the dispatcher, over the one channel.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(super) enum Message {
     Output { worker: usize, line: String },
     /// A worker's task ended; the worker is ready for the next.
     Finished { worker: usize, ended: Ended },
+    /// A worker's machine came or went.
+    Presence { worker: usize, presence: Presence },
     /// A worker is gone: told to, or by a panic.
     Gone { worker: usize },
     /// The writer is done with a batch.
@@ -110,7 +112,8 @@ impl Feed {
 /// How a try of a task ended.
 #[derive(Debug)]
 pub(super) struct Ended {
-    pub(super) outcome: Outcome,
+    /// An error where its machine was lost, and nothing of it runs any more.
+    pub(super) outcome: Result<Outcome, Lost>,
     pub(super) duration: Duration,
     pub(super) finished: Timestamp,
     /// The last lines of the log, where the outcome is no pass.
@@ -129,15 +132,30 @@ pub(super) struct Desk {
     pub(super) orders: Option<mpsc::Sender<Order>>,
     pub(super) control: Control,
     pub(super) label: RunnerLabel,
+    pub(super) place: Place,
+    /// What it was at the beginning.
+    pub(super) presence: Presence,
 }
 
-/// The two ends between the dispatcher and the worker of `runner`.
-pub(super) fn desk(runner: &dyn Runner) -> (mpsc::Receiver<Order>, Desk) {
+/// The two ends between the dispatcher and the worker of `runner`, which says to the
+/// dispatcher when its machine comes and goes.
+pub(super) fn desk(
+    worker: usize,
+    runner: &mut dyn Runner,
+    to: &mpsc::Sender<Message>,
+) -> (mpsc::Receiver<Order>, Desk) {
     let (send, receive) = mpsc::channel();
+    let to = to.clone();
+    let presence = runner.attend(Box::new(move |presence| {
+        // A dispatcher that is gone needs to know nothing.
+        let _ = to.send(Message::Presence { worker, presence });
+    }));
     let desk = Desk {
         orders: Some(send),
         control: runner.control(),
         label: runner.label().clone(),
+        place: runner.place(),
+        presence,
     };
     (receive, desk)
 }

@@ -125,7 +125,7 @@ pub fn run(run: Run<'_>, reporter: &mut dyn Reporter) -> Result<Summary, EngineE
     let summary = pool.in_place_scope(|scope| {
         let mut desks = Vec::with_capacity(count);
         for (worker, mut runner) in run.runners.into_iter().enumerate() {
-            let (orders, desk) = message::desk(runner.as_ref());
+            let (orders, desk) = message::desk(worker, runner.as_mut(), &to_dispatcher);
             desks.push(desk);
             let to_dispatcher = to_dispatcher.clone();
             scope.spawn(move |_| {

@@ -16,6 +16,10 @@ pub(super) struct Waiting {
     /// The commit's place in the order of the plan.
     place: usize,
     urgent: bool,
+    /// How often its machine was lost.
+    pub(super) moves: u32,
+    /// The machine that lost it last, which is not to have it again if another can.
+    pub(super) lost_by: Option<usize>,
 }
 
 /// The tasks that nobody works on yet.
@@ -34,12 +38,7 @@ impl Queue {
             None => 0,
         };
         self.last = Some((task.commit.id, place));
-        let waiting = Waiting {
-            task,
-            place,
-            urgent,
-        };
-        self.waiting.push_back(waiting);
+        self.waiting.push_back(Waiting::new(task, place, urgent));
     }
 
     /// Empties the queue and forgets its order.
@@ -60,22 +59,59 @@ impl Queue {
         self.waiting.len()
     }
 
-    /// Takes the first urgent task, else one for a worker whose last commit stood at
-    /// `near`, out of the first `window`.
-    pub(super) fn take(&mut self, near: Option<usize>, window: usize) -> Option<Waiting> {
-        if let Some(urgent) = self.waiting.iter().position(|waiting| waiting.urgent) {
+    /// Takes a task that `fits`: the first urgent one, else one for a worker whose last
+    /// commit stood at `near`, out of the first `window` of them.
+    pub(super) fn take(
+        &mut self,
+        near: Option<usize>,
+        window: usize,
+        fits: impl Fn(&Waiting) -> bool,
+    ) -> Option<Waiting> {
+        let urgent = |waiting: &Waiting| waiting.urgent && fits(waiting);
+        if let Some(urgent) = self.waiting.iter().position(urgent) {
             return self.waiting.remove(urgent);
         }
-        let Some(near) = near else {
-            return self.waiting.pop_front();
+        let fitting = self.waiting.iter().enumerate();
+        let mut first = fitting.filter(|(_, waiting)| fits(waiting)).take(window);
+        let (nearest, _) = match near {
+            None => first.next()?,
+            Some(near) => first.min_by_key(|(_, waiting)| waiting.place.abs_diff(near))?,
         };
-        let first = self.waiting.iter().take(window).enumerate();
-        let (nearest, _) = first.min_by_key(|(_, waiting)| waiting.place.abs_diff(near))?;
         self.waiting.remove(nearest)
+    }
+
+    /// The first `count` commits that wait, those after `place` first: what is likely
+    /// to be next for whoever works there.
+    pub(super) fn ahead(&self, place: usize, count: usize) -> Vec<Oid> {
+        let mut ids: Vec<Oid> = Vec::new();
+        let window = || self.waiting.iter().take(4 * count);
+        let after = window().filter(|waiting| waiting.place > place);
+        let before = window().filter(|waiting| waiting.place < place);
+        for waiting in after.chain(before) {
+            let id = waiting.task.commit.id;
+            if ids.len() == count {
+                break;
+            }
+            if ids.last() != Some(&id) {
+                ids.push(id);
+            }
+        }
+        ids
     }
 }
 
 impl Waiting {
+    /// A task that nobody has had yet.
+    pub(super) fn new(task: Task, place: usize, urgent: bool) -> Self {
+        Self {
+            task,
+            place,
+            urgent,
+            moves: 0,
+            lost_by: None,
+        }
+    }
+
     /// The commit's place in the order of the plan.
     pub(super) fn place(&self) -> usize {
         self.place

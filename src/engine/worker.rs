@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::logs::{LogStore, LogWriter};
 use crate::model::{Outcome, Why};
-use crate::runner::{Control, Progress, Request, Runner};
+use crate::runner::{Control, Lost, Progress, Request, Runner};
 
 use super::message::{Ended, Message, Order};
 
@@ -56,7 +56,7 @@ fn execute(
     let start = Instant::now();
     let mut begun = None;
     let outcome = match logs.create(&order.assignment.log) {
-        Err(error) => log_error(&error),
+        Err(error) => Ok(log_error(&error)),
         Ok(log) => {
             let mut output = Output::new(worker, log, runner.control(), to);
             let mut outcome = runner.run(&order.assignment, &mut |progress| match progress {
@@ -66,17 +66,17 @@ fn execute(
                 }
                 Progress::Output(bytes) => output.take(bytes),
             });
-            if let Outcome::Errored { reason, .. } = &outcome {
+            if let Ok(Outcome::Errored { reason, .. }) | Err(Lost { reason, .. }) = &outcome {
                 output.take(format!("git-ci: failed to {reason}\n").as_bytes());
             }
             if let Err(error) = output.finish() {
-                outcome = log_error(&error);
+                outcome = Ok(log_error(&error));
             }
             outcome
         }
     };
     let tail = match outcome {
-        Outcome::Passed | Outcome::Skipped | Outcome::Cancelled => Vec::new(),
+        Ok(Outcome::Passed | Outcome::Skipped | Outcome::Cancelled) => Vec::new(),
         _ => {
             let lines = logs.tail(&order.assignment.log, TAIL_LINES);
             let text = |line: Vec<u8>| String::from_utf8_lossy(&line).into_owned();

@@ -4,6 +4,7 @@
 //! Nothing outside this module uses gix. Nothing inside it knows jobs or runs.
 
 mod audit;
+mod cache;
 mod care;
 mod checkout;
 mod checkpoint;
@@ -18,6 +19,7 @@ mod notes_read;
 mod notes_ref;
 mod notes_tree;
 mod objects;
+mod pack;
 mod records;
 mod refs;
 mod repo;
@@ -25,6 +27,7 @@ pub mod revs;
 mod worktrees;
 
 pub use audit::{audit_notes, identity, setting_scope};
+pub use cache::{Cache, CacheError};
 pub use care::care;
 pub use checkout::{Checkout, CheckoutError, MARK};
 pub use checkpoint::{CHECKPOINTS, CheckpointError, Checkpoints, Move};

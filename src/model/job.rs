@@ -51,6 +51,9 @@ pub struct Job {
     pub clean: Clean,
     /// A failure is recorded but does not fail the run.
     pub allow_failure: bool,
+    /// What a runner must have to get it.
+    #[serde(default)]
+    pub labels: Vec<String>,
 }
 
 impl Job {
@@ -64,14 +67,15 @@ impl Job {
             env: BTreeMap::new(),
             clean: Clean::default(),
             allow_failure: false,
+            labels: Vec::new(),
         }
     }
 
     /// The identity of what runs: SHA-256 over the fields that can change the verdict
     /// (`run`, `env`, `clean`), cut to 64 bits.
     ///
-    /// The name is left out, so that renaming a job keeps its results; `timeout` and
-    /// `grace` too, since a verdict that they bring about is never reused.
+    /// The name is left out, so that renaming a job keeps its results; `labels`, since
+    /// they choose where it runs and not what; `timeout` and `grace` too, since a verdict that they bring about is never reused.
     pub fn definition(&self) -> DefId {
         #[derive(Serialize)]
         struct Defining<'a> {
@@ -116,6 +120,7 @@ mod tests {
         same.name = "other".parse().unwrap();
         same.timeout = Some(Duration::from_secs(1));
         same.allow_failure = true;
+        same.labels = vec!["gpu".into()];
         assert_eq!(base.definition(), same.definition());
 
         let list = job(CommandLine::Argv(vec!["make test".into()]));

@@ -232,7 +232,7 @@ fn no_worktree(error: &(dyn std::error::Error + 'static)) -> Outcome {
 }
 
 /// An error with its causes, on one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

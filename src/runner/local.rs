@@ -13,13 +13,15 @@ use crate::git::forget_repository;
 use crate::model::{Outcome, RunnerLabel, TaskId, Why};
 
 use super::protocol::{FromAgent, PROTOCOL, RunTask, Setup, ToAgent, receive, send};
-use super::{Assignment, Control, Progress, Request, Runner};
+use super::{Assignment, Control, Lost, Place, Progress, Request, Runner};
 
 /// How to start an agent on this machine.
 #[derive(Debug, Clone)]
 pub struct LocalSpec {
     /// The program: this one.
     pub program: PathBuf,
+    /// What a job's `labels` are looked up in.
+    pub labels: Arc<[String]>,
     /// What the agent works with.
     pub setup: Setup,
 }
@@ -94,6 +96,41 @@ impl LocalRunner {
         sent
     }
 
+    /// Runs a task to its end.
+    ///
+    /// # Errors
+    /// Where the agent is lost.
+    pub(super) fn execute(
+        &mut self,
+        frame: RunTask,
+        watch: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Outcome, Lost> {
+        let task = frame.task;
+        if let Err(error) = self.connect() {
+            self.disconnect();
+            return Ok(Outcome::Errored {
+                why: Why::Spawn,
+                reason: format!("start an agent: {error}"),
+            });
+        }
+        let mut line = self.line();
+        line.running = Some(task);
+        let sent = line.send(&ToAgent::Run(Box::new(frame)));
+        drop(line);
+        let outcome = match sent {
+            Ok(()) => self.follow(task, watch),
+            Err(error) => Err(error.to_string()),
+        };
+        self.line().running = None;
+        outcome.map_err(|lost| {
+            self.disconnect();
+            Lost {
+                why: Why::RunnerLost,
+                reason: format!("keep the agent: {lost}"),
+            }
+        })
+    }
+
     /// Ends the agent, in whatever state it is.
     fn disconnect(&mut self) {
         self.line().to = None;
@@ -143,6 +180,13 @@ impl Runner for LocalRunner {
         &self.spec.setup.label
     }
 
+    fn place(&self) -> Place {
+        Place {
+            labels: Arc::clone(&self.spec.labels),
+            ..Place::default()
+        }
+    }
+
     fn control(&self) -> Control {
         let line = Arc::clone(&self.line);
         Control::new(move |request: Request| {
@@ -154,33 +198,25 @@ impl Runner for LocalRunner {
         })
     }
 
-    fn run(&mut self, assignment: &Assignment, watch: &mut dyn FnMut(Progress<'_>)) -> Outcome {
-        let task = assignment.task.id;
-        let errored = |why, reason| Outcome::Errored { why, reason };
-        if let Err(error) = self.connect() {
-            self.disconnect();
-            return errored(Why::Spawn, format!("start an agent: {error}"));
-        }
+    fn run(
+        &mut self,
+        assignment: &Assignment,
+        watch: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Outcome, Lost> {
         let frame = RunTask::new(
-            task,
+            assignment.task.id,
             assignment.try_,
             &assignment.task.commit,
             &assignment.task.job,
             &assignment.log,
         );
-        let mut line = self.line();
-        line.running = Some(task);
-        let sent = line.send(&ToAgent::Run(Box::new(frame)));
-        drop(line);
-        let outcome = match sent {
-            Ok(()) => self.follow(task, watch),
-            Err(error) => Err(error.to_string()),
-        };
-        self.line().running = None;
-        outcome.unwrap_or_else(|lost| {
-            self.disconnect();
-            errored(Why::RunnerLost, format!("keep the agent: {lost}"))
-        })
+        // This machine is still here, and so nothing is to be tried elsewhere.
+        Ok(self
+            .execute(frame, watch)
+            .unwrap_or_else(|lost| Outcome::Errored {
+                why: lost.why,
+                reason: lost.reason,
+            }))
     }
 }
 

@@ -5,15 +5,20 @@
 //! and nothing on the terminal.
 
 pub mod agent;
+mod host;
+pub mod hub;
+mod lifeline;
 mod local;
 pub mod protocol;
+pub mod wire;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{LogId, Outcome, RunnerLabel, Task};
+use crate::model::{LogId, Oid, Outcome, RunnerLabel, Task, Why};
 
+pub use host::{Host, HostError, HostRunner, HostSpec, Probe, Way, probe, protocol_line};
 pub use local::{LocalRunner, LocalSpec};
 
 /// One try of a task, as it is handed to a runner.
@@ -25,6 +30,8 @@ pub struct Assignment {
     pub try_: u32,
     /// Where its output is kept: who looks at what runs now finds it by this.
     pub log: LogId,
+    /// Commits that are likely to come next here, nearest first; a hint.
+    pub ahead: Vec<Oid>,
 }
 
 /// What a runner tells of a task while it runs.
@@ -55,18 +62,84 @@ pub enum Request {
 
 /// Passes requests to a runner that is busy in another thread.
 #[derive(Clone)]
-pub struct Control(Arc<dyn Fn(Request) + Send + Sync>);
+pub struct Control {
+    send: Arc<dyn Fn(Request) + Send + Sync>,
+    wake: Option<Arc<dyn Fn() + Send + Sync>>,
+}
 
 impl Control {
     /// A control that hands each request to `send`, which must not block.
     pub fn new(send: impl Fn(Request) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(send))
+        Self {
+            send: Arc::new(send),
+            wake: None,
+        }
+    }
+
+    /// The same, with something to do where there is work and the runner is away.
+    #[must_use]
+    pub fn waking(mut self, wake: impl Fn() + Send + Sync + 'static) -> Self {
+        self.wake = Some(Arc::new(wake));
+        self
     }
 
     /// Asks; without effect while no task runs.
     pub fn send(&self, request: Request) {
-        (self.0)(request);
+        (self.send)(request);
     }
+
+    /// Says that there is work for a runner that is away. Cheap, and never blocks.
+    pub fn wake(&self) {
+        if let Some(wake) = &self.wake {
+            wake();
+        }
+    }
+}
+
+/// Where a runner is, as far as it matters for what it gets.
+#[derive(Debug, Clone, Default)]
+pub struct Place {
+    /// Runners with the same number share a machine; 0 is this one.
+    pub machine: usize,
+    /// What a job's `labels` are looked up in.
+    pub labels: Arc<[String]>,
+    /// It only keeps a task ready for when a slot there becomes free, and so hides the
+    /// time that requests travel. It does not count as a slot.
+    pub ahead: bool,
+}
+
+impl Place {
+    /// Whether a job that asks for `labels` may run here.
+    pub fn has(&self, labels: &[String]) -> bool {
+        labels.iter().all(|label| self.labels.contains(label))
+    }
+}
+
+/// Whether a runner can take tasks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presence {
+    /// It can.
+    Here,
+    /// It cannot; [`Control::wake`] makes it try.
+    Away {
+        /// Why, where that is news; completes "failed to …".
+        reason: Option<String>,
+        /// How many times in a row it could not be reached or was lost, with nothing done between.
+        failures: u32,
+    },
+}
+
+/// Where a runner says that its presence changed.
+pub type Tell = Box<dyn Fn(Presence) + Send + Sync>;
+
+/// A task's machine went away, or could not run it. There is no verdict, and no process
+/// of the task is left, so that another runner may have the task.
+#[derive(Debug, Clone)]
+pub struct Lost {
+    /// What is recorded where this was the last try.
+    pub why: Why,
+    /// Completes "failed to …".
+    pub reason: String,
 }
 
 /// One place that runs one task at a time.
@@ -77,9 +150,26 @@ pub trait Runner: Send {
     /// How to reach this runner while [`run`](Self::run) blocks.
     fn control(&self) -> Control;
 
+    /// Where it is.
+    fn place(&self) -> Place {
+        Place::default()
+    }
+
+    /// Begins to report presence; says what it is now.
+    fn attend(&mut self, _tell: Tell) -> Presence {
+        Presence::Here
+    }
+
     /// Runs a task to its end and returns only when none of its processes is left.
     ///
-    /// An ended runner (its agent died, its host is gone) says
-    /// [`Outcome::Errored`], and may be asked again: it sets itself up anew.
-    fn run(&mut self, assignment: &Assignment, watch: &mut dyn FnMut(Progress<'_>)) -> Outcome;
+    /// An ended runner (its agent died) says [`Outcome::Errored`], and may be asked
+    /// again: it sets itself up anew.
+    ///
+    /// # Errors
+    /// [`Lost`] where the runner's machine went away, or another may do better.
+    fn run(
+        &mut self,
+        assignment: &Assignment,
+        watch: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Outcome, Lost>;
 }

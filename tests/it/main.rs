@@ -5,6 +5,7 @@
     reason = "a test says by panicking what went wrong"
 )]
 
+mod beds;
 mod checkout;
 mod checkout_damage;
 mod compat_git;
@@ -14,6 +15,10 @@ mod fault;
 mod gc;
 mod generated;
 mod hooks;
+mod hosts;
+mod hosts_fault;
+mod hosts_net;
+mod hosts_slurm;
 mod init;
 mod kinds;
 mod layers;

@@ -65,6 +65,10 @@ fn check_settings(repo: &Repo, findings: &mut Findings) {
             SettingsError::Value { key, .. } => {
                 format!("git config {}--unset-all {key}", scope_option(repo, key))
             }
+            SettingsError::Host { key, .. } => {
+                let scope = scope_option(repo, key);
+                format!("git config {scope}--unset-all {}", quote(key))
+            }
             SettingsError::NoHome => "git config ci.worktreeDir /path/to/a/directory".to_owned(),
         };
         findings.error("settings", with_causes(&problem), &[&fix]);

@@ -1,0 +1,265 @@
+//! The workers as the dispatcher knows them: who is there, how fast their machines
+//! are, and who may have which task.
+//!
+//! Nothing waits for a machine that is away while another can do the work. Only where
+//! nobody who could do a task can be reached, again and again, is it given up.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::model::{Job, Outcome, Task, Why};
+use crate::runner::{Lost, Place, Presence};
+
+use super::super::message::{Desk, Ended};
+use super::super::queue::Waiting;
+use super::{Dispatcher, MOVES, Running, new_log_id};
+
+/// How many failures in a row make a machine hopeless for tasks that nobody else can do.
+const HOPELESS: u32 = 3;
+
+/// Jobs shorter than this are not worth waiting for requests to travel.
+const SHORT: Duration = Duration::from_millis(300);
+
+/// How much work may wait at a machine for a slot there, so that the last of it is
+/// over when others are done, too.
+const READY: Duration = Duration::from_millis(100);
+
+/// A machine this many times slower does not get the last tasks.
+const SLOWER: u32 = 3;
+
+/// A worker, seen from the dispatcher.
+pub(super) struct Worker {
+    pub(super) desk: Desk,
+    pub(super) running: Option<Running>,
+    /// It asked, and has no answer yet.
+    pub(super) idle: bool,
+    /// The place in the plan of its last commit.
+    pub(super) near: Option<usize>,
+    pub(super) presence: Presence,
+}
+
+impl Worker {
+    pub(super) fn new(desk: Desk) -> Self {
+        Self {
+            presence: desk.presence.clone(),
+            desk,
+            running: None,
+            idle: false,
+            near: None,
+        }
+    }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.desk.place
+    }
+
+    pub(super) fn is_here(&self) -> bool {
+        self.presence == Presence::Here
+    }
+
+    fn is_hopeless(&self) -> bool {
+        matches!(
+            self.presence,
+            Presence::Away {
+                failures: HOPELESS..,
+                ..
+            }
+        )
+    }
+
+    /// Whether it is a slot, and not only a place to wait for one.
+    pub(super) fn is_slot(&self) -> bool {
+        !self.desk.place.ahead
+    }
+}
+
+/// How long jobs take on each machine.
+#[derive(Debug, Default)]
+pub(super) struct Paces(HashMap<usize, Duration>);
+
+impl Paces {
+    /// Takes note of a task that was done.
+    pub(super) fn note(&mut self, machine: usize, duration: Duration) {
+        self.0
+            .entry(machine)
+            .and_modify(|pace| *pace = (3 * *pace + duration) / 4)
+            .or_insert(duration);
+    }
+
+    fn is_slower(&self, machine: usize, other: usize) -> bool {
+        let (one, other) = (self.0.get(&machine), self.0.get(&other));
+        one.zip(other)
+            .is_some_and(|(one, other)| *one > SLOWER * *other)
+    }
+}
+
+/// Whether a worker should take a task when `waiting` of them wait: not where a much
+/// faster slot takes the last ones in its stead, and not ahead of need.
+fn should_take(workers: &[Worker], paces: &Paces, worker: usize, waiting: usize) -> bool {
+    let place = workers[worker].place();
+    let slots = || {
+        workers
+            .iter()
+            .filter(|other| other.is_here() && other.is_slot())
+    };
+    if place.ahead {
+        let Some(pace) = paces.0.get(&place.machine) else {
+            return false;
+        };
+        let beside = |other: &&Worker| {
+            other.place().machine == place.machine && !other.is_slot() && other.running.is_some()
+        };
+        let ready = workers.iter().filter(beside).count() as u32;
+        let short = *pace <= SHORT && (ready == 0 || (ready + 1) * *pace <= READY);
+        return short && waiting > slots().count();
+    }
+    let faster = slots().filter(|other| paces.is_slower(place.machine, other.place().machine));
+    waiting > faster.count()
+}
+
+/// Whether nobody who may have a task of this job can be reached.
+fn is_hopeless(workers: &[Worker], job: &Job) -> bool {
+    workers
+        .iter()
+        .filter(|worker| worker.is_slot() && worker.place().has(&job.labels))
+        .all(Worker::is_hopeless)
+}
+
+/// Whether somebody on another machine may have a task, and can be reached.
+fn has_elsewhere(workers: &[Worker], waiting: &Waiting, machine: usize) -> bool {
+    let labels = &waiting.task.job.labels;
+    workers.iter().any(|other| {
+        let place = other.place();
+        other.is_here() && other.is_slot() && place.machine != machine && place.has(labels)
+    })
+}
+
+impl Dispatcher<'_> {
+    /// Gives a worker what it may have, if it can take anything.
+    pub(super) fn serve(&mut self, worker: usize) {
+        while self.stop.is_none()
+            && self.workers[worker].idle
+            && self.workers[worker].is_here()
+            && should_take(&self.workers, &self.paces, worker, self.queue.len())
+        {
+            let window = (2 * self.workers.len()).max(4);
+            let workers = &self.workers;
+            let Worker { near, desk, .. } = &workers[worker];
+            let fits = |waiting: &Waiting| {
+                desk.place.has(&waiting.task.job.labels)
+                    && !(waiting.lost_by == Some(desk.place.machine)
+                        && has_elsewhere(workers, waiting, desk.place.machine))
+            };
+            let Some(waiting) = self.queue.take(*near, window, fits) else {
+                break;
+            };
+            self.assign(worker, waiting);
+        }
+    }
+
+    /// Whether some worker has the labels that a task asks for, here or away.
+    pub(super) fn has_place(&self, task: &Task) -> bool {
+        let labels = &task.job.labels;
+        let mut workers = self.workers.iter();
+        workers.any(|worker| worker.place().has(labels))
+    }
+
+    /// Ends a task that no worker may have without a verdict. Only where jobs change
+    /// while the run goes on; a plan with such a task is refused.
+    pub(super) fn turn_away(&mut self, task: Task) {
+        let labels = task.job.labels.join(", ");
+        let outcome = Outcome::Errored {
+            why: Why::Spawn,
+            reason: format!("find a runner with the labels {labels}"),
+        };
+        let ended = Ended {
+            outcome: Ok(outcome.clone()),
+            duration: Duration::ZERO,
+            finished: jiff::Timestamp::now(),
+            tail: Vec::new(),
+        };
+        let Some(label) = self.workers.first().map(|worker| worker.desk.label.clone()) else {
+            return;
+        };
+        let running = Running {
+            waiting: Waiting::new(task, 0, false),
+            try_: 1,
+            log: new_log_id(),
+            claim: None,
+            given_up: false,
+        };
+        self.finished(running, outcome, ended, label);
+    }
+
+    /// Calls for workers that are away while there is work for them, and gives tasks up
+    /// that nobody can be reached for.
+    pub(super) fn look_for_help(&mut self) {
+        if self.queue.is_empty() || self.stop.is_some() {
+            return;
+        }
+        for worker in 0..self.workers.len() {
+            let state = &self.workers[worker];
+            if state.is_here() || !state.idle || !state.is_slot() {
+                continue;
+            }
+            let Worker { desk, .. } = state;
+            desk.control.wake();
+            let workers = &self.workers;
+            let hopeless = |waiting: &Waiting| {
+                let job = &waiting.task.job;
+                desk.place.has(&job.labels) && is_hopeless(workers, job)
+            };
+            // The worker will say why there is no verdict; that goes into the log.
+            if let Some(mut waiting) = self.queue.take(None, 1, hopeless) {
+                waiting.moves = MOVES;
+                self.assign(worker, waiting);
+            }
+        }
+    }
+
+    /// A worker's machine came or went.
+    pub(super) fn presence(&mut self, worker: usize, presence: Presence) {
+        self.workers[worker].presence = presence.clone();
+        let Presence::Away {
+            reason: Some(reason),
+            failures,
+        } = presence
+        else {
+            return;
+        };
+        // One worker speaks for its machine, and not each time.
+        let machine = self.workers[worker].place().machine;
+        let beside = |one: &Worker| one.is_slot() && one.place().machine == machine;
+        let speaks = self.workers.iter().position(beside) == Some(worker);
+        if speaks && (failures.is_power_of_two() || failures == u32::MAX) {
+            let label = &self.workers[worker].desk.label;
+            self.warn(format!("{label} is left out for now: failed to {reason}"));
+        }
+    }
+
+    /// A worker has ended a try.
+    pub(super) fn came_back(&mut self, worker: usize, running: Running, ended: Ended) {
+        let Ended { outcome, .. } = &ended;
+        let Worker { desk, .. } = &self.workers[worker];
+        let label = desk.label.clone();
+        let outcome = match outcome {
+            Ok(outcome) => {
+                self.paces.note(desk.place.machine, ended.duration);
+                outcome.clone()
+            }
+            Err(_) if self.stop.is_some() || running.given_up => Outcome::Cancelled,
+            Err(Lost { why, reason }) if running.waiting.moves >= MOVES => Outcome::Errored {
+                why: *why,
+                reason: reason.clone(),
+            },
+            // Nothing of it runs any more: somebody else may have it.
+            Err(_) => {
+                let Running { mut waiting, .. } = running;
+                waiting.moves += 1;
+                waiting.lost_by = Some(self.workers[worker].place().machine);
+                return self.queue.put_back(waiting);
+            }
+        };
+        self.finished(running, outcome, ended, label);
+    }
+}

@@ -1,0 +1,171 @@
+//! The cache repository on a host: bare, fed with packs, and never asked for anything
+//! but worktrees.
+//!
+//! It belongs to git-ci alone. What it received stays reachable by refs of its own
+//! below [`HAVE`], so that `git gc` keeps it and the next dispatcher need not send it
+//! again. Several hubs may use one cache at once: every step is git's own and atomic.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::command::{Git, GitError};
+use crate::model::Oid;
+
+/// Where the refs are that keep received commits.
+const HAVE: &str = "refs/ci/have/";
+
+/// How many of them are kept; what falls out costs a larger pack, and nothing else.
+const KEPT: usize = 256;
+
+/// Why the cache cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// A directory or file.
+    #[error("keep anything in {}", .path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// git.
+    #[error(transparent)]
+    Git(#[from] GitError),
+}
+
+/// A cache repository.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    git: Git,
+    repository: PathBuf,
+}
+
+impl Cache {
+    /// Opens the cache in `dir`, and makes it where needed.
+    ///
+    /// # Errors
+    /// Where the directory cannot be written or git fails.
+    pub fn open(git: Git, dir: &Path, format: &str, shallow: &[Oid]) -> Result<Self, CacheError> {
+        let io = |source| CacheError::Io {
+            path: dir.to_owned(),
+            source,
+        };
+        fs::create_dir_all(dir).map_err(io)?;
+        // Two at once would trip over each other's half-made repository.
+        let lock = File::create(dir.join("lock")).map_err(io)?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(|error| io(error.into()))?;
+        let cache = Self {
+            git,
+            repository: dir.join("repo.git"),
+        };
+        let made = dir.join("made");
+        if !made.exists() {
+            // Half made by somebody who died over it.
+            match fs::remove_dir_all(&cache.repository) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+                _ => {}
+            }
+            let mut init = cache.git.command();
+            init.args(["init", "-q", "--bare", "--template="]);
+            init.arg(format!("--object-format={format}"));
+            cache.git.output(init.arg(&cache.repository))?;
+            if !shallow.is_empty() {
+                let text: String = shallow.iter().map(|id| format!("{id}\n")).collect();
+                fs::write(cache.repository.join("shallow"), text).map_err(io)?;
+            }
+            fs::write(&made, "").map_err(io)?;
+        }
+        Ok(cache)
+    }
+
+    /// The repository.
+    pub fn repository(&self) -> &Path {
+        &self.repository
+    }
+
+    /// The commits that are here for good, newest first.
+    ///
+    /// # Errors
+    /// Those of git.
+    pub fn have(&self) -> Result<Vec<Oid>, GitError> {
+        let mut list = self.command();
+        list.args(["for-each-ref", "--sort=-committerdate"]);
+        list.arg("--format=%(objectname)").arg(HAVE);
+        let listed = self.git.read(&mut list)?;
+        Ok(listed
+            .lines()
+            .filter_map(|line| line.parse().ok())
+            .collect())
+    }
+
+    /// Begins to take a pack: it goes to the standard input of what is returned.
+    ///
+    /// # Errors
+    /// Those of starting a program.
+    pub fn take_pack(&self) -> io::Result<Child> {
+        self.command()
+            .args(["index-pack", "--stdin", "--fix-thin"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+    }
+
+    /// Keeps `commits`, which have been received, for next time.
+    ///
+    /// # Errors
+    /// Those of git.
+    pub fn keep(&self, commits: &[Oid]) -> Result<(), GitError> {
+        let lines: String = commits
+            .iter()
+            .map(|id| format!("update {HAVE}{id} {id}\n"))
+            .collect();
+        self.update_refs(&lines)
+    }
+
+    /// Forgets the oldest of what is kept, and lets git tidy up.
+    ///
+    /// # Errors
+    /// Those of git.
+    pub fn tidy(&self) -> Result<(), GitError> {
+        let have = self.have()?;
+        if have.len() > KEPT {
+            let lines: String = have[KEPT / 2..]
+                .iter()
+                .map(|id| format!("delete {HAVE}{id}\n"))
+                .collect();
+            self.update_refs(&lines)?;
+        }
+        let mut gc = self.command();
+        gc.args(["gc", "--auto", "--quiet"]);
+        // Nobody waits for it, and it holds on to nobody's channel.
+        let started = gc
+            .process_group(0)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        started.map(|_| ()).map_err(|source| GitError::Io {
+            verb: "gc".to_owned(),
+            source,
+        })
+    }
+
+    fn update_refs(&self, lines: &str) -> Result<(), GitError> {
+        let mut update = self.command();
+        update.args(["update-ref", "--stdin"]);
+        self.git
+            .output_with_input(&mut update, lines.as_bytes())
+            .map(|_| ())
+    }
+
+    fn command(&self) -> std::process::Command {
+        let mut command = self.git.command();
+        command.arg("--git-dir").arg(&self.repository);
+        command
+    }
+}

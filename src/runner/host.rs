@@ -1,0 +1,323 @@
+//! A runner on another machine: one connection a host, several tasks over it.
+//!
+//! A [`Host`] has a thread that keeps its connection while there is work, tries again
+//! after a growing time where that fails, and says to whom it may concern whether
+//! tasks can be taken. Its [`HostRunner`]s hand tasks over and wait for news of them.
+//!
+//! A host is believed what it says about its results, once that is checked to be
+//! something a job can say, and nothing else. What it sends is bounded, it names no
+//! file, no commit and no job, and a frame out of turn ends the connection.
+
+mod conn;
+mod error;
+mod keeper;
+mod open;
+mod packer;
+mod process;
+mod way;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::git::Repo;
+use crate::model::{Outcome, RunnerLabel, TaskId, Why, printable_line};
+
+use super::protocol::RunTask;
+use super::wire::{About, HostSetup, ToHost};
+use super::{Assignment, Control, Lost, Place, Presence, Progress, Request, Runner, Tell};
+
+use conn::{Conn, News};
+use keeper::Inner;
+
+pub use error::HostError;
+pub use open::{probe, protocol_line};
+pub use way::Way;
+
+/// How long a host may take to confirm that it killed a task.
+const KILL_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long a host that could not even start a task rests.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
+
+/// A host as it is configured.
+#[derive(Clone)]
+pub struct HostSpec {
+    /// Its name, which records call it by.
+    pub name: RunnerLabel,
+    /// What tells it apart from other machines; not 0.
+    pub machine: usize,
+    /// How to get there.
+    pub way: Way,
+    /// What it calls itself in the `labels` of jobs.
+    pub labels: Arc<[String]>,
+    /// Where the agent is; `None` looks for it, and uploads this program where there is none.
+    pub agent: Option<String>,
+    /// What its hub works with.
+    pub setup: HostSetup,
+    /// How long without a sign of life until its tasks are given to others.
+    pub lease: Duration,
+    /// How long a connection may take until the hub answers.
+    pub patience: Duration,
+    /// Let go of the connection after this long without work.
+    pub release: Option<Duration>,
+    /// While this file exists it gets no tasks.
+    pub drain: PathBuf,
+    /// Where commits come from.
+    pub repo: Arc<Repo>,
+    /// The program to upload: this one.
+    pub program: PathBuf,
+}
+
+/// A host and the thread that keeps its connection; ends with the last of its runners.
+pub struct Host {
+    inner: Arc<Inner>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Host {
+    /// A host that nothing connects to before there is work.
+    pub fn new(spec: HostSpec) -> Arc<Self> {
+        let inner = Arc::new(Inner::new(spec));
+        let kept = Arc::clone(&inner);
+        let keeper = std::thread::spawn(move || keeper::keep(&kept));
+        Arc::new(Self {
+            inner,
+            keeper: Mutex::new(Some(keeper)),
+        })
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.inner.close();
+        let keeper = self
+            .keeper
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(keeper) = keeper.take() {
+            // It is bounded in what it still does; a panic of its ends nothing else.
+            let _ = keeper.join();
+        }
+    }
+}
+
+/// Hands tasks to a host, one at a time.
+pub struct HostRunner {
+    host: Arc<Host>,
+    ahead: bool,
+    current: Arc<Mutex<Current>>,
+}
+
+/// The task that a runner has on the host.
+#[derive(Default)]
+struct Current {
+    task: Option<OnHost>,
+    /// It was asked to end, so that it may say it was cancelled.
+    asked: bool,
+}
+
+struct OnHost {
+    id: (TaskId, u32),
+    conn: Arc<Conn>,
+    news: mpsc::Sender<News>,
+}
+
+impl HostRunner {
+    /// A runner on `host`; see [`Place::ahead`].
+    pub fn new(host: &Arc<Host>, ahead: bool) -> Self {
+        Self {
+            host: Arc::clone(host),
+            ahead,
+            current: Arc::default(),
+        }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stays with the task until it is done.
+    fn follow(
+        &self,
+        id: (TaskId, u32),
+        conn: &Conn,
+        (sender, news): (&mpsc::Sender<News>, &mpsc::Receiver<News>),
+        assignment: &Assignment,
+        watch: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Outcome, Lost> {
+        let output = self.host.inner.spec.setup.output;
+        // What is cut out of the middle is replaced by a line.
+        let mut allowed = output.head + output.tail + 4096;
+        let mut until: Option<Instant> = None;
+        loop {
+            let next = match until {
+                None => news.recv().map_err(RecvTimeoutError::from),
+                Some(until) => news.recv_timeout(until.saturating_duration_since(Instant::now())),
+            };
+            match next {
+                Ok(News::Started { slot }) => watch(Progress::Started { slot }),
+                Ok(News::Output(bytes)) => {
+                    let Some(rest) = allowed.checked_sub(bytes.len()) else {
+                        conn.give_up("it sends more output than was asked for");
+                        continue;
+                    };
+                    allowed = rest;
+                    watch(Progress::Output(&bytes));
+                }
+                Ok(News::Done(result)) => {
+                    let asked = self.current().asked;
+                    match judge(result, assignment, asked) {
+                        // Its disk may be full: others may do better.
+                        Ok(Outcome::Errored {
+                            why: why @ (Why::Worktree | Why::Spawn | Why::RunnerLost),
+                            reason,
+                        }) => {
+                            // Or it would take one task after the other, and do none.
+                            std::thread::sleep(TROUBLE_PAUSE);
+                            return Err(Lost { why, reason });
+                        }
+                        Ok(outcome) => return Ok(outcome),
+                        Err(what) => conn.distrust(id, sender.clone(), what),
+                    }
+                }
+                Ok(News::Lost(reason)) => {
+                    let reason = format!("keep the host {}: {reason}", self.label());
+                    let why = Why::HostLost;
+                    return Err(Lost { why, reason });
+                }
+                Ok(News::Hurry) => {
+                    until.get_or_insert(Instant::now() + KILL_PATIENCE);
+                }
+                // Nobody waits for a verdict, and the hub's own watch sees to the rest.
+                Err(_) => {
+                    conn.forget(id);
+                    return Ok(Outcome::Cancelled);
+                }
+            }
+        }
+    }
+}
+
+/// What a host says a task ended with, if a job of this kind can end so.
+fn judge(result: Outcome, assignment: &Assignment, asked: bool) -> Result<Outcome, &'static str> {
+    match result {
+        Outcome::Passed | Outcome::Skipped => Ok(result),
+        Outcome::Failed {
+            code: 1..=124 | 128..=255,
+        } => Ok(result),
+        Outcome::Signaled { signal: 1..=64 } => Ok(result),
+        Outcome::TimedOut { .. } => match assignment.task.job.timeout {
+            Some(limit) => Ok(Outcome::TimedOut { limit }),
+            None => Err("it says that a job without a limit timed out"),
+        },
+        Outcome::Errored { why, reason } => {
+            let mut reason = printable_line(reason.as_bytes()).into_owned();
+            if let Some((end, _)) = reason.char_indices().nth(1000) {
+                reason.truncate(end);
+            }
+            let why = match why {
+                Why::Exit(126 | 127) | Why::Worktree | Why::Spawn => why,
+                _ => Why::RunnerLost,
+            };
+            Ok(Outcome::Errored { why, reason })
+        }
+        Outcome::Cancelled if asked => Ok(result),
+        Outcome::Cancelled => Err("it ended a task that nobody asked it to end"),
+        Outcome::Failed { .. } | Outcome::Signaled { .. } => Err("it says what no job can say"),
+    }
+}
+
+impl Runner for HostRunner {
+    fn label(&self) -> &RunnerLabel {
+        &self.host.inner.spec.name
+    }
+
+    fn control(&self) -> Control {
+        let current = Arc::clone(&self.current);
+        let inner = Arc::clone(&self.host.inner);
+        Control::new(move |request: Request| {
+            let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(on) = &current.task else { return };
+            let (task, try_) = on.id;
+            let reached = on.conn.send(ToHost::Request {
+                task,
+                try_,
+                request,
+            });
+            let ends = matches!(request, Request::Terminate | Request::Kill);
+            if ends && (request == Request::Kill || !reached) {
+                let _ = on.news.send(News::Hurry);
+            }
+            current.asked |= ends;
+        })
+        .waking(move || inner.wake())
+    }
+
+    fn place(&self) -> Place {
+        let spec = &self.host.inner.spec;
+        Place {
+            machine: spec.machine,
+            labels: Arc::clone(&spec.labels),
+            ahead: self.ahead,
+        }
+    }
+
+    fn attend(&mut self, tell: Tell) -> Presence {
+        self.host.inner.attend(tell)
+    }
+
+    fn run(
+        &mut self,
+        assignment: &Assignment,
+        watch: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Outcome, Lost> {
+        let id = (assignment.task.id, assignment.try_);
+        let conn = self.host.inner.connection().map_err(|reason| Lost {
+            why: Why::HostLost,
+            reason: format!("reach the host {}: {reason}", self.label()),
+        })?;
+        let (sender, news) = mpsc::channel();
+        conn.expect(id, sender.clone());
+        *self.current() = Current {
+            task: Some(OnHost {
+                id,
+                conn: Arc::clone(&conn),
+                news: sender.clone(),
+            }),
+            asked: false,
+        };
+        let task = RunTask::new(
+            id.0,
+            assignment.try_,
+            &assignment.task.commit,
+            &assignment.task.job,
+            &assignment.log,
+        );
+        let after = conn.want(&assignment.task.commit.id, &assignment.ahead);
+        // Where the connection has ended, news say so.
+        conn.send(ToHost::Run {
+            task: Box::new(task),
+            after,
+        });
+        let outcome = self.follow(id, &conn, (&sender, &news), assignment, watch);
+        *self.current() = Current::default();
+        outcome
+    }
+}
+
+/// What was found out about a host.
+#[derive(Debug)]
+pub struct Probe {
+    /// What its hub says.
+    pub about: About,
+    /// How far its clock is ahead, in milliseconds; negative where it is behind.
+    pub skew: i64,
+    /// How long it took until the hub answered.
+    pub took: Duration,
+}
+
+type Tasks = HashMap<(TaskId, u32), mpsc::Sender<News>>;

@@ -1,0 +1,477 @@
+//! The hub: what runs at a host's end of a connection, `git ci agent --stdio`.
+//!
+//! It stores the commits that come in a bare cache repository, and runs tasks through
+//! the same [`LocalRunner`] and agent as a dispatcher on this machine would: one agent
+//! a lane, each the subreaper of its jobs. What is said is in [`wire`](super::wire).
+//!
+//! One thread owns all state and never blocks but on its channel, so it always notices
+//! when its right to run anything lapses. Reading, writing, git and the lanes have
+//! threads of their own. The hub is a subreaper, too: when it ends, for whatever
+//! reason it can still act on, it kills every process below it, agents included. When
+//! it is killed itself the agents see their input end.
+
+use std::collections::VecDeque;
+use std::io::{self, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use crate::git::{Cache, CacheError, Git, GitError};
+use crate::model::{Outcome, TaskId};
+use crate::process;
+use crate::worktree;
+
+use super::lifeline::{Lifeline, now};
+use super::protocol::{RunTask, Setup, receive, send};
+use super::wire::{About, FromHost, HELLO_PATIENCE, HostSetup, ToHost, Trouble, WIRE, ready_line};
+use super::{Control, LocalRunner, LocalSpec, Progress, Request, Runner as _};
+
+mod store;
+
+/// More commits than this are not worth telling.
+const TOLD: usize = 256;
+
+/// Why a hub ended before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    /// The system refuses what a hub needs.
+    #[error("prepare to run jobs")]
+    Prepare(#[source] io::Error),
+    /// What came in is not this protocol.
+    #[error("understand the dispatcher: {0}")]
+    Channel(String),
+    /// The dispatcher speaks another version.
+    #[error("speak version {0} of the protocol: this git-ci speaks version {WIRE}")]
+    Version(u32),
+    /// git is missing, too old or failed.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// The place for caches and worktrees.
+    #[error("use {} for caches and worktrees", .path.display())]
+    Root {
+        /// The place.
+        path: PathBuf,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A pack could not be stored.
+    #[error("store objects: {0}")]
+    Store(String),
+    /// An agent died.
+    #[error("keep an agent: {0}")]
+    Agent(String),
+    /// Nothing was heard for too long.
+    #[error("hear from the dispatcher for {} s", .0.as_secs_f32())]
+    Silence(Duration),
+    /// A process survived.
+    #[error("end every process of the jobs")]
+    Processes(#[source] io::Error),
+}
+
+impl HubError {
+    fn trouble(&self) -> Trouble {
+        match self {
+            Self::Git(GitError::NotFound(_) | GitError::TooOld { .. }) => Trouble::NoGit,
+            Self::Root { .. } => Trouble::Root,
+            Self::Store(_) => Trouble::Store,
+            Self::Version(_) => Trouble::Version,
+            _ => Trouble::Other,
+        }
+    }
+}
+
+/// How a hub is started.
+#[derive(Debug)]
+pub struct HubSpec {
+    /// What the line says that ends the noise before it.
+    pub nonce: String,
+    /// The program that agents are started from: this one.
+    pub program: PathBuf,
+}
+
+/// What can happen to a hub.
+enum Happening {
+    Frame(ToHost),
+    /// The dispatcher's end of the channel; with what was wrong with it.
+    Ended(Option<String>),
+    Progress(FromHost),
+    /// A lane's task ended.
+    Done {
+        lane: usize,
+        task: TaskId,
+        try_: u32,
+        result: Result<Outcome, String>,
+    },
+    Taken(u64),
+    Stored(u64),
+    NotStored(String),
+}
+
+/// One task at a time, in a thread with an agent.
+struct Lane {
+    tasks: Sender<RunTask>,
+    control: Control,
+    running: Option<(TaskId, u32)>,
+}
+
+struct Hub {
+    setup: HostSetup,
+    program: PathBuf,
+    dir: PathBuf,
+    cache: Cache,
+    lanes: Vec<Lane>,
+    waiting: VecDeque<(RunTask, u64)>,
+    stored: u64,
+    packs: Sender<store::Work>,
+    out: Sender<FromHost>,
+    events: Sender<Happening>,
+}
+
+/// Serves one dispatcher until it says goodbye, its end of the channel closes, or it
+/// is silent for too long.
+///
+/// # Errors
+/// Where that was not the dispatcher's wish. It is told, if it can be.
+pub fn serve(
+    spec: &HubSpec,
+    input: impl Read + Send + 'static,
+    mut output: impl Write + Send + 'static,
+) -> Result<(), HubError> {
+    process::become_subreaper().map_err(HubError::Prepare)?;
+    let (events, inbox) = mpsc::channel();
+    output
+        .write_all(ready_line(&spec.nonce).as_bytes())
+        .and_then(|()| output.flush())
+        .map_err(HubError::Prepare)?;
+    let (out, frames) = mpsc::channel::<FromHost>();
+    let (written, all_written) = mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        // A channel that is broken is noticed by who reads from it.
+        for frame in frames {
+            if send(&mut output, &frame).is_err() {
+                break;
+            }
+        }
+        drop(written);
+    });
+    let reader = events.clone();
+    std::thread::spawn(move || read(input, &reader));
+
+    let served = work(spec, &events, &inbox, &out);
+    // Whatever happened, nothing of a job stays. Only then may the dispatcher hear of it.
+    let ended = process::end_everything().map_err(HubError::Processes);
+    if let Err(error) = served.as_ref().map(|_| ()).and(ended.as_ref().map(|_| ())) {
+        let _ = out.send(FromHost::Failed {
+            trouble: error.trouble(),
+            reason: super::agent::chain(error),
+        });
+    }
+    drop(out);
+    // A channel that takes nothing any more must not keep the hub.
+    let _ = all_written.recv_timeout(Duration::from_secs(1));
+    let cache = served?;
+    ended?;
+    if let Some(cache) = cache {
+        // Nobody waits for this, and nobody is hurt where it fails.
+        let _ = cache.tidy();
+    }
+    Ok(())
+}
+
+/// Passes on what comes in.
+fn read(input: impl Read, to: &Sender<Happening>) {
+    let mut input = BufReader::with_capacity(64 << 10, input);
+    loop {
+        let happening = match receive::<ToHost>(&mut input) {
+            Ok(Some(frame)) => Happening::Frame(frame),
+            Ok(None) => Happening::Ended(None),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Happening::Ended(None),
+            Err(error) => Happening::Ended(Some(error.to_string())),
+        };
+        let last = matches!(happening, Happening::Ended(_));
+        if to.send(happening).is_err() || last {
+            return;
+        }
+    }
+}
+
+/// Does everything up to the end of the connection; returns the cache where the
+/// dispatcher left in good order.
+fn work(
+    spec: &HubSpec,
+    events: &Sender<Happening>,
+    inbox: &Receiver<Happening>,
+    out: &Sender<FromHost>,
+) -> Result<Option<Cache>, HubError> {
+    let setup = match inbox.recv_timeout(HELLO_PATIENCE) {
+        Ok(Happening::Frame(ToHost::Hello { wire: WIRE, setup })) => *setup,
+        Ok(Happening::Frame(ToHost::Hello { wire, .. })) => return Err(HubError::Version(wire)),
+        Ok(Happening::Ended(None)) => return Ok(None),
+        Ok(Happening::Ended(Some(error))) => return Err(HubError::Channel(error)),
+        Ok(_) => return Err(HubError::Channel("it does not begin with hello".to_owned())),
+        Err(_) => return Err(HubError::Silence(HELLO_PATIENCE)),
+    };
+    let mut life = Lifeline::new(setup.silence, now());
+    let (mut hub, about) = Hub::new(spec, setup, events, out)?;
+    let _ = out.send(FromHost::Hello {
+        wire: WIRE,
+        about: Box::new(about),
+    });
+    let beat = life.beat(now());
+    let _ = out.send(FromHost::Beat { beat });
+    loop {
+        let due = life.due().unwrap_or_default().min(life.until());
+        let happening = inbox.recv_timeout(due.saturating_sub(now()));
+        // Before anything else: what has come may have waited while this machine stood still.
+        let at = now();
+        if at >= life.until() {
+            return Err(HubError::Silence(hub.setup.silence));
+        }
+        if life.due().is_some_and(|due| at >= due) {
+            let beat = life.beat(at);
+            let _ = out.send(FromHost::Beat { beat });
+        }
+        match happening {
+            Ok(Happening::Frame(ToHost::Ack { beat })) => life.ack(beat),
+            Ok(Happening::Frame(ToHost::Bye)) => return Ok(Some(hub.cache)),
+            Ok(Happening::Ended(None)) => return Ok(None),
+            Ok(Happening::Ended(Some(error))) => return Err(HubError::Channel(error)),
+            Ok(happening) => hub.take(happening)?,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
+        }
+        hub.start_tasks();
+    }
+}
+
+impl Hub {
+    fn new(
+        spec: &HubSpec,
+        setup: HostSetup,
+        events: &Sender<Happening>,
+        out: &Sender<FromHost>,
+    ) -> Result<(Self, About), HubError> {
+        let git = Git::find()?;
+        let version = git.version().to_string();
+        let safe = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if !setup.project.chars().all(safe) || setup.project.starts_with('.') {
+            return Err(HubError::Channel("it names a project badly".to_owned()));
+        }
+        let root = root(setup.root.as_deref())?;
+        let dir = root.join(&setup.project);
+        let cache =
+            Cache::open(git, &dir, &setup.format, &setup.shallow).map_err(|error| match error {
+                CacheError::Git(error) => HubError::Git(error),
+                error @ CacheError::Io { .. } => HubError::Root {
+                    path: root,
+                    source: error.into(),
+                },
+            })?;
+        let mut have = cache.have()?;
+        have.truncate(TOLD);
+        let running = worktree::holders(&cache.repository().join("ci"));
+        let free = rustix::fs::statvfs(&dir).map_or(0, |fs| fs.f_bavail * fs.f_frsize);
+        let about = About {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            platform: platform(),
+            git: version,
+            free,
+            clock: jiff::Timestamp::now().as_millisecond(),
+            have,
+            running,
+        };
+        let (packs, work) = mpsc::channel();
+        let (to_store, told) = (cache.clone(), events.clone());
+        std::thread::spawn(move || store::take(&to_store, &work, &told));
+        let hub = Self {
+            setup,
+            program: spec.program.clone(),
+            dir,
+            cache,
+            lanes: Vec::new(),
+            waiting: VecDeque::new(),
+            stored: 0,
+            packs,
+            out: out.clone(),
+            events: events.clone(),
+        };
+        Ok((hub, about))
+    }
+
+    fn take(&mut self, happening: Happening) -> Result<(), HubError> {
+        match happening {
+            Happening::Frame(frame) => self.frame(frame)?,
+            Happening::Progress(frame) => self.say(frame),
+            Happening::Done {
+                lane,
+                task,
+                try_,
+                result,
+            } => {
+                self.lanes[lane].running = None;
+                // Its jobs may still be there, below nobody: so everything ends.
+                let result = result.map_err(HubError::Agent)?;
+                self.say(FromHost::Done { task, try_, result });
+            }
+            Happening::Taken(bytes) => self.say(FromHost::Taken { bytes }),
+            Happening::Stored(pack) => self.stored = pack,
+            Happening::NotStored(error) => return Err(HubError::Store(error)),
+            Happening::Ended(_) => {}
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, frame: ToHost) -> Result<(), HubError> {
+        match frame {
+            ToHost::Pack { pack, bytes } => {
+                let _ = self.packs.send(store::Work::Piece { pack, bytes });
+            }
+            ToHost::PackEnd { pack, keep } => {
+                let _ = self.packs.send(store::Work::End { pack, keep });
+            }
+            ToHost::Run { task, after } => self.waiting.push_back((*task, after)),
+            ToHost::Request {
+                task,
+                try_,
+                request,
+            } => self.request(task, try_, request),
+            ToHost::Hello { .. } | ToHost::Ack { .. } | ToHost::Bye => {
+                return Err(HubError::Channel("a frame out of turn".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, task: TaskId, try_: u32, request: Request) {
+        let id = (task, try_);
+        if let Some(lane) = self.lanes.iter().find(|lane| lane.running == Some(id)) {
+            return lane.control.send(request);
+        }
+        let before = self.waiting.len();
+        if matches!(request, Request::Terminate | Request::Kill) {
+            self.waiting
+                .retain(|(waiting, _)| (waiting.task, waiting.try_) != id);
+        }
+        if self.waiting.len() < before {
+            let result = Outcome::Cancelled;
+            self.say(FromHost::Done { task, try_, result });
+        }
+    }
+
+    /// Gives free lanes what waits and has its commit here.
+    fn start_tasks(&mut self) {
+        while let Some(next) = self
+            .waiting
+            .iter()
+            .position(|(_, after)| *after <= self.stored)
+        {
+            let Some(lane) = self.free_lane() else { return };
+            if let Some((task, _)) = self.waiting.remove(next) {
+                self.lanes[lane].running = Some((task.task, task.try_));
+                // A lane ends only with the hub.
+                let _ = self.lanes[lane].tasks.send(task);
+            }
+        }
+    }
+
+    fn free_lane(&mut self) -> Option<usize> {
+        let free = self.lanes.iter().position(|lane| lane.running.is_none());
+        if free.is_some() || self.lanes.len() >= self.setup.lanes as usize {
+            return free;
+        }
+        let lane = self.lanes.len();
+        let (tasks, inbox) = mpsc::channel();
+        let runner = LocalRunner::new(LocalSpec {
+            program: self.program.clone(),
+            labels: Arc::from([]),
+            setup: Setup {
+                repository: self.cache.repository().to_owned(),
+                worktrees: self.dir.clone(),
+                slots: self.setup.slots,
+                label: self.setup.label.clone(),
+                dispatcher: std::process::id(),
+                output: self.setup.output,
+            },
+        });
+        let control = runner.control();
+        let events = self.events.clone();
+        std::thread::spawn(move || run_lane(lane, runner, &inbox, &events));
+        self.lanes.push(Lane {
+            tasks,
+            control,
+            running: None,
+        });
+        Some(lane)
+    }
+
+    fn say(&self, frame: FromHost) {
+        // The writer ends where the channel is broken, which the reader notices.
+        let _ = self.out.send(frame);
+    }
+}
+
+/// Runs what a lane is given.
+fn run_lane(
+    lane: usize,
+    mut runner: LocalRunner,
+    tasks: &Receiver<RunTask>,
+    events: &Sender<Happening>,
+) {
+    for frame in tasks {
+        let (task, try_) = (frame.task, frame.try_);
+        let result = runner.execute(frame, &mut |progress| {
+            let frame = match progress {
+                Progress::Started { slot } => FromHost::Started { task, try_, slot },
+                Progress::Output(bytes) => FromHost::Output {
+                    task,
+                    try_,
+                    bytes: bytes.to_vec(),
+                },
+            };
+            let _ = events.send(Happening::Progress(frame));
+        });
+        let done = Happening::Done {
+            lane,
+            task,
+            try_,
+            result: result.map_err(|lost| lost.reason),
+        };
+        if events.send(done).is_err() {
+            return;
+        }
+    }
+}
+
+/// Where the hub keeps its things.
+fn root(configured: Option<&str>) -> Result<PathBuf, HubError> {
+    use etcetera::base_strategy::{BaseStrategy as _, Xdg};
+    let no_home = |error: etcetera::HomeDirError| HubError::Root {
+        path: PathBuf::from("~"),
+        source: error.into(),
+    };
+    let Some(configured) = configured else {
+        return Ok(Xdg::new().map_err(no_home)?.cache_dir().join("git-ci/host"));
+    };
+    let path = match configured.strip_prefix("~/") {
+        Some(rest) => etcetera::home_dir().map_err(no_home)?.join(rest),
+        None => PathBuf::from(configured),
+    };
+    if Path::is_absolute(&path) {
+        return Ok(path);
+    }
+    Err(HubError::Root {
+        path,
+        source: "it is no absolute path".into(),
+    })
+}
+
+/// As `uname -sm` says.
+pub fn platform() -> String {
+    let uname = rustix::system::uname();
+    format!(
+        "{} {}",
+        uname.sysname().to_string_lossy(),
+        uname.machine().to_string_lossy()
+    )
+}

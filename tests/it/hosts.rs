@@ -1,0 +1,307 @@
+//! Runs on other machines: real `sshd`, real `ssh`, and the same notes as at home.
+
+use crate::beds::SshBed;
+use crate::support::{TestRepo, wait_until};
+
+/// How many records there are, by their first two words and their runner.
+fn records(repo: &TestRepo, rev: &str) -> Vec<String> {
+    repo.note(rev)
+        .lines()
+        .map(|line| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            format!("{} {} {}", words[0], words[1], words[4])
+        })
+        .collect()
+}
+
+#[test]
+fn one_host_runs_a_range() {
+    let repo = TestRepo::new();
+    repo.job(
+        "test",
+        "cat n && test \"$GIT_CI_RUNNER\" = h1 && git log -1 && git describe --always",
+    );
+    repo.job("lint", "exit 3");
+    let commits: Vec<_> = (0..5)
+        .map(|i| repo.commit(&format!("commit {i}")))
+        .collect();
+    let Some(bed) = SshBed::up(&repo, 1) else {
+        return;
+    };
+    let done = repo.ci(["run", "HEAD~3..HEAD"]).expect_code(1);
+    for commit in &commits[2..] {
+        assert_eq!(
+            records(&repo, commit),
+            ["FAIL lint h1", "pass test h1"],
+            "{}",
+            done.stderr()
+        );
+    }
+    assert_eq!(repo.noted_commits(), 3);
+    // The second time only what is new travels.
+    repo.commit("one more");
+    repo.ci(["run", "HEAD"]).expect_code(1);
+    assert_eq!(records(&repo, "HEAD"), ["FAIL lint h1", "pass test h1"]);
+    bed.expect_nothing_left();
+}
+
+#[test]
+fn hosts_are_listed_checked_and_drained() {
+    let repo = TestRepo::new();
+    let said = repo.ci(["hosts"]).expect_code(0).stderr();
+    assert!(said.contains("no hosts are configured"), "{said}");
+    let mark = repo.root().join("mark");
+    let job = format!(
+        "touch {0}-$GIT_CI_COMMIT; until test -e {0}; do sleep 0.02; done",
+        mark.display()
+    );
+    repo.job("test", &job);
+    let commits: Vec<_> = (0..2)
+        .map(|i| repo.commit(&format!("commit {i}")))
+        .collect();
+    let Some(bed) = SshBed::up(&repo, 2) else {
+        return;
+    };
+    repo.git(["config", "ci-host.h2.address", "nobody@nowhere.invalid"]);
+    repo.git(["config", "ci-host.h1.labels", "gpu, linux"]);
+    let listed = repo.ci(["hosts"]).expect_code(0).stdout();
+    assert!(
+        listed.contains("h1           ready    h1  slots=1 labels=gpu,linux"),
+        "{listed}"
+    );
+
+    let run = repo.spawn_ci(["run", "HEAD~1..HEAD", "HEAD~1"]);
+    let started =
+        |commit: &String| std::path::PathBuf::from(format!("{}-{commit}", mark.display())).exists();
+    wait_until("the job to run", || commits.iter().any(started));
+    let checked = repo.ci(["hosts", "--check"]).expect_code(3).stdout();
+    assert!(checked.contains("h1           ok "), "{checked}");
+    assert!(checked.contains("slot 1 runs test on "), "{checked}");
+    assert!(checked.contains("nowhere.invalid"), "{checked}");
+    assert!(checked.contains("hint: check the name"), "{checked}");
+
+    // What runs there ends in peace, and nothing more comes.
+    repo.ci(["hosts", "--drain", "h1"]).expect_code(0);
+    std::fs::write(&mark, "").unwrap();
+    let done = run.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(
+        repo.ci(["hosts"]).stdout().contains("h1           drained"),
+        "{said}"
+    );
+    repo.ci(["hosts", "--undrain", "h1"]).expect_code(0);
+    repo.ci(["hosts", "--drain", "h3"]).expect_code(2);
+    repo.git(["config", "ci-host.h1.drain", "yes"]);
+    repo.git(["config", "ci-host.h2.drain", "yes"]);
+    let said = repo.ci(["run", "--force"]).expect_code(2).stderr();
+    assert!(said.contains("nowhere to run"), "{said}");
+    bed.expect_nothing_left();
+}
+
+#[test]
+fn a_host_without_git_or_space_is_named() {
+    let repo = TestRepo::new();
+    repo.job("test", "true").commit("one");
+    let Some(bed) = SshBed::up(&repo, 1) else {
+        return;
+    };
+    let agent = repo.root().join("no-git");
+    let text = format!(
+        "#!/bin/sh\nPATH=/nowhere exec {} \"$@\"\n",
+        env!("CARGO_BIN_EXE_git-ci")
+    );
+    std::fs::write(&agent, text).unwrap();
+    std::process::Command::new("chmod")
+        .arg("+x")
+        .arg(&agent)
+        .status()
+        .unwrap();
+    repo.git(["config", "ci-host.h1.agent", agent.to_str().unwrap()]);
+    let said = repo.ci(["hosts", "--check"]).expect_code(3).stdout();
+    assert!(said.contains("hint: install git on the host"), "{said}");
+    repo.git(["config", "ci-host.h1.agent", env!("CARGO_BIN_EXE_git-ci")]);
+    repo.git(["config", "ci-host.h1.root", "/proc/nowhere"]);
+    let said = repo.ci(["hosts", "--check"]).expect_code(3).stdout();
+    assert!(said.contains("ci-host.h1.root"), "{said}");
+    bed.expect_nothing_left();
+}
+
+#[test]
+fn labels_choose_the_host() {
+    let repo = TestRepo::new();
+    repo.jobs_file("[jobs.gpu]\nrun = 'test $GIT_CI_RUNNER = h2'\nlabels = ['gpu']\n");
+    repo.jobs_file("[jobs.here]\nrun = 'test $GIT_CI_RUNNER = here'\nlabels = ['home']\n");
+    (0..3).for_each(|i| drop(repo.commit(&format!("commit {i}"))));
+    let Some(bed) = SshBed::up(&repo, 2) else {
+        return;
+    };
+    repo.git(["config", "ci-host.h2.labels", "gpu fast"]);
+    let said = repo.ci(["run"]).expect_code(2).stderr();
+    assert!(
+        said.contains("no runner has the labels of job here: home"),
+        "{said}"
+    );
+    repo.git(["config", "ci.local", "true"]);
+    repo.git(["config", "ci.name", "here"]);
+    repo.git(["config", "ci.labels", "home"]);
+    repo.ci(["run", "HEAD~2..HEAD", "HEAD~2"]).expect_code(0);
+    for back in 0..3 {
+        assert_eq!(
+            records(&repo, &format!("HEAD~{back}")),
+            ["pass gpu h2", "pass here here"]
+        );
+    }
+    bed.expect_nothing_left();
+}
+
+#[test]
+fn settings_that_make_no_sense_are_named() {
+    let repo = TestRepo::new();
+    repo.job("test", "true").commit("one");
+    for (key, value, says) in [
+        (
+            "ci-host.h.address",
+            "-oProxyCommand=touch x",
+            "ci-host.h.address",
+        ),
+        (
+            "ci-host.h.address",
+            "me@-oProxyCommand=x",
+            "ci-host.h.address",
+        ),
+        ("ci-host.h.slots", "0", "1 to 1024"),
+        ("ci-host.h.kind", "rsh", "`ssh`, `slurm` or `command`"),
+        ("ci-host.h.agent", "~/it's", "ci-host.h.agent"),
+        ("ci-host.h.slot", "3", "one of account, address"),
+        ("ci-host.h.lease", "20s", "ci-host.h.silence"),
+        ("ci-host.no name.address", "x", "a name of at most"),
+        ("ci.local", "maybe", "true or false"),
+    ] {
+        repo.git(["config", "ci-host.h.address", "h"]);
+        repo.git(["config", key, value]);
+        let said = repo.ci(["run"]).expect_code(2).stderr();
+        assert!(said.contains(says), "{key} = {value}: {said}");
+        repo.git(["config", "--unset", key]);
+    }
+    assert_eq!(repo.noted_commits(), 0);
+}
+
+/// A host that is up to no good, for `ci-host.evil.command`.
+fn evil(how: &str) -> String {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/beds/evil.py");
+    format!("python3 {script} {how} {{}}")
+}
+
+#[test]
+fn a_hostile_host_can_lie_and_nothing_else() {
+    if !crate::beds::have(&["python3"]) {
+        return;
+    }
+    let ways = [
+        "version",
+        "garbage",
+        "huge",
+        "unknown",
+        "flood",
+        "code",
+        "huge-code",
+        "cancelled",
+        "why",
+        "lie",
+        "failed",
+        "silent",
+    ];
+    std::thread::scope(|scope| {
+        for how in ways {
+            scope.spawn(move || be_hosted_by(how));
+        }
+    });
+}
+
+/// One run whose only host is up to no good in this way.
+fn be_hosted_by(how: &str) {
+    let repo = TestRepo::new();
+    repo.job("test", "true").commit("one");
+    let before = repo.git(["for-each-ref"]);
+    repo.git(["config", "ci.local", "false"]);
+    repo.git(["config", "ci.silence", "300ms"]);
+    repo.git(["config", "ci.lease", "1500ms"]);
+    repo.git(["config", "ci-host.evil.connect", "2s"]);
+    repo.git(["config", "ci-host.evil.command", &evil(how)]);
+    let (code, verdict) = match how {
+        "lie" => (0, "pass test"),
+        _ => (3, "ERROR test"),
+    };
+    let done = repo.ci(["run"]).expect_code(code);
+    assert_eq!(repo.verdicts("HEAD"), [verdict], "{how}");
+    let said = done.stderr() + &done.stdout();
+    assert!(!said.contains(['\x1b', '\x07']), "{how}: {said:?}");
+    assert!(said.len() < 20_000, "{how}: {}", said.len());
+    let refs = repo.git(["for-each-ref"]);
+    let rest: Vec<_> = refs
+        .lines()
+        .filter(|line| !line.ends_with("refs/notes/ci"))
+        .collect();
+    assert_eq!(rest.join("\n"), before, "{how}");
+    let logs = std::fs::read_dir(repo.git_dir().join("ci/logs")).unwrap();
+    for log in logs {
+        assert!(log.unwrap().metadata().unwrap().len() < 6 << 20, "{how}");
+    }
+    let shown = repo.ci(["hosts", "--check"]).stdout();
+    assert!(!shown.contains(['\x1b', '\x07']), "{how}: {shown:?}");
+}
+
+#[test]
+fn a_command_template_is_a_host() {
+    let repo = TestRepo::new();
+    repo.job(
+        "test",
+        "test \"$GIT_CI_RUNNER\" = box && test \"$WHERE\" = there",
+    )
+    .commit("one");
+    repo.git(["config", "ci.local", "false"]);
+    repo.git(["config", "ci-host.box.command", "env WHERE=there {}"]);
+    repo.git(["config", "ci-host.box.agent", env!("CARGO_BIN_EXE_git-ci")]);
+    repo.ci(["run"]).expect_code(0);
+    assert_eq!(records(&repo, "HEAD"), ["pass test box"]);
+}
+
+#[test]
+fn shallow_and_sha256_repositories_travel() {
+    let repo = TestRepo::init(&["-b", "main", "--object-format=sha256"]);
+    repo.job(
+        "test",
+        "git fsck && test $(git log --format=%h | wc -l) = 3",
+    );
+    (0..3).for_each(|i| drop(repo.commit(&format!("commit {i}"))));
+    let Some(bed) = SshBed::up(&repo, 1) else {
+        return;
+    };
+    repo.ci(["run"]).expect_code(0);
+
+    let shallow = repo.root().join("shallow");
+    let from = format!("file://{}", repo.path().display());
+    let made = repo
+        .command("git", repo.root())
+        .args(["clone", "-q", "--depth=2", &from])
+        .arg(&shallow)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let git_dir = repo.git_dir();
+    std::fs::copy(git_dir.join("config"), shallow.join(".git/config")).unwrap();
+    let done = repo
+        .command(env!("CARGO_BIN_EXE_git-ci"), &shallow)
+        .args([
+            "run",
+            "-x",
+            "test $(git log --format=%h | wc -l) = 2",
+            "--as",
+            "two",
+        ])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert_eq!(done.status.code(), Some(0), "{said}");
+    bed.expect_nothing_left();
+}
