@@ -120,6 +120,10 @@ fn a_host_without_git_or_space_is_named() {
     let said = repo.ci(["hosts", "--check"]).expect_code(3).stdout();
     assert!(said.contains("hint: install git on the host"), "{said}");
     repo.git(["config", "ci-host.h1.agent", env!("CARGO_BIN_EXE_git-ci")]);
+    repo.git(["config", "ci-host.h1.address", "no-such-user@h1"]);
+    let said = repo.ci(["hosts", "--check"]).expect_code(3).stdout();
+    assert!(said.contains("wrong user"), "{said}");
+    repo.git(["config", "ci-host.h1.address", "h1"]);
     repo.git(["config", "ci-host.h1.root", "/proc/nowhere"]);
     let said = repo.ci(["hosts", "--check"]).expect_code(3).stdout();
     assert!(said.contains("ci-host.h1.root"), "{said}");
@@ -249,6 +253,9 @@ fn be_hosted_by(how: &str) {
     }
     let shown = repo.ci(["hosts", "--check"]).stdout();
     assert!(!shown.contains(['\x1b', '\x07']), "{how}: {shown:?}");
+    if how == "lie" {
+        assert!(shown.contains("its clock is"), "{shown}");
+    }
 }
 
 #[test]
