@@ -21,7 +21,7 @@
 //! | [`hooks`] | the hooks that tell of new commits, installed beside those of others |
 //! | [`spool`] | what hooks leave for whoever runs the jobs next |
 //! | [`logs`] | log files: bounded, readable while they grow, compressed when done |
-//! | [`runner`] | the trait `Runner`, the agent and its protocol |
+//! | [`runner`] | the trait `Runner`; the agent and its protocol; hosts, their hubs and the protocol between |
 //! | [`plan`] | commits × jobs − known records |
 //! | [`verdict`] | which record counts for a commit and a job |
 //! | [`engine`] | the dispatcher, which owns the state of a run, and the workers |
@@ -74,7 +74,9 @@
 //! | job | a configured command |
 //! | task | one job on one commit |
 //! | run | one invocation |
-//! | runner | where a task executes |
+//! | runner | where a task executes: a slot of this machine, or one of a host |
+//! | host | another machine, at the end of a command that connects to it |
+//! | hub | what runs at the host's end: it stores commits and starts agents |
 //! | agent | the small process at a runner's end that leases a slot and is the subreaper of its jobs |
 //! | dispatcher, worker | the owner of the run's state, and the loops that ask it for tasks |
 //! | slot | one reusable worktree with its lock |

@@ -19,7 +19,7 @@ use super::places::{Specs, drain_mark};
 const LITTLE: u64 = 512 << 20;
 
 /// A clock that is further off than this is worth a word, in milliseconds.
-const SKEW: i64 = 5000;
+const SKEW: u64 = 5000;
 
 /// How long a check waits for a host at most.
 const CHECK_PATIENCE: Duration = Duration::from_secs(60);
@@ -225,9 +225,9 @@ fn describe(text: &mut String, host: &HostSettings, spec: &HostSpec, found: &Pro
             host.name
         );
     }
-    if found.skew.abs() > SKEW {
+    if found.skew.unsigned_abs() > SKEW {
         let (seconds, how) = (
-            found.skew.abs() / 1000,
+            found.skew.unsigned_abs() / 1000,
             match found.skew > 0 {
                 true => "ahead",
                 false => "behind",

@@ -99,3 +99,31 @@ end=$(date +%s%N)
 awk -v t="$used" -v hz="$(getconf CLK_TCK)" -v ns=$((end - start)) -v m="$peak" -v n="$many" -v c="$commits" 'BEGIN {
     printf "%d hosts with 4 slots, %d jobs of 1 s: %.1f s, %.0f %% of a core, %d MiB\n",
         n, 6 * c, ns / 1e9, 100 * t / hz / (ns / 1e9), m / 1024 }'
+
+# A pulled cable: from then until its task starts elsewhere.
+none
+git config ci.local false
+for h in h1 h2; do
+    git config ci-host.$h.address $h
+    git config ci-host.$h.agent "$GIT_CI"
+    git config ci-host.$h.root "$work/cut"
+done
+git config ci.silence 2s
+git config ci.lease 5s
+cat >.git-ci.toml <<X
+[jobs.cut]
+run = "if mkdir $work/hit 2>/dev/null; then echo \$GIT_CI_RUNNER >$work/hit/on; sleep 1000; else test -e $work/cut.at && date +%s%N >>$work/started; until test -e $work/cut.at; do sleep 0.02; done; fi"
+X
+cat >"$work/cut.sh" <<X
+export GIT_SSH_COMMAND="ssh -F \$BED/ssh_config"
+"$GIT_CI" run -q --force tip~2..tip >/dev/null 2>&1 & run=\$!
+until test -s $work/hit/on; do sleep 0.02; done
+sleep 1
+sh $beds/netbed.sh cut \$(cat $work/hit/on) link
+date +%s%N >$work/cut.now; mv $work/cut.now $work/cut.at
+wait \$run
+X
+git config --unset ci.sshCommand
+sh "$beds/netbed.sh" run 2 sh "$work/cut.sh"
+awk -v a="$(cat "$work/cut.at")" -v b="$(tail -1 "$work/started")" \
+    'BEGIN { printf "cable pulled, lease 5 s: its task started elsewhere after %.1f s\n", (b - a) / 1e9 }'

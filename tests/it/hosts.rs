@@ -1,5 +1,8 @@
 //! Runs on other machines: real `sshd`, real `ssh`, and the same notes as at home.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
 use crate::beds::SshBed;
 use crate::support::{TestRepo, wait_until};
 
@@ -82,7 +85,7 @@ fn hosts_are_listed_checked_and_drained() {
 
     // What runs there ends in peace, and nothing more comes.
     repo.ci(["hosts", "--drain", "h1"]).expect_code(0);
-    std::fs::write(&mark, "").unwrap();
+    fs::write(&mark, "").unwrap();
     let done = run.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(
@@ -110,7 +113,7 @@ fn a_host_without_git_or_space_is_named() {
         "#!/bin/sh\nPATH=/nowhere exec {} \"$@\"\n",
         env!("CARGO_BIN_EXE_git-ci")
     );
-    std::fs::write(&agent, text).unwrap();
+    fs::write(&agent, text).unwrap();
     std::process::Command::new("chmod")
         .arg("+x")
         .arg(&agent)
@@ -120,6 +123,10 @@ fn a_host_without_git_or_space_is_named() {
     let said = repo.ci(["hosts", "--check"]).expect_code(3).stdout();
     assert!(said.contains("hint: install git on the host"), "{said}");
     repo.git(["config", "ci-host.h1.agent", env!("CARGO_BIN_EXE_git-ci")]);
+    repo.git(["config", "ci-host.h1.address", "no-such-user@h1"]);
+    let said = repo.ci(["hosts", "--check"]).expect_code(3).stdout();
+    assert!(said.contains("wrong user"), "{said}");
+    repo.git(["config", "ci-host.h1.address", "h1"]);
     repo.git(["config", "ci-host.h1.root", "/proc/nowhere"]);
     let said = repo.ci(["hosts", "--check"]).expect_code(3).stdout();
     assert!(said.contains("ci-host.h1.root"), "{said}");
@@ -243,12 +250,15 @@ fn be_hosted_by(how: &str) {
         .filter(|line| !line.ends_with("refs/notes/ci"))
         .collect();
     assert_eq!(rest.join("\n"), before, "{how}");
-    let logs = std::fs::read_dir(repo.git_dir().join("ci/logs")).unwrap();
+    let logs = fs::read_dir(repo.git_dir().join("ci/logs")).unwrap();
     for log in logs {
         assert!(log.unwrap().metadata().unwrap().len() < 6 << 20, "{how}");
     }
     let shown = repo.ci(["hosts", "--check"]).stdout();
     assert!(!shown.contains(['\x1b', '\x07']), "{how}: {shown:?}");
+    if how == "lie" {
+        assert!(shown.contains("its clock is"), "{shown}");
+    }
 }
 
 #[test]
@@ -289,7 +299,7 @@ fn shallow_and_sha256_repositories_travel() {
         .unwrap();
     assert!(made.success());
     let git_dir = repo.git_dir();
-    std::fs::copy(git_dir.join("config"), shallow.join(".git/config")).unwrap();
+    fs::copy(git_dir.join("config"), shallow.join(".git/config")).unwrap();
     let done = repo
         .command(env!("CARGO_BIN_EXE_git-ci"), &shallow)
         .args([
@@ -303,5 +313,114 @@ fn shallow_and_sha256_repositories_travel() {
         .unwrap();
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     assert_eq!(done.status.code(), Some(0), "{said}");
+    bed.expect_nothing_left();
+}
+
+/// Makes what `shell` is sshd's idea of the login shell, as `$SSH_ORIGINAL_COMMAND` sees it.
+fn login_shell(repo: &TestRepo, bed: &SshBed, shell: &str) {
+    let config = bed.host(1).join("sshd_config");
+    let mut text = fs::read_to_string(&config).unwrap();
+    text += &format!("ForceCommand {shell}\n");
+    fs::write(&config, text).unwrap();
+    bed.cut(1, "refuse");
+    bed.heal(1);
+    repo.commit("another");
+}
+
+#[test]
+fn login_shells_that_print_and_that_are_not_sh() {
+    let repo = TestRepo::new();
+    repo.job("test", "echo \"it's\" 'fine!'");
+    let Some(bed) = SshBed::up(&repo, 1) else {
+        return;
+    };
+    let motd = repo.root().join("noisy");
+    fs::write(
+        &motd,
+        "#!/bin/sh\nprintf 'Welcome!\\n\\033[2J'; head -c 200000 /dev/zero; echo $1; echo git-ci: hello >&2\n\
+         exec sh -c \"$1\"\n",
+    )
+    .unwrap();
+    fs::set_permissions(&motd, fs::Permissions::from_mode(0o755)).unwrap();
+    login_shell(
+        &repo,
+        &bed,
+        &format!("{} \"$SSH_ORIGINAL_COMMAND\"", motd.display()),
+    );
+    repo.ci(["run"]).expect_code(0);
+    for shell in ["fish", "csh"] {
+        if !crate::beds::have(&[shell]) {
+            continue;
+        }
+        let config = bed.host(1).join("sshd_config");
+        let text = fs::read_to_string(&config).unwrap();
+        fs::write(&config, text.split("ForceCommand").next().unwrap()).unwrap();
+        login_shell(
+            &repo,
+            &bed,
+            &format!("{shell} -c \"$SSH_ORIGINAL_COMMAND\""),
+        );
+        repo.ci(["run"]).expect_code(0);
+        // And where the agent has to be found first.
+        repo.git(["config", "--unset", "ci-host.h1.agent"]);
+        repo.commit("once more");
+        repo.ci(["run"]).expect_code(0);
+        repo.git(["config", "ci-host.h1.agent", env!("CARGO_BIN_EXE_git-ci")]);
+    }
+    bed.expect_nothing_left();
+}
+
+#[test]
+fn a_host_without_an_agent_gets_this_one() {
+    let repo = TestRepo::new();
+    repo.job("test", "true").commit("one");
+    let Some(bed) = SshBed::up(&repo, 1) else {
+        return;
+    };
+    repo.git(["config", "--unset", "ci-host.h1.agent"]);
+    repo.git(["config", "ci-host.h1.root", "~/things"]);
+    repo.ci(["run"]).expect_code(0);
+    let agents = bed.host(1).join("home/things/agents");
+    let listed = || fs::read_dir(&agents).unwrap().count();
+    assert_eq!(listed(), 1);
+    repo.commit("two");
+    repo.ci(["run"]).expect_code(0);
+    assert_eq!(listed(), 1);
+    // One that is no agent of this version is named, and not replaced.
+    repo.git(["config", "ci-host.h1.agent", "/bin/true"]);
+    let said = repo.ci(["run", "--force"]).expect_code(3).stderr();
+    assert!(said.contains("run /bin/true there"), "{said}");
+    bed.expect_nothing_left();
+}
+
+#[test]
+fn exit_codes_and_output_are_the_jobs_own() {
+    let repo = TestRepo::new();
+    repo.job("a255", "exit 255");
+    repo.job(
+        "big",
+        "head -c 100000000 /dev/zero | tr '\\0' x; echo; echo the end",
+    );
+    repo.job("killed", "kill -9 $$");
+    repo.commit("one");
+    let Some(bed) = SshBed::up(&repo, 1) else {
+        return;
+    };
+    repo.ci(["run"]).expect_code(1);
+    assert_eq!(
+        repo.verdicts("HEAD"),
+        ["FAIL a255", "FAIL killed", "pass big"]
+    );
+    let note = repo.note("HEAD");
+    assert!(
+        note.contains("why=exit:255") && note.contains("why=signal:9"),
+        "{note}"
+    );
+    let logs = repo.git_dir().join("ci/logs");
+    let size: u64 = fs::read_dir(&logs)
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .sum();
+    assert!(size < 6 << 20, "{size}");
     bed.expect_nothing_left();
 }
