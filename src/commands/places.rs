@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Failure;
-use crate::git::Repo;
+use crate::git::{Beyond, Repo};
 use crate::model::Job;
 use crate::runner::protocol::{OutputLimits, Setup};
 use crate::runner::wire::HostSetup;
@@ -169,6 +169,7 @@ impl Specs {
                 project: self.project.clone(),
                 format: self.repo.object_format().to_owned(),
                 shallow: self.shallow.clone(),
+                beyond: Beyond::of(&self.repo),
                 root: host.root.clone(),
                 slots: host.slots,
                 lanes,

@@ -13,7 +13,10 @@ use std::process::{Child, Stdio};
 
 use rustix::fs::{FlockOperation, flock};
 
+use serde::{Deserialize, Serialize};
+
 use super::command::{Git, GitError};
+use super::repo::Repo;
 use crate::model::Oid;
 
 /// Where the refs are that keep received commits.
@@ -21,6 +24,47 @@ const HAVE: &str = "refs/ci/have/";
 
 /// How many of them are kept; what falls out costs a larger pack, and nothing else.
 const KEPT: usize = 256;
+
+/// A setting that says that a repository is a cache.
+pub(super) const ON_HOST: &str = "ci.cacheof";
+
+/// What a checkout of the project needs besides its commits, and a host does not have.
+/// A task that comes upon it ends without a verdict, instead of with a wrong one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beyond {
+    /// The names of submodules that are initialised at home.
+    pub submodules: Vec<String>,
+    /// The names of filters that are configured there.
+    pub filters: Vec<String>,
+}
+
+impl Beyond {
+    /// What `repo` has.
+    pub fn of(repo: &Repo) -> Self {
+        let mut beyond = Self::default();
+        for (key, _) in repo.config_entries() {
+            let name = |section, variable| key.strip_prefix(section)?.strip_suffix(variable);
+            let submodule = name("submodule.", ".url");
+            beyond.submodules.extend(submodule.map(str::to_owned));
+            let filter = name("filter.", ".smudge").or(name("filter.", ".process"));
+            beyond.filters.extend(filter.map(str::to_owned));
+        }
+        beyond.filters.dedup();
+        beyond
+    }
+
+    /// As git configuration, over what the host's own says: a filter that must be there
+    /// and is no command fails.
+    fn settings(&self) -> Vec<(String, &'static str)> {
+        let submodules = self.submodules.iter();
+        let submodules = submodules.map(|name| (format!("submodule.{name}.url"), "at-home"));
+        let filters = self.filters.iter().flat_map(|name| {
+            [("required", "true"), ("process", ""), ("smudge", "false")]
+                .map(|(variable, value)| (format!("filter.{name}.{variable}"), value))
+        });
+        submodules.chain(filters).collect()
+    }
+}
 
 /// Why the cache cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +94,13 @@ impl Cache {
     ///
     /// # Errors
     /// Where the directory cannot be written or git fails.
-    pub fn open(git: Git, dir: &Path, format: &str, shallow: &[Oid]) -> Result<Self, CacheError> {
+    pub fn open(
+        git: Git,
+        dir: &Path,
+        format: &str,
+        shallow: &[Oid],
+        beyond: &Beyond,
+    ) -> Result<Self, CacheError> {
         let io = |source| CacheError::Io {
             path: dir.to_owned(),
             source,
@@ -79,6 +129,17 @@ impl Cache {
                 fs::write(cache.repository.join("shallow"), text).map_err(io)?;
             }
             fs::write(&made, "").map_err(io)?;
+        }
+        let now = serde_json::to_string(beyond).map_err(|error| io(error.into()))?;
+        let noted = dir.join("beyond");
+        if fs::read_to_string(&noted).ok().as_ref() != Some(&now) {
+            let own = (ON_HOST.to_owned(), "true");
+            for (key, value) in beyond.settings().into_iter().chain([own]) {
+                cache
+                    .git
+                    .output(cache.command().args(["config", &key, value]))?;
+            }
+            fs::write(&noted, now).map_err(io)?;
         }
         Ok(cache)
     }

@@ -70,6 +70,15 @@ pub enum CheckoutError {
         /// The commit that is missing.
         commit: String,
     },
+    /// Hosts are sent commits, and not those of submodules.
+    #[error(
+        "check out the submodule '{name}': hosts have no submodules; \
+         `labels` keeps a job that needs them on this machine"
+    )]
+    SubmoduleOnHost {
+        /// Its name in `.gitmodules`, escaped.
+        name: String,
+    },
     /// A submodule is there and could not be checked out.
     #[error("check out the submodule '{name}'")]
     Submodule {

@@ -27,7 +27,7 @@ pub mod revs;
 mod worktrees;
 
 pub use audit::{audit_notes, identity, setting_scope};
-pub use cache::{Cache, CacheError};
+pub use cache::{Beyond, Cache, CacheError};
 pub use care::care;
 pub use checkout::{Checkout, CheckoutError, MARK};
 pub use checkpoint::{CHECKPOINTS, CheckpointError, Checkpoints, Move};

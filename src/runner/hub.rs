@@ -260,14 +260,15 @@ impl Hub {
         }
         let root = root(setup.root.as_deref())?;
         let dir = root.join(&setup.project);
-        let cache =
-            Cache::open(git, &dir, &setup.format, &setup.shallow).map_err(|error| match error {
+        let cache = Cache::open(git, &dir, &setup.format, &setup.shallow, &setup.beyond).map_err(
+            |error| match error {
                 CacheError::Git(error) => HubError::Git(error),
                 error @ CacheError::Io { .. } => HubError::Root {
                     path: root,
                     source: error.into(),
                 },
-            })?;
+            },
+        )?;
         let mut have = cache.have()?;
         have.truncate(TOLD);
         let running = worktree::holders(&cache.repository().join("ci"));

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::git::Beyond;
 use crate::model::{Oid, Outcome, RunnerLabel, TaskId};
 use crate::worktree::Holder;
 
@@ -106,6 +107,8 @@ pub struct HostSetup {
     pub format: String,
     /// Where history is cut off, one id each; empty for a whole history.
     pub shallow: Vec<Oid>,
+    /// What a checkout needs besides commits, and does not get.
+    pub beyond: Beyond,
     /// Where the hub keeps its things; `None` is `git-ci` in the user's cache.
     pub root: Option<String>,
     /// How many worktrees all hubs on this root share.

@@ -424,3 +424,47 @@ fn exit_codes_and_output_are_the_jobs_own() {
     assert!(size < 6 << 20, "{size}");
     bed.expect_nothing_left();
 }
+
+#[test]
+fn what_a_host_does_not_have_is_an_error_and_never_a_wrong_verdict() {
+    let repo = TestRepo::new();
+    let inner = TestRepo::new();
+    inner.commit("inner");
+    repo.job("test", "true");
+    let plain = repo.commit("plain");
+    let url = format!("file://{}", inner.path().display());
+    repo.git([
+        "-c",
+        "protocol.file.allow=always",
+        "submodule",
+        "-q",
+        "add",
+        &url,
+        "sub",
+    ]);
+    let with_submodule = repo.commit("with a submodule");
+    repo.git(["rm", "-q", "-f", "sub"]);
+    repo.git(["config", "filter.shout.smudge", "tr a-z A-Z"]);
+    repo.git(["config", "filter.shout.clean", "tr A-Z a-z"]);
+    repo.write(".gitattributes", "*.shout filter=shout\n");
+    repo.write("a.shout", "hello\n");
+    let with_filter = repo.commit("with a filter");
+    let Some(bed) = SshBed::up(&repo, 1) else {
+        return;
+    };
+    let done = repo.ci(["run", "HEAD", "HEAD~1", "HEAD~2"]).expect_code(3);
+    assert_eq!(records(&repo, &plain), ["pass test h1"]);
+    assert_eq!(records(&repo, &with_submodule), ["ERROR test h1"]);
+    assert_eq!(records(&repo, &with_filter), ["ERROR test h1"]);
+    let said = done.stderr();
+    assert!(
+        said.contains("submodule 'sub': hosts have no submodules"),
+        "{said}"
+    );
+    assert!(said.contains("shout"), "{said}");
+    // At home all is well.
+    repo.git(["config", "ci.local", "true"]);
+    repo.git(["config", "ci-host.h1.drain", "true"]);
+    repo.ci(["run", "HEAD", "HEAD~1"]).expect_code(0);
+    bed.expect_nothing_left();
+}

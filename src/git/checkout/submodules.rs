@@ -11,6 +11,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use super::super::cache::ON_HOST;
 use super::super::{GitError, Repo};
 use super::CheckoutError;
 use super::by_git::{clean, distrusts, git_in};
@@ -49,6 +50,8 @@ pub(super) struct Sources {
     modules: Vec<PathBuf>,
     /// A worktree that may have them in place, from before git kept them elsewhere.
     worktree: Option<PathBuf>,
+    /// They are the repository's own, and not those of a submodule.
+    top: bool,
 }
 
 impl Sources {
@@ -65,6 +68,7 @@ impl Sources {
         Self {
             modules,
             worktree: main,
+            top: true,
         }
     }
 
@@ -82,8 +86,7 @@ impl Sources {
     /// an empty directory, as it does for them.
     fn know(&self, repo: &Repo, name: &str, path: &Path) -> bool {
         let wanted = format!("submodule.{name}.url");
-        (self.worktree.is_some() && repo.config(&wanted).is_some())
-            || self.all(name, path).next().is_some()
+        (self.top && repo.config(&wanted).is_some()) || self.all(name, path).next().is_some()
     }
 
     /// The git directory of a submodule that has `commit`.
@@ -121,6 +124,9 @@ pub(super) fn update(
         let printable = printable_line(name.as_bytes()).into_owned();
         let Some(source) = sources.find(outer.repo, name, path, &commit) else {
             let name = printable;
+            if outer.repo.config(ON_HOST).is_some() {
+                return Err(CheckoutError::SubmoduleOnHost { name });
+            }
             return Err(CheckoutError::SubmoduleMissing { name, commit });
         };
         let module = Module {
@@ -145,6 +151,7 @@ pub(super) fn update(
         let sources = Sources {
             modules: vec![source.join("modules")],
             worktree: None,
+            top: false,
         };
         update(&inner, &sources, &links)?;
     }
