@@ -198,18 +198,26 @@ fn run<I: Read + AsFd, O: Write>(
         &task.job.name,
         task.log.clone(),
     );
+    let mut paused = false;
     let mut lease = loop {
-        match pool.try_lease(&task.commit, &holder) {
-            Ok(Some(lease)) => break lease,
-            Ok(None) => {}
-            Err(error) => return Ok(no_worktree(&error)),
+        while let Some(request) = channel.request(task.task)? {
+            match request {
+                Request::Terminate | Request::Kill => return Ok(Outcome::Cancelled),
+                Request::Pause => paused = true,
+                Request::Resume => paused = false,
+            }
         }
-        let [input] = wait([channel.input.as_fd()], Some(LEASE_INTERVAL))?;
+        if !paused {
+            match pool.try_lease(&task.commit, &holder) {
+                Ok(Some(lease)) => break lease,
+                Ok(None) => {}
+                Err(error) => return Ok(no_worktree(&error)),
+            }
+        }
+        let patience = (!paused).then_some(LEASE_INTERVAL);
+        let [input] = wait([channel.input.as_fd()], patience)?;
         if input {
             channel.read()?;
-        }
-        if let Some(Request::Terminate | Request::Kill) = channel.request(task.task)? {
-            return Ok(Outcome::Cancelled);
         }
     };
     if let Err(error) = lease.move_to(&task.commit, task.job.clean) {

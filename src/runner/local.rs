@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::git::forget_repository;
 use crate::model::{Outcome, RunnerLabel, TaskId, Why};
 
+use super::early::Early;
 use super::protocol::{FromAgent, PROTOCOL, RunTask, Setup, ToAgent, receive, send};
 use super::{Assignment, Control, Lost, Place, Progress, Request, Runner};
 
@@ -44,6 +45,7 @@ struct Agent {
 struct Line {
     to: Option<ChildStdin>,
     running: Option<TaskId>,
+    early: Early,
 }
 
 impl Line {
@@ -115,7 +117,10 @@ impl LocalRunner {
         }
         let mut line = self.line();
         line.running = Some(task);
-        let sent = line.send(&ToAgent::Run(Box::new(frame)));
+        let mut sent = line.send(&ToAgent::Run(Box::new(frame)));
+        for request in line.early.take(task) {
+            sent = sent.and_then(|()| line.send(&ToAgent::Request { task, request }));
+        }
         drop(line);
         let outcome = match sent {
             Ok(()) => self.follow(task, watch),
@@ -189,11 +194,13 @@ impl Runner for LocalRunner {
 
     fn control(&self) -> Control {
         let line = Arc::clone(&self.line);
-        Control::new(move |request: Request| {
+        Control::new(move |task: TaskId, request: Request| {
             let mut line = line.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(task) = line.running {
+            if line.running == Some(task) {
                 // An agent that is gone needs no request; `follow` sees that it is.
                 let _ = line.send(&ToAgent::Request { task, request });
+            } else {
+                line.early.keep(task, request);
             }
         })
     }
