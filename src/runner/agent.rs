@@ -9,7 +9,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -23,6 +22,7 @@ use crate::process::{self, ExitKind, JobProcess, SpawnSpec};
 use crate::worktree::{Holder, Lease, Pool};
 
 use super::Request;
+use super::artifacts::Artifacts;
 use super::protocol::{Decoder, FromAgent, PROTOCOL, RunTask, Setup, ToAgent, send};
 
 /// How often a slot that others hold is tried again.
@@ -257,8 +257,8 @@ fn run_in<I: Read + AsFd, O: Write>(
     repo: &Repo,
     task: &RunTask,
 ) -> Result<Outcome, AgentError> {
-    let env = match environment(lease, setup, repo, task) {
-        Ok(env) => env,
+    let artifacts = match Artifacts::open(repo, &task.commit, &task.job.name) {
+        Ok(artifacts) => artifacts,
         Err(error) => {
             return Ok(Outcome::Errored {
                 why: Why::Spawn,
@@ -269,7 +269,7 @@ fn run_in<I: Read + AsFd, O: Write>(
     let spawned = JobProcess::spawn(SpawnSpec {
         run: &task.job.run,
         dir: lease.path(),
-        env,
+        env: environment(lease, setup, &artifacts, task),
     });
     let mut job = match spawned {
         Ok(job) => job,
@@ -537,21 +537,13 @@ impl Output {
     }
 }
 
-/// What a job is told, and where it may leave files.
+/// What a job is told.
 fn environment(
     lease: &Lease<'_, '_>,
     setup: &Setup,
-    repo: &Repo,
+    artifacts: &Artifacts,
     task: &RunTask,
-) -> io::Result<BTreeMap<OsString, OsString>> {
-    // A job's name may hold slashes; a directory's must not.
-    let job = task.job.name.as_str().replace('/', "%2f");
-    let artifacts = repo
-        .ci_dir()
-        .join("artifacts")
-        .join(task.commit.to_string())
-        .join(job);
-    fs::create_dir_all(&artifacts)?;
+) -> BTreeMap<OsString, OsString> {
     let ours: [(&str, OsString); 11] = [
         ("CI", "true".into()),
         ("GIT_CI", "1".into()),
@@ -561,7 +553,7 @@ fn environment(
         ("GIT_CI_TRY", task.try_.to_string().into()),
         ("GIT_CI_SLOT", lease.slot().to_string().into()),
         ("GIT_CI_RUNNER", setup.label.as_str().into()),
-        ("GIT_CI_ARTIFACTS", artifacts.into()),
+        ("GIT_CI_ARTIFACTS", artifacts.path().into()),
         (crate::worktree::MARK, lease.path().into()),
         ("TERM", "dumb".into()),
     ];
@@ -572,5 +564,5 @@ fn environment(
     for (key, value) in &task.job.env {
         env.insert(key.into(), value.into());
     }
-    Ok(env)
+    env
 }

@@ -5,6 +5,7 @@
 //! and nothing on the terminal.
 
 pub mod agent;
+mod artifacts;
 mod early;
 mod host;
 pub mod hub;

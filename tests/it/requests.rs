@@ -64,3 +64,20 @@ fn a_request_before_the_task_began_reaches_it_and_no_other() {
         assert_eq!(outcome.unwrap(), Outcome::Passed);
     }
 }
+
+#[test]
+fn a_job_that_leaves_no_artifacts_leaves_no_directory() {
+    let repo = TestRepo::new();
+    repo.commit("one");
+    let mut runner = runner(&repo);
+    let artifacts = repo.git_dir().join("ci/artifacts");
+    let mut run = |script: &str| {
+        let outcome = runner.run(&assignment(&repo, 1, script), &mut |_| {});
+        assert_eq!(outcome.unwrap(), Outcome::Passed);
+    };
+    run("test -d $GIT_CI_ARTIFACTS");
+    assert_eq!(std::fs::read_dir(&artifacts).unwrap().count(), 0);
+    run("echo fine >$GIT_CI_ARTIFACTS/report");
+    let commit = artifacts.join(repo.git(["rev-parse", "HEAD"]));
+    assert!(commit.join("test/report").exists());
+}
