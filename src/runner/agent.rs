@@ -429,9 +429,10 @@ fn follow<I: Read + AsFd, O: Write>(
     }
 }
 
-/// Asks a job to end. One that is stopped could not hear it.
+/// Asks a job to end. One that is stopped, by us or by itself, could not hear it.
 fn end(job: &JobProcess, clock: &mut Clock) {
     job.signal_group(Signal::TERM);
+    job.signal_group(Signal::CONT);
     if clock.running_since.is_none() {
         clock.resume();
         process::signal_everything(Signal::CONT);
