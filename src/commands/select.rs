@@ -125,9 +125,10 @@ fn nearest_rev(rev: &str, names: &[String]) -> Option<String> {
     let end = rev.find(['~', '^', '@', ':']).unwrap_or(rev.len());
     let (name, rest) = rev.split_at(end);
     let known = names.iter().map(String::as_str).chain(["head"]);
-    let near = config::nearest(name, known).filter(|near| *near != name)?;
+    let near = config::nearest(name, known)?;
     let near = if near == "head" { "HEAD" } else { near };
-    Some(format!("{near}{rest}"))
+    // Where the name is right it is the rest that leads nowhere.
+    (near != name).then(|| format!("{near}{rest}"))
 }
 
 /// Where configured jobs come from.

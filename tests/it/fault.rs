@@ -90,6 +90,12 @@ fn a_revision_that_does_not_exist() {
         let done = repo.ci(["run", "--", rev]).expect_code(2);
         assert!(done.stderr().starts_with("error: "), "{}", done.stderr());
     }
+    let slip = repo.ci(["run", "mian~1"]).expect_code(2);
+    assert!(slip.stderr().contains("`main~1`"), "{}", slip.stderr());
+    for right in ["HEAD~1", "main~1"] {
+        let gone = repo.ci(["run", right]).expect_code(2);
+        assert!(!gone.stderr().contains("hint"), "{}", gone.stderr());
+    }
     assert_eq!(repo.noted_commits(), 0);
 }
 
@@ -119,6 +125,16 @@ fn no_jobs_file_and_a_broken_one() {
         broken.stderr()
     );
     assert!(broken.stderr().contains("run"), "{}", broken.stderr());
+    let jobs = repo.path().join(".git-ci.toml");
+    fs::remove_file(&jobs).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &jobs).unwrap();
+    let endless = repo.ci(["run"]).expect_code(2);
+    assert!(
+        endless.stderr().contains("longer than 4 MiB"),
+        "{}",
+        endless.stderr()
+    );
+    repo.ci(["run", "-x", ""]).expect_code(2);
 }
 
 #[test]
