@@ -312,6 +312,20 @@ fn a_closed_pipe_is_no_error() {
 }
 
 #[test]
+fn what_is_no_text_on_standard_input_is_a_usage_error() {
+    let repo = TestRepo::new();
+    repo.job("test", "true").commit("one");
+    for bytes in [b"HEAD\0HEAD\n".as_slice(), b"\xff\xfe\n"] {
+        let file = repo.root().join("revs");
+        std::fs::write(&file, bytes).unwrap();
+        let mut command = repo.ci_command(["run", "--stdin"]);
+        let input = std::fs::File::open(&file).unwrap();
+        let ran = command.stdin(input).output().unwrap();
+        assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+    }
+}
+
+#[test]
 fn revisions_come_from_standard_input_too() {
     let repo = TestRepo::new();
     repo.job("test", "true");
