@@ -16,7 +16,8 @@ use crate::config::{self, LoadError};
 use crate::error::Failure;
 use crate::git::{Records, Repo};
 use crate::model::{
-    Commit, DefId, JobName, LogId, Oid, Record, RunnerLabel, Status, Why, printable_line,
+    Commit, DefId, JobName, LogId, Oid, Record, RunnerLabel, Status, Why, printable_json,
+    printable_line,
 };
 use crate::plan::PlannedJob;
 use crate::settings::Settings;
@@ -163,7 +164,7 @@ impl Line<'_> {
     /// The line, with its line feed.
     pub(super) fn render(&self) -> String {
         // Maps with keys of other types than text are all that can fail here.
-        serde_json::to_string(self).unwrap_or_default() + "\n"
+        printable_json(serde_json::to_string(self).unwrap_or_default()) + "\n"
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) struct Args {
     new: bool,
 
     /// Run this shell command instead of the configured jobs.
-    #[arg(short = 'x', long = "exec", value_name = "CMD", conflicts_with_all = ["job", "config", "config_from"])]
+    #[arg(short = 'x', long = "exec", value_name = "CMD", value_parser = clap::builder::NonEmptyStringValueParser::new(), conflicts_with_all = ["job", "config", "config_from"])]
     exec: Option<String>,
 
     /// Record the results of `--exec` under this job name; without it nothing is recorded.

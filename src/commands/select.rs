@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::ValueEnum;
 
 use crate::config::{self, CommitJobs, ConfigFrom, LoadError};
-use crate::error::Failure;
+use crate::error::{Failure, FailureKind};
 use crate::git::Repo;
 use crate::git::revs::{self, RevError, Selection};
 use crate::model::{Commit, Job, Oid};
@@ -71,8 +71,14 @@ impl RevArgs {
         let mut args = self.revs.clone();
         if self.stdin {
             for line in io::stdin().lock().lines() {
-                let line =
-                    line.map_err(|error| Failure::failed_to("read standard input", error))?;
+                let line = line.map_err(|error| {
+                    let is_no_text = error.kind() == io::ErrorKind::InvalidData;
+                    let mut failure = Failure::failed_to("read standard input", error);
+                    if is_no_text {
+                        failure.kind = FailureKind::Usage;
+                    }
+                    failure
+                })?;
                 let line = line.trim();
                 if !line.is_empty() {
                     args.push(line.to_owned());
@@ -125,9 +131,10 @@ fn nearest_rev(rev: &str, names: &[String]) -> Option<String> {
     let end = rev.find(['~', '^', '@', ':']).unwrap_or(rev.len());
     let (name, rest) = rev.split_at(end);
     let known = names.iter().map(String::as_str).chain(["head"]);
-    let near = config::nearest(name, known).filter(|near| *near != name)?;
+    let near = config::nearest(name, known)?;
     let near = if near == "head" { "HEAD" } else { near };
-    Some(format!("{near}{rest}"))
+    // Where the name is right it is the rest that leads nowhere.
+    (near != name).then(|| format!("{near}{rest}"))
 }
 
 /// Where configured jobs come from.

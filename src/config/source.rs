@@ -1,8 +1,8 @@
 //! Where the jobs file is read from: the work tree, each commit, or one revision.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,6 +33,9 @@ impl From<&str> for ConfigFrom {
         }
     }
 }
+
+/// No jobs file is longer, in bytes.
+const MAX_FILE: u64 = 4 << 20;
 
 /// Why there are no jobs.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +100,7 @@ pub fn load(repo: &Repo, from: &ConfigFrom) -> Result<Vec<Job>, LoadError> {
 /// # Errors
 /// Where it is not there, cannot be read, or is not right.
 pub fn load_file(path: &Path) -> Result<Vec<Job>, LoadError> {
-    let text = match fs::read_to_string(path) {
+    let text = match read_bounded(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(LoadError::Missing(path.display().to_string()));
@@ -113,6 +116,18 @@ pub fn load_file(path: &Path) -> Result<Vec<Job>, LoadError> {
         |name| name.to_string_lossy().into_owned(),
     );
     parse(&text, &origin).map_err(LoadError::Invalid)
+}
+
+/// A file as text. It may be a link that came with a commit, to something without an end.
+fn read_bounded(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let mut file = File::open(path)?.take(MAX_FILE + 1);
+    file.read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE {
+        let message = format!("it is longer than {} MiB", MAX_FILE >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(text)
 }
 
 fn load_rev(repo: &Repo, rev: &str) -> Result<Vec<Job>, LoadError> {

@@ -292,7 +292,8 @@ impl<'a> Dispatcher<'a> {
                 busy.insert(key);
             } else if !running.given_up && superseded == Superseded::End {
                 running.given_up = true;
-                worker.desk.control.send(Request::Terminate);
+                let task = running.waiting.task.id;
+                worker.desk.control.send(task, Request::Terminate);
             }
         }
         let storing = self.unstored.iter().chain(&self.storing);
@@ -645,11 +646,11 @@ impl<'a> Dispatcher<'a> {
 
     /// Asks every runner that has a task.
     fn request(&self, request: Request) {
-        let busy = self
-            .workers
-            .iter()
-            .filter(|worker| worker.running.is_some());
-        busy.for_each(|worker| worker.desk.control.send(request));
+        for Worker { running, desk, .. } in &self.workers {
+            if let Some(running) = running {
+                desk.control.send(running.waiting.task.id, request);
+            }
+        }
     }
 
     /// Counts a verdict and makes it known.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::logs::{LogStore, LogWriter};
-use crate::model::{Outcome, Why};
+use crate::model::{Outcome, TaskId, Why};
 use crate::runner::{Control, Lost, Progress, Request, Runner};
 
 use super::message::{Ended, Message, Order};
@@ -58,7 +58,8 @@ fn execute(
     let outcome = match logs.create(&order.assignment.log) {
         Err(error) => Ok(log_error(&error)),
         Ok(log) => {
-            let mut output = Output::new(worker, log, runner.control(), to);
+            let task = order.assignment.task.id;
+            let mut output = Output::new(worker, task, log, runner.control(), to);
             let mut outcome = runner.run(&order.assignment, &mut |progress| match progress {
                 Progress::Started { .. } => {
                     begun = Some(Instant::now());
@@ -101,6 +102,7 @@ fn log_error(error: &std::io::Error) -> Outcome {
 /// Where a task's output goes: all of it into the log, a line now and then to the dispatcher.
 struct Output<'a> {
     worker: usize,
+    task: TaskId,
     log: LogWriter,
     failed: Option<std::io::Error>,
     control: Control,
@@ -113,9 +115,16 @@ struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    fn new(worker: usize, log: LogWriter, control: Control, to: &'a Sender<Message>) -> Self {
+    fn new(
+        worker: usize,
+        task: TaskId,
+        log: LogWriter,
+        control: Control,
+        to: &'a Sender<Message>,
+    ) -> Self {
         Self {
             worker,
+            task,
             log,
             failed: None,
             control,
@@ -133,7 +142,7 @@ impl<'a> Output<'a> {
         if let Err(error) = self.log.append(bytes) {
             // A job whose log is lost is not worth running on.
             self.failed = Some(error);
-            self.control.send(Request::Kill);
+            self.control.send(self.task, Request::Kill);
             return;
         }
         self.follow(bytes);

@@ -34,6 +34,9 @@ const GC_PID_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 /// How often a file is written again that something else deleted meanwhile.
 const TRIES: u32 = 10;
 
+/// What git says of a temporary file that something else deleted.
+const VANISHED: &str = "No such file or directory";
+
 /// What a `.keep` of ours says before the id of the process that made it.
 pub(super) const KEEP_MARK: &str = "git-ci ";
 
@@ -262,8 +265,13 @@ impl ObjectWriter {
             }
             match self.git.output_with_input(&mut command, &pack) {
                 Ok(output) => break output.stdout,
-                // A prune deletes the temporary files of others as well.
-                Err(GitError::Failed { .. }) if tries < TRIES && self.gc_runs() => tries += 1,
+                // A prune deletes the temporary files of others as well; by now it may be
+                // over, and one by hand is nowhere to be seen.
+                Err(GitError::Failed { message, .. })
+                    if tries < TRIES && (message.contains(VANISHED) || self.gc_runs()) =>
+                {
+                    tries += 1;
+                }
                 Err(error) => return Err(WriteError::Pack(error)),
             }
         };

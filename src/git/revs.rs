@@ -73,6 +73,12 @@ pub fn select(repo: &Repo, selection: &Selection) -> Result<Vec<Commit>, RevErro
     if let Some(option) = selection.args.iter().find(|arg| arg.starts_with('-')) {
         return Err(RevError::Option(printable_line(option.as_bytes()).into()));
     }
+    if let Some(arg) = selection.args.iter().find(|arg| arg.contains('\0')) {
+        return Err(RevError::Unknown {
+            rev: printable_line(arg.as_bytes()).into_owned(),
+            message: "it holds a NUL byte".to_owned(),
+        });
+    }
     let mut commits = Commits::default();
     let excluded = selection.args.iter().any(|arg| arg.starts_with('^'));
     if selection.all || selection.branches || excluded {

@@ -17,4 +17,4 @@ pub use job::{Clean, CommandLine, DEFAULT_GRACE, Job};
 pub use outcome::{Outcome, Status, Why};
 pub use record::{Census, Note, ParseRecordError, RECORD_VERSION, Record};
 pub use task::{Commit, Known, Task, TaskId, TaskKey};
-pub use text::{printable, printable_line};
+pub use text::{printable, printable_json, printable_line};

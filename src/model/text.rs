@@ -52,6 +52,26 @@ fn escape(bytes: &[u8], keep: fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// JSON in which nothing drives a terminal, and which says the same: JSON itself lets
+/// everything stand in a string but the first 32 control characters.
+pub fn printable_json(json: String) -> String {
+    if json.chars().all(|c| is_plain(c) || c == '\n') {
+        return json;
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if is_plain(c) || c == '\n' {
+            out.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +90,14 @@ mod tests {
         );
         assert_eq!(printable(b"\xff\xfe"), "\\xff\\xfe");
         assert_eq!(printable("dépôt ✓".as_bytes()), "dépôt ✓");
+    }
+
+    #[test]
+    fn json_says_the_same_when_it_is_made_safe() {
+        let text = "dépôt \u{1b}[31m \u{9b}31m \u{202e} \u{7f} \u{e0041} \\ \"";
+        let json = serde_json::to_string(text).unwrap() + "\n";
+        let safe = printable_json(json);
+        assert!(safe.contains("dépôt \\u001b[31m \\u009b31m \\u202e \\u007f \\udb40\\udc41"));
+        assert_eq!(serde_json::from_str::<String>(&safe).unwrap(), text);
     }
 }

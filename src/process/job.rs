@@ -9,7 +9,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, waitid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpgid, kill_process_group, pidfd_open,
+    pidfd_send_signal, waitid,
+};
 
 use crate::git::forget_repository;
 use crate::model::CommandLine;
@@ -134,10 +137,14 @@ impl JobProcess {
         ))
     }
 
-    /// Signals the leader's group.
+    /// Signals the leader's group, and the leader where it went into another group.
     pub fn signal_group(&self, signal: Signal) {
-        // An empty group needs no signal.
-        let _ = rustix::process::kill_process_group(Pid::from_child(&self.leader), signal);
+        let leader = Pid::from_child(&self.leader);
+        // An empty group needs no signal, nor does a leader that has ended.
+        let _ = kill_process_group(leader, signal);
+        if getpgid(Some(leader)) != Ok(leader) {
+            let _ = pidfd_send_signal(&self.pidfd, signal);
+        }
     }
 
     /// Kills what is left of the group and reaps the leader.

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::model::Event;
+use crate::model::{Event, printable_json};
 
 use super::Reporter;
 
@@ -18,10 +18,10 @@ impl<O: Write> Json<O> {
 
 impl<O: Write> Reporter for Json<O> {
     fn event(&mut self, event: &Event) {
-        if let Ok(mut line) = serde_json::to_vec(event) {
-            line.push(b'\n');
+        if let Ok(line) = serde_json::to_string(event) {
+            let line = printable_json(line) + "\n";
             // A reader that went away does not end the run.
-            let _ = self.0.write_all(&line);
+            let _ = self.0.write_all(line.as_bytes());
             let _ = self.0.flush();
         }
     }

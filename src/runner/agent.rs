@@ -9,7 +9,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -23,6 +22,7 @@ use crate::process::{self, ExitKind, JobProcess, SpawnSpec};
 use crate::worktree::{Holder, Lease, Pool};
 
 use super::Request;
+use super::artifacts::Artifacts;
 use super::protocol::{Decoder, FromAgent, PROTOCOL, RunTask, Setup, ToAgent, send};
 
 /// How often a slot that others hold is tried again.
@@ -198,18 +198,26 @@ fn run<I: Read + AsFd, O: Write>(
         &task.job.name,
         task.log.clone(),
     );
+    let mut paused = false;
     let mut lease = loop {
-        match pool.try_lease(&task.commit, &holder) {
-            Ok(Some(lease)) => break lease,
-            Ok(None) => {}
-            Err(error) => return Ok(no_worktree(&error)),
+        while let Some(request) = channel.request(task.task)? {
+            match request {
+                Request::Terminate | Request::Kill => return Ok(Outcome::Cancelled),
+                Request::Pause => paused = true,
+                Request::Resume => paused = false,
+            }
         }
-        let [input] = wait([channel.input.as_fd()], Some(LEASE_INTERVAL))?;
+        if !paused {
+            match pool.try_lease(&task.commit, &holder) {
+                Ok(Some(lease)) => break lease,
+                Ok(None) => {}
+                Err(error) => return Ok(no_worktree(&error)),
+            }
+        }
+        let patience = (!paused).then_some(LEASE_INTERVAL);
+        let [input] = wait([channel.input.as_fd()], patience)?;
         if input {
             channel.read()?;
-        }
-        if let Some(Request::Terminate | Request::Kill) = channel.request(task.task)? {
-            return Ok(Outcome::Cancelled);
         }
     };
     if let Err(error) = lease.move_to(&task.commit, task.job.clean) {
@@ -249,8 +257,8 @@ fn run_in<I: Read + AsFd, O: Write>(
     repo: &Repo,
     task: &RunTask,
 ) -> Result<Outcome, AgentError> {
-    let env = match environment(lease, setup, repo, task) {
-        Ok(env) => env,
+    let artifacts = match Artifacts::open(repo, &task.commit, &task.job.name) {
+        Ok(artifacts) => artifacts,
         Err(error) => {
             return Ok(Outcome::Errored {
                 why: Why::Spawn,
@@ -261,7 +269,7 @@ fn run_in<I: Read + AsFd, O: Write>(
     let spawned = JobProcess::spawn(SpawnSpec {
         run: &task.job.run,
         dir: lease.path(),
-        env,
+        env: environment(lease, setup, &artifacts, task),
     });
     let mut job = match spawned {
         Ok(job) => job,
@@ -421,9 +429,10 @@ fn follow<I: Read + AsFd, O: Write>(
     }
 }
 
-/// Asks a job to end. One that is stopped could not hear it.
+/// Asks a job to end. One that is stopped, by us or by itself, could not hear it.
 fn end(job: &JobProcess, clock: &mut Clock) {
     job.signal_group(Signal::TERM);
+    job.signal_group(Signal::CONT);
     if clock.running_since.is_none() {
         clock.resume();
         process::signal_everything(Signal::CONT);
@@ -529,21 +538,13 @@ impl Output {
     }
 }
 
-/// What a job is told, and where it may leave files.
+/// What a job is told.
 fn environment(
     lease: &Lease<'_, '_>,
     setup: &Setup,
-    repo: &Repo,
+    artifacts: &Artifacts,
     task: &RunTask,
-) -> io::Result<BTreeMap<OsString, OsString>> {
-    // A job's name may hold slashes; a directory's must not.
-    let job = task.job.name.as_str().replace('/', "%2f");
-    let artifacts = repo
-        .ci_dir()
-        .join("artifacts")
-        .join(task.commit.to_string())
-        .join(job);
-    fs::create_dir_all(&artifacts)?;
+) -> BTreeMap<OsString, OsString> {
     let ours: [(&str, OsString); 11] = [
         ("CI", "true".into()),
         ("GIT_CI", "1".into()),
@@ -553,7 +554,7 @@ fn environment(
         ("GIT_CI_TRY", task.try_.to_string().into()),
         ("GIT_CI_SLOT", lease.slot().to_string().into()),
         ("GIT_CI_RUNNER", setup.label.as_str().into()),
-        ("GIT_CI_ARTIFACTS", artifacts.into()),
+        ("GIT_CI_ARTIFACTS", artifacts.path().into()),
         (crate::worktree::MARK, lease.path().into()),
         ("TERM", "dumb".into()),
     ];
@@ -564,5 +565,5 @@ fn environment(
     for (key, value) in &task.job.env {
         env.insert(key.into(), value.into());
     }
-    Ok(env)
+    env
 }

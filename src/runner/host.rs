@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use crate::git::Repo;
 use crate::model::{Outcome, RunnerLabel, TaskId, Why, printable_line};
 
+use super::early::Early;
 use super::protocol::RunTask;
 use super::wire::{About, HostSetup, ToHost};
 use super::{Assignment, Control, Lost, Place, Presence, Progress, Request, Runner, Tell};
@@ -112,10 +113,11 @@ pub struct HostRunner {
     current: Arc<Mutex<Current>>,
 }
 
-/// The task that a runner has on the host.
+/// The task that a runner has on the host, and what was asked of it before it had it.
 #[derive(Default)]
 struct Current {
     task: Option<OnHost>,
+    early: Early,
     /// It was asked to end, so that it may say it was cancelled.
     asked: bool,
 }
@@ -124,6 +126,26 @@ struct OnHost {
     id: (TaskId, u32),
     conn: Arc<Conn>,
     news: mpsc::Sender<News>,
+}
+
+impl Current {
+    /// Passes a request on to the host, or keeps it until the task is on its way there.
+    fn ask(&mut self, task: TaskId, request: Request) {
+        let on = match &self.task {
+            Some(on) if on.id.0 == task => on,
+            _ => return self.early.keep(task, request),
+        };
+        let reached = on.conn.send(ToHost::Request {
+            task,
+            try_: on.id.1,
+            request,
+        });
+        let ends = matches!(request, Request::Terminate | Request::Kill);
+        if ends && (request == Request::Kill || !reached) {
+            let _ = on.news.send(News::Hurry);
+        }
+        self.asked |= ends;
+    }
 }
 
 impl HostRunner {
@@ -239,20 +261,9 @@ impl Runner for HostRunner {
     fn control(&self) -> Control {
         let current = Arc::clone(&self.current);
         let inner = Arc::clone(&self.host.inner);
-        Control::new(move |request: Request| {
+        Control::new(move |task: TaskId, request: Request| {
             let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(on) = &current.task else { return };
-            let (task, try_) = on.id;
-            let reached = on.conn.send(ToHost::Request {
-                task,
-                try_,
-                request,
-            });
-            let ends = matches!(request, Request::Terminate | Request::Kill);
-            if ends && (request == Request::Kill || !reached) {
-                let _ = on.news.send(News::Hurry);
-            }
-            current.asked |= ends;
+            current.ask(task, request);
         })
         .waking(move || inner.wake())
     }
@@ -282,14 +293,6 @@ impl Runner for HostRunner {
         })?;
         let (sender, news) = mpsc::channel();
         conn.expect(id, sender.clone());
-        *self.current() = Current {
-            task: Some(OnHost {
-                id,
-                conn: Arc::clone(&conn),
-                news: sender.clone(),
-            }),
-            asked: false,
-        };
         let task = RunTask::new(
             id.0,
             assignment.try_,
@@ -298,13 +301,26 @@ impl Runner for HostRunner {
             &assignment.log,
         );
         let after = conn.want(&assignment.task.commit.id, &assignment.ahead);
-        // Where the connection has ended, news say so.
-        conn.send(ToHost::Run {
-            task: Box::new(task),
-            after,
-        });
+        {
+            // Nobody asks anything before the host has heard of the task.
+            let mut current = self.current();
+            current.task = Some(OnHost {
+                id,
+                conn: Arc::clone(&conn),
+                news: sender.clone(),
+            });
+            current.asked = false;
+            // Where the connection has ended, news say so.
+            conn.send(ToHost::Run {
+                task: Box::new(task),
+                after,
+            });
+            for request in current.early.take(id.0) {
+                current.ask(id.0, request);
+            }
+        }
         let outcome = self.follow(id, &conn, (&sender, &news), assignment, watch);
-        *self.current() = Current::default();
+        self.current().task = None;
         outcome
     }
 }

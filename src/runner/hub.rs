@@ -347,7 +347,7 @@ impl Hub {
     fn request(&mut self, task: TaskId, try_: u32, request: Request) {
         let id = (task, try_);
         if let Some(lane) = self.lanes.iter().find(|lane| lane.running == Some(id)) {
-            return lane.control.send(request);
+            return lane.control.send(task, request);
         }
         let before = self.waiting.len();
         if matches!(request, Request::Terminate | Request::Kill) {

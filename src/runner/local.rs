@@ -9,9 +9,12 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::git::forget_repository;
 use crate::model::{Outcome, RunnerLabel, TaskId, Why};
 
+use super::early::Early;
 use super::protocol::{FromAgent, PROTOCOL, RunTask, Setup, ToAgent, receive, send};
 use super::{Assignment, Control, Lost, Place, Progress, Request, Runner};
 
@@ -43,7 +46,9 @@ struct Agent {
 #[derive(Default)]
 struct Line {
     to: Option<ChildStdin>,
+    agent: Option<Pid>,
     running: Option<TaskId>,
+    early: Early,
 }
 
 impl Line {
@@ -51,6 +56,14 @@ impl Line {
         match &mut self.to {
             Some(to) => send(to, frame),
             None => Err(std::io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Lets an agent go on that its job has stopped: it has to end that job.
+    fn wake(&self) {
+        if let Some(agent) = self.agent {
+            // It may have ended; until it is waited for, its id is nobody else's.
+            let _ = kill_process(agent, Signal::CONT);
         }
     }
 }
@@ -86,6 +99,7 @@ impl LocalRunner {
         let (to, from) = pipes.ok_or(std::io::ErrorKind::BrokenPipe)?;
         let mut line = self.line();
         line.to = Some(to);
+        line.agent = Some(Pid::from_child(&process));
         let hello = ToAgent::Hello {
             protocol: PROTOCOL,
             setup: self.spec.setup.clone(),
@@ -115,7 +129,10 @@ impl LocalRunner {
         }
         let mut line = self.line();
         line.running = Some(task);
-        let sent = line.send(&ToAgent::Run(Box::new(frame)));
+        let mut sent = line.send(&ToAgent::Run(Box::new(frame)));
+        for request in line.early.take(task) {
+            sent = sent.and_then(|()| line.send(&ToAgent::Request { task, request }));
+        }
         drop(line);
         let outcome = match sent {
             Ok(()) => self.follow(task, watch),
@@ -133,7 +150,11 @@ impl LocalRunner {
 
     /// Ends the agent, in whatever state it is.
     fn disconnect(&mut self) {
-        self.line().to = None;
+        let mut line = self.line();
+        line.wake();
+        line.to = None;
+        line.agent = None;
+        drop(line);
         if let Some(mut agent) = self.agent.take() {
             // Its input has ended, so it ends by itself once its job is gone. Output
             // that nobody reads must not keep it.
@@ -189,11 +210,16 @@ impl Runner for LocalRunner {
 
     fn control(&self) -> Control {
         let line = Arc::clone(&self.line);
-        Control::new(move |request: Request| {
+        Control::new(move |task: TaskId, request: Request| {
             let mut line = line.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(task) = line.running {
+            if line.running == Some(task) {
                 // An agent that is gone needs no request; `follow` sees that it is.
                 let _ = line.send(&ToAgent::Request { task, request });
+                if matches!(request, Request::Terminate | Request::Kill) {
+                    line.wake();
+                }
+            } else {
+                line.early.keep(task, request);
             }
         })
     }

@@ -5,6 +5,8 @@
 //! and nothing on the terminal.
 
 pub mod agent;
+mod artifacts;
+mod early;
 mod host;
 pub mod hub;
 mod lifeline;
@@ -16,7 +18,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{LogId, Oid, Outcome, RunnerLabel, Task, Why};
+use crate::model::{LogId, Oid, Outcome, RunnerLabel, Task, TaskId, Why};
 
 pub use host::{Host, HostError, HostRunner, HostSpec, Probe, Way, probe, protocol_line};
 pub use local::{LocalRunner, LocalSpec};
@@ -46,7 +48,7 @@ pub enum Progress<'a> {
     Output(&'a [u8]),
 }
 
-/// What may be asked of a runner while it runs a task, from any thread.
+/// What may be asked of a runner that was given a task, from any thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Request {
@@ -63,13 +65,13 @@ pub enum Request {
 /// Passes requests to a runner that is busy in another thread.
 #[derive(Clone)]
 pub struct Control {
-    send: Arc<dyn Fn(Request) + Send + Sync>,
+    send: Arc<dyn Fn(TaskId, Request) + Send + Sync>,
     wake: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 impl Control {
     /// A control that hands each request to `send`, which must not block.
-    pub fn new(send: impl Fn(Request) + Send + Sync + 'static) -> Self {
+    pub fn new(send: impl Fn(TaskId, Request) + Send + Sync + 'static) -> Self {
         Self {
             send: Arc::new(send),
             wake: None,
@@ -83,9 +85,10 @@ impl Control {
         self
     }
 
-    /// Asks; without effect while no task runs.
-    pub fn send(&self, request: Request) {
-        (self.send)(request);
+    /// Asks something of a task. Where the runner has not begun it yet it hears of it
+    /// when it does; where the task has ended nothing comes of it.
+    pub fn send(&self, task: TaskId, request: Request) {
+        (self.send)(task, request);
     }
 
     /// Says that there is work for a runner that is away. Cheap, and never blocks.

@@ -90,6 +90,12 @@ fn a_revision_that_does_not_exist() {
         let done = repo.ci(["run", "--", rev]).expect_code(2);
         assert!(done.stderr().starts_with("error: "), "{}", done.stderr());
     }
+    let slip = repo.ci(["run", "mian~1"]).expect_code(2);
+    assert!(slip.stderr().contains("`main~1`"), "{}", slip.stderr());
+    for right in ["HEAD~1", "main~1"] {
+        let gone = repo.ci(["run", right]).expect_code(2);
+        assert!(!gone.stderr().contains("hint"), "{}", gone.stderr());
+    }
     assert_eq!(repo.noted_commits(), 0);
 }
 
@@ -119,6 +125,16 @@ fn no_jobs_file_and_a_broken_one() {
         broken.stderr()
     );
     assert!(broken.stderr().contains("run"), "{}", broken.stderr());
+    let jobs = repo.path().join(".git-ci.toml");
+    fs::remove_file(&jobs).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &jobs).unwrap();
+    let endless = repo.ci(["run"]).expect_code(2);
+    assert!(
+        endless.stderr().contains("longer than 4 MiB"),
+        "{}",
+        endless.stderr()
+    );
+    repo.ci(["run", "-x", ""]).expect_code(2);
 }
 
 #[test]
@@ -321,6 +337,43 @@ fn a_job_that_wrecks_its_worktree_does_not_spoil_the_next() {
     repo.ci(["run", "-j1", "HEAD~2.."]).expect_code(0);
     assert_eq!(repo.noted_commits(), 2);
     assert_eq!(repo.git(["status", "--porcelain"]), "");
+}
+
+#[test]
+fn what_a_job_leaves_and_nobody_can_remove_is_moved_out_of_the_way() {
+    if !is_root() {
+        return; // Files that their owner cannot remove are made by root only.
+    }
+    let repo = TestRepo::new();
+    repo.job(
+        "test",
+        "test ! -e left && test -f n || exit 1; mkdir -p left/a left/b; \
+         touch left/a/file left/b/file; chattr +i left/b/file || exit 125",
+    );
+    for subject in ["one", "two", "three"] {
+        repo.commit(subject);
+    }
+    let ran = repo.ci(["run", "-j1", "--all"]).expect_code(0);
+    let cache = fs::read_dir(repo.root().join("home/.cache/git-ci")).unwrap();
+    let cache = cache.map(|entry| entry.unwrap().path()).next().unwrap();
+    let mut aside = Vec::new();
+    for entry in fs::read_dir(&cache).unwrap() {
+        let path = entry.unwrap().path();
+        let file = path.join("left/b/file");
+        if file.exists() {
+            repo.command("chattr", &path)
+                .arg("-i")
+                .arg(&file)
+                .status()
+                .unwrap();
+            assert!(!path.join("n").exists() || path.ends_with("slot-1"));
+            aside.push(path.file_name().unwrap().to_owned());
+        }
+    }
+    if ran.stderr().contains("3 passed") {
+        aside.sort();
+        assert_eq!(aside, ["slot-1", "slot-1.left-1", "slot-1.left-2"]);
+    } // Or this file system has no such files.
 }
 
 #[test]
@@ -626,6 +679,42 @@ fn a_record_of_another_tree_counts_for_nothing() {
     repo.ci(["run"]).expect_code(0);
     assert!(repo.note("HEAD").contains(&note), "and is kept");
     assert_eq!(repo.note("HEAD").lines().count(), 2);
+}
+
+#[test]
+fn a_pack_of_notes_that_a_prune_deletes_in_the_making_is_made_again() {
+    let repo = TestRepo::new();
+    repo.job("test", "true").commit("one");
+    // Beside a gc notes are written as a pack.
+    let gc = repo.git_dir().join("gc.pid");
+    let host = rustix::system::uname().nodename().to_owned();
+    let host = host.to_str().unwrap();
+    fs::write(&gc, format!("{} {host}", std::process::id())).unwrap();
+    let bin = repo.root().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let git = which::which("git").unwrap();
+    // As git says it; the gc is over before anybody can look whether one runs.
+    let shim = format!(
+        "#!/bin/sh\n\
+         case \"$*\" in *index-pack*) if rm {gc} 2>/dev/null; then \
+         echo \"fatal: unable to rename temporary '*.pack' file to 'x': No such file or directory\" >&2; \
+         exit 128; fi;; esac\n\
+         exec {git} \"$@\"\n",
+        gc = gc.display(),
+        git = git.display(),
+    );
+    fs::write(bin.join("git"), shim).unwrap();
+    fs::set_permissions(bin.join("git"), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let ran = repo
+        .ci_command(["run"])
+        .env("PATH", format!("{}:{path}", bin.display()))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(0), "{said}");
+    assert!(!gc.exists(), "no pack was made: {said}");
+    assert_eq!(repo.noted_commits(), 1);
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod notes;
 mod notify;
 mod read;
 mod readme;
+mod requests;
 mod run;
 mod support;
 mod usage;

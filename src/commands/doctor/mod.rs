@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::error::Failure;
 use crate::git::{Repo, RepoError};
-use crate::model::{EVENT_FORMAT, printable, printable_line};
+use crate::model::{EVENT_FORMAT, printable, printable_json, printable_line};
 
 use super::{color, output};
 
@@ -195,5 +195,5 @@ fn print_json(findings: &[Finding], wrong: usize) -> Result<(), Failure> {
     }
     let last = serde_json::json!({"event": "doctor-finished", "wrong": wrong});
     text += &format!("{last}\n");
-    output::print(&text)
+    output::print(&printable_json(text))
 }

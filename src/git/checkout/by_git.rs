@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::super::{GitError, Repo};
 use super::admin::Admin;
 use super::fast::Known;
-use super::files::{Tree, remove_path, umask, unlock_all};
+use super::files::{Tree, clear_path, remove_path, umask, unlock_all};
 use super::index::Image;
 use super::plain::{self, Ground};
 use super::scan::scan;
@@ -393,7 +393,7 @@ fn make(repo: &Repo, path: &Path, commit: &Oid) -> Result<Admin, CheckoutError> 
         path: path.to_owned(),
         source,
     };
-    remove_path(path).map_err(io)?;
+    clear_path(path).map_err(io)?;
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(io)?;
     }

@@ -15,6 +15,9 @@ use rustix::io::Errno;
 
 use super::index::{EXECUTABLE, LINK, STAT, Stamp, stamp};
 
+/// How many leftovers of a worktree that cannot be removed are moved out of its way.
+const LEFT_OVER: u32 = 8;
+
 /// A directory and what is below it.
 pub(super) struct Tree {
     root: OwnedFd,
@@ -308,7 +311,7 @@ fn is_dir(at: BorrowedFd<'_>, name: &OsStr) -> bool {
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
-/// Removes whatever is there, with everything below it.
+/// Removes whatever is there, with everything below it; where that fails, as much as can be.
 pub(super) fn remove_at(at: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
     match rustix::fs::unlinkat(at, name, AtFlags::empty()) {
         Err(Errno::ISDIR) => {}
@@ -324,9 +327,11 @@ pub(super) fn remove_at(at: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
             names.push(name.to_vec());
         }
     }
+    let mut removed = Ok(());
     for below in names {
-        remove_at(dir.fd()?, OsStr::from_bytes(&below))?;
+        removed = removed.and(remove_at(dir.fd()?, OsStr::from_bytes(&below)));
     }
+    removed?;
     rustix::fs::unlinkat(at, name, AtFlags::REMOVEDIR).map_err(io::Error::from)
 }
 
@@ -336,6 +341,27 @@ pub(super) fn remove_path(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
+}
+
+/// Removes whatever is at `path`, or moves what of it cannot be removed out of the way:
+/// a container may have left files of another user.
+pub(super) fn clear_path(path: &Path) -> io::Result<()> {
+    let Err(error) = remove_path(path) else {
+        return Ok(());
+    };
+    let Some(name) = path.file_name() else {
+        return Err(error);
+    };
+    // A few, since whoever leaves such files may do it each time.
+    for number in 1..=LEFT_OVER {
+        let mut aside = name.to_owned();
+        aside.push(format!(".left-{number}"));
+        let aside = path.with_file_name(aside);
+        if remove_path(&aside).is_ok() && std::fs::rename(path, &aside).is_ok() {
+            return Ok(());
+        }
+    }
+    Err(error)
 }
 
 /// The permissions that new files of this process do not get.

@@ -1,0 +1,123 @@
+//! The directory in which a job may leave files: there while the job runs, and gone
+//! with it where nothing was left.
+//!
+//! Jobs of one commit come and go at the same time, and two that share a name (one of
+//! them ad hoc) share the directory. So whoever uses it holds a shared lock on it, and
+//! only who gets it alone may remove it; the parent goes where it is empty.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::git::Repo;
+use crate::model::{JobName, Oid};
+
+/// How often others may remove what is being made before that is an error.
+const TRIES: u32 = 100;
+
+/// A job's directory, locked against removal by others.
+pub(super) struct Artifacts {
+    path: PathBuf,
+    /// Holds the lock.
+    dir: File,
+}
+
+impl Artifacts {
+    /// Makes the directory for a job on a commit, unless it is there.
+    pub(super) fn open(repo: &Repo, commit: &Oid, job: &JobName) -> io::Result<Self> {
+        // A job's name may hold slashes; a directory's must not.
+        let job = job.as_str().replace('/', "%2f");
+        let path = repo.ci_dir().join("artifacts").join(commit.to_string());
+        Self::open_at(path.join(job))
+    }
+
+    fn open_at(path: PathBuf) -> io::Result<Self> {
+        let mut tries = 0;
+        loop {
+            match Self::try_open(&path) {
+                Ok(Some(dir)) => return Ok(Self { path, dir }),
+                Err(error) if tries >= TRIES => return Err(error),
+                // Somebody removed it, or its parent, at one moment or another.
+                Ok(None) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists
+                    ) => {}
+                Err(error) => return Err(error),
+            }
+            tries += 1;
+        }
+    }
+
+    /// `None` where another directory has its place, or none.
+    fn try_open(path: &Path) -> io::Result<Option<File>> {
+        fs::create_dir_all(path)?;
+        let dir = File::open(path)?;
+        flock(&dir, FlockOperation::LockShared)?;
+        let (ours, there) = (dir.metadata()?, fs::metadata(path)?);
+        Ok((ours.ino() == there.ino() && ours.dev() == there.dev()).then_some(dir))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Artifacts {
+    fn drop(&mut self) {
+        // Where another job uses it, that one will see to it.
+        if flock(&self.dir, FlockOperation::NonBlockingLockExclusive).is_ok()
+            // Only empty directories can be removed like this.
+            && fs::remove_dir(&self.path).is_ok()
+            && let Some(parent) = self.path.parent()
+        {
+            let _ = fs::remove_dir(parent);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_ones_go_and_the_rest_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let commit = root.path().join("commit");
+        let lint = Artifacts::open_at(commit.join("lint")).unwrap();
+        let test = Artifacts::open_at(commit.join("test")).unwrap();
+        let same = Artifacts::open_at(commit.join("test")).unwrap();
+        drop(test);
+        assert!(same.path().is_dir(), "another job uses it");
+        fs::write(lint.path().join("report"), "fine").unwrap();
+        drop(same);
+        drop(lint);
+        assert!(!commit.join("test").exists());
+        assert!(commit.join("lint/report").exists());
+        fs::remove_file(commit.join("lint/report")).unwrap();
+        drop(Artifacts::open_at(commit.join("lint")).unwrap());
+        assert!(!commit.exists());
+        assert!(root.path().exists());
+    }
+
+    #[test]
+    fn jobs_of_one_commit_do_not_take_each_others_directories() {
+        let root = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for job in 0..4 {
+                let path = root.path().join("commit").join((job / 2).to_string());
+                scope.spawn(move || {
+                    for _ in 0..200 {
+                        let artifacts = Artifacts::open_at(path.clone()).unwrap();
+                        assert!(artifacts.path().is_dir());
+                    }
+                });
+            }
+        });
+        assert!(!root.path().join("commit").exists());
+    }
+}

@@ -1,0 +1,135 @@
+//! Requests to a runner that come early, late, and to the wrong task.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use git_ci::model::{CommandLine, Commit, Job, Outcome, Task, TaskId};
+use git_ci::runner::protocol::Setup;
+use git_ci::runner::{Assignment, LocalRunner, LocalSpec, Progress, Request, Runner as _};
+
+use super::support::{TestRepo, wait_until};
+
+fn runner(repo: &TestRepo) -> LocalRunner {
+    LocalRunner::new(LocalSpec {
+        program: env!("CARGO_BIN_EXE_git-ci").into(),
+        labels: Arc::from([]),
+        setup: Setup {
+            repository: repo.git_dir(),
+            worktrees: repo.root().join("worktrees"),
+            slots: 1,
+            label: "here".parse().unwrap(),
+            dispatcher: std::process::id(),
+            output: git_ci::runner::protocol::OutputLimits::default(),
+        },
+    })
+}
+
+fn assignment(repo: &TestRepo, task: u64, run: &str) -> Assignment {
+    let job = Job::new("test".parse().unwrap(), CommandLine::Shell(run.into()));
+    Assignment {
+        task: Task {
+            id: TaskId(task),
+            commit: Arc::new(Commit {
+                id: repo.git(["rev-parse", "HEAD"]).parse().unwrap(),
+                tree: repo.git(["rev-parse", "HEAD^{tree}"]).parse().unwrap(),
+                subject: "one".into(),
+                time: 0,
+            }),
+            def: job.definition(),
+            job: Arc::new(job),
+            recorded: false,
+        },
+        try_: 1,
+        log: "0123456789abcdef".parse().unwrap(),
+        ahead: Vec::new(),
+    }
+}
+
+#[test]
+fn a_request_before_the_task_began_reaches_it_and_no_other() {
+    let repo = TestRepo::new();
+    repo.commit("one");
+    let mut runner = runner(&repo);
+    let control = runner.control();
+    for request in [Request::Terminate, Request::Kill] {
+        control.send(TaskId(7), request);
+        let outcome = runner.run(&assignment(&repo, 7, "exec sleep 1000"), &mut |_| {});
+        assert_eq!(outcome.unwrap(), Outcome::Cancelled);
+    }
+
+    control.send(TaskId(7), Request::Kill); // It has ended.
+    control.send(TaskId(8), Request::Pause);
+    control.send(TaskId(8), Request::Resume);
+    for task in [8, 7] {
+        let outcome = runner.run(&assignment(&repo, task, "true"), &mut |_| {});
+        assert_eq!(outcome.unwrap(), Outcome::Passed);
+    }
+}
+
+#[test]
+fn a_job_that_leaves_no_artifacts_leaves_no_directory() {
+    let repo = TestRepo::new();
+    repo.commit("one");
+    let mut runner = runner(&repo);
+    let artifacts = repo.git_dir().join("ci/artifacts");
+    let mut run = |script: &str| {
+        let outcome = runner.run(&assignment(&repo, 1, script), &mut |_| {});
+        assert_eq!(outcome.unwrap(), Outcome::Passed);
+    };
+    run("test -d $GIT_CI_ARTIFACTS");
+    assert_eq!(std::fs::read_dir(&artifacts).unwrap().count(), 0);
+    run("echo fine >$GIT_CI_ARTIFACTS/report");
+    let commit = artifacts.join(repo.git(["rev-parse", "HEAD"]));
+    assert!(commit.join("test/report").exists());
+}
+
+#[test]
+fn a_job_that_hides_from_signals_is_ended_all_the_same() {
+    let repo = TestRepo::new();
+    repo.commit("one");
+    let mut runner = runner(&repo);
+    let control = runner.control();
+    // Into the agent's group, and out of its own.
+    let elsewhere = "import os, time\n\
+         os.setpgid(0, os.getpgid(os.getppid()))\n\
+         os.write(1, b'ready')\n\
+         time.sleep(1000)";
+    let elsewhere = format!("exec python3 -c \"{elsewhere}\"");
+    let stopped = "echo ready; kill -STOP $$; sleep 1000";
+    let agent_stopped = "echo ready; kill -STOP $PPID; sleep 1000";
+    for (task, job) in [&*elsewhere, stopped, agent_stopped]
+        .into_iter()
+        .enumerate()
+    {
+        let task = task as u64;
+        let mut assignment = assignment(&repo, task, job);
+        // Nobody waits for it: a job that never hears of its end takes longer than a test may.
+        Arc::make_mut(&mut assignment.task.job).grace = Duration::from_secs(1000);
+        let (ready, is_ready) = mpsc::channel();
+        let (done, control) = (&AtomicBool::new(false), &control);
+        let outcome = std::thread::scope(|scope| {
+            scope.spawn(move || {
+                is_ready.recv().unwrap();
+                // More than once: it may stop the agent after it was woken.
+                wait_until("the job ends", || {
+                    control.send(TaskId(task), Request::Terminate);
+                    done.load(Ordering::Relaxed)
+                });
+            });
+            let outcome = runner.run(&assignment, &mut |progress| {
+                if let Progress::Output(_) = progress {
+                    let _ = ready.send(());
+                }
+            });
+            done.store(true, Ordering::Relaxed);
+            outcome
+        });
+        assert_eq!(outcome.unwrap(), Outcome::Cancelled, "{job}");
+    }
+
+    let mut assignment = assignment(&repo, 4, &elsewhere);
+    Arc::make_mut(&mut assignment.task.job).timeout = Some(Duration::from_millis(200));
+    let outcome = runner.run(&assignment, &mut |_| {});
+    assert!(matches!(outcome.unwrap(), Outcome::TimedOut { .. }));
+}
