@@ -162,6 +162,52 @@ fn labels_choose_the_host() {
 }
 
 #[test]
+fn what_only_a_slow_host_may_do_gets_done() {
+    let repo = TestRepo::new();
+    // Slow enough to be the slower machine, on which alone the last task may run.
+    repo.jobs_file("[jobs.here]\nrun = 'true'\nlabels = ['home']\n");
+    repo.jobs_file("[jobs.gpu]\nrun = 'sleep 0.5'\nlabels = ['gpu']\n");
+    (0..4).for_each(|i| drop(repo.commit(&format!("commit {i}"))));
+    let Some(bed) = SshBed::up(&repo, 1) else {
+        return;
+    };
+    repo.git(["config", "ci-host.h1.labels", "gpu"]);
+    repo.git(["config", "ci.local", "true"]);
+    repo.git(["config", "ci.name", "here"]);
+    repo.git(["config", "ci.labels", "home"]);
+    repo.ci(["run", "-j1", "HEAD~3..HEAD", "HEAD~3"])
+        .expect_code(0);
+    for back in 0..4 {
+        assert_eq!(
+            records(&repo, &format!("HEAD~{back}")),
+            ["pass gpu h1", "pass here here"]
+        );
+    }
+    bed.expect_nothing_left();
+}
+
+#[test]
+fn a_slow_host_gets_less() {
+    let repo = TestRepo::new();
+    let job = "case $GIT_CI_RUNNER in h1) sleep 0.6;; esac";
+    repo.job("test", job).commit("base");
+    (0..20).for_each(|i| drop(repo.commit(&format!("commit {i}"))));
+    let Some(bed) = SshBed::up(&repo, 2) else {
+        return;
+    };
+    repo.ci(["run", "HEAD~20..HEAD"]).expect_code(0);
+    let by = |host: &str| {
+        let here =
+            |back: &u32| records(&repo, &format!("HEAD~{back}")) == [format!("pass test {host}")];
+        (0..20).filter(here).count()
+    };
+    let (slow, fast) = (by("h1"), by("h2"));
+    assert_eq!(slow + fast, 20);
+    assert!(slow < fast, "{slow} against {fast}");
+    bed.expect_nothing_left();
+}
+
+#[test]
 fn settings_that_make_no_sense_are_named() {
     let repo = TestRepo::new();
     repo.job("test", "true").commit("one");
