@@ -261,6 +261,9 @@ fn a_hostile_host_can_lie_and_nothing_else() {
         "cancelled",
         "why",
         "lie",
+        "starts",
+        "lie-and-leave",
+        "beats",
         "failed",
         "silent",
     ];
@@ -320,6 +323,17 @@ fn a_command_template_is_a_host() {
     repo.git(["config", "ci-host.box.agent", env!("CARGO_BIN_EXE_git-ci")]);
     repo.ci(["run"]).expect_code(0);
     assert_eq!(records(&repo, "HEAD"), ["pass test box"]);
+}
+
+#[test]
+fn a_command_that_does_not_want_to_end_keeps_nobody() {
+    let repo = TestRepo::new();
+    repo.job("test", "true").commit("one");
+    let template = "trap \"\" TERM; sleep 3600; : {}";
+    repo.git(["config", "ci-host.stuck.command", template]);
+    repo.git(["config", "ci-host.stuck.connect", "1h"]);
+    repo.ci(["run"]).expect_code(0);
+    assert_eq!(repo.verdicts("HEAD"), ["pass test"]);
 }
 
 #[test]
