@@ -83,6 +83,27 @@ fn hosts_are_listed_checked_and_drained() {
     assert!(checked.contains("nowhere.invalid"), "{checked}");
     assert!(checked.contains("hint: check the name"), "{checked}");
 
+    let lines = repo
+        .ci(["hosts", "--check", "--json"])
+        .expect_code(3)
+        .stdout();
+    let lines: Vec<serde_json::Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        (&lines[0]["event"], &lines[0]["format"]),
+        (&"hosts".into(), &1.into())
+    );
+    assert_eq!(lines.len(), 3);
+    let (h1, h2) = (&lines[1], &lines[2]);
+    assert_eq!((&h1["name"], &h1["usable"]), (&"h1".into(), &true.into()));
+    assert_eq!(h1["labels"], serde_json::json!(["gpu", "linux"]));
+    assert_eq!(h1["running"][0]["job"], "test");
+    assert!(h1["free_bytes"].as_u64().unwrap() > 0 && h1["error"].is_null());
+    assert_eq!((&h2["usable"], &h2["git"]), (&false.into(), &().into()));
+    assert!(h2["hint"].as_str().unwrap().starts_with("check the name"));
+
     // What runs there ends in peace, and nothing more comes.
     repo.ci(["hosts", "--drain", "h1"]).expect_code(0);
     fs::write(&mark, "").unwrap();
