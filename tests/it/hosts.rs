@@ -1,6 +1,7 @@
 //! Runs on other machines: real `sshd`, real `ssh`, and the same notes as at home.
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::beds::SshBed;
@@ -344,6 +345,34 @@ fn a_command_template_is_a_host() {
     repo.git(["config", "ci-host.box.agent", env!("CARGO_BIN_EXE_git-ci")]);
     repo.ci(["run"]).expect_code(0);
     assert_eq!(records(&repo, "HEAD"), ["pass test box"]);
+}
+
+#[test]
+fn a_slow_link_is_not_a_dead_one() {
+    if !crate::beds::have(&["python3"]) {
+        return;
+    }
+    let repo = TestRepo::new();
+    repo.job("test", "true");
+    // Bytes that no pack makes smaller; they take several times as long as silence.
+    let mut bytes = Vec::new();
+    let random = fs::File::open("/dev/urandom").unwrap();
+    random.take(3 << 20).read_to_end(&mut bytes).unwrap();
+    fs::write(repo.path().join("large"), bytes).unwrap();
+    repo.git(["add", "large"]);
+    repo.commit("one");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/beds/slowpipe.py");
+    let agent = env!("CARGO_BIN_EXE_git-ci");
+    let root = repo.root().join("far");
+    repo.git(["config", "ci.local", "false"]);
+    repo.git(["config", "ci.silence", "1s"]);
+    repo.git(["config", "ci.lease", "3s"]);
+    repo.git(["config", "ci-host.far.agent", agent]);
+    repo.git(["config", "ci-host.far.root", root.to_str().unwrap()]);
+    let template = format!("python3 {script} 1000000 {{}}");
+    repo.git(["config", "ci-host.far.command", &template]);
+    repo.ci(["run"]).expect_code(0);
+    assert_eq!(repo.verdicts("HEAD"), ["pass test"]);
 }
 
 #[test]
