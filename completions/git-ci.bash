@@ -199,7 +199,7 @@ __git_ci_complete () {
         esac ;;
     hosts,*)
         case "$cur" in
-        -*) __git_ci_offer "--check --drain --undrain --help" ;;
+        -*) __git_ci_offer "--check --json --drain --undrain --help" ;;
         *) : ;;
         esac ;;
     ,*)

@@ -164,6 +164,7 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand cancel" -s h -l help -d 'P
 complete -c git-ci -n "__fish_git_ci_using_subcommand hosts" -l drain -d 'Send no more tasks to this host; what runs there ends in peace' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand hosts" -l undrain -d 'Send tasks to this host again' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand hosts" -l check -d 'Connect to each host: is it reachable, which versions has it, how much space, what runs there now?'
+complete -c git-ci -n "__fish_git_ci_using_subcommand hosts" -l json -d 'Print JSON: one host a line'
 complete -c git-ci -n "__fish_git_ci_using_subcommand hosts" -s h -l help -d 'Print help (see more with \'--help\')'
 
 function __fish_git_ci_after_git

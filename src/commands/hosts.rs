@@ -11,15 +11,20 @@ use crate::model::printable_line;
 use crate::runner::wire::About;
 use crate::runner::{HostError, HostSpec, Probe, probe};
 use crate::settings::{HostSettings, Settings};
+use crate::worktree::Holder;
 
 use super::output;
 use super::places::{Specs, drain_mark};
+use super::reading::{HostLine, HostTask, Line, READ_FORMAT};
 
 /// Less free space than this is worth a word, in bytes.
 const LITTLE: u64 = 512 << 20;
 
 /// A clock that is further off than this is worth a word, in milliseconds.
 const SKEW: u64 = 5000;
+
+/// More of what runs on a host than this is not shown.
+const SHOWN: usize = 64;
 
 /// How long a check waits for a host at most.
 const CHECK_PATIENCE: Duration = Duration::from_secs(60);
@@ -28,7 +33,8 @@ const CHECK_PATIENCE: Duration = Duration::from_secs(60);
 ///
 /// A host is named in git's configuration, never in the repository's files:
 /// `git config ci-host.NAME.address user@host`. Without options this lists what is
-/// configured; `--check` connects to each host at the same time.
+/// configured; `--check` connects to each host at the same time. Exits with 3 where one of them
+/// cannot be used.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = include_str!("hosts.txt"))]
 pub(super) struct Args {
@@ -37,12 +43,16 @@ pub(super) struct Args {
     #[arg(long)]
     check: bool,
 
+    /// Print JSON: one host a line.
+    #[arg(long)]
+    json: bool,
+
     /// Send no more tasks to this host; what runs there ends in peace.
-    #[arg(long, value_name = "NAME", conflicts_with = "check")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["check", "json"])]
     drain: Option<String>,
 
     /// Send tasks to this host again.
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["check", "drain"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["check", "json", "drain"])]
     undrain: Option<String>,
 }
 
@@ -82,45 +92,59 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    if settings.hosts.is_empty() {
+    if settings.hosts.is_empty() && !args.json {
         output::note(
             "no hosts are configured; `git config ci-host.NAME.address user@host` names one",
         );
         return Ok(ExitCode::SUCCESS);
     }
     let specs = Specs::new(&repo)?;
-    let mut text = String::new();
-    let mut usable = true;
-    if args.check {
-        let specs: Vec<_> = hosts(&settings, &specs).collect();
-        let found: Vec<_> = std::thread::scope(|scope| {
-            let started: Vec<_> = specs
-                .iter()
-                .map(|(_, spec)| scope.spawn(|| probe(spec)))
-                .collect();
-            let joined = started.into_iter().map(|thread| thread.join());
-            joined.collect()
-        });
-        for ((host, spec), found) in specs.into_iter().zip(found) {
-            match found {
-                Ok(Ok(found)) => describe(&mut text, host, &spec, &found),
-                Ok(Err(error)) => {
-                    usable = false;
-                    complain(&mut text, host, &spec, &error);
-                }
-                Err(_) => return Err(Failure::new(crate::error::FailureKind::Bug, "a panic")),
-            }
+    let specs: Vec<_> = hosts(&settings, &specs).collect();
+    let found = match args.check {
+        true => check(&specs)?,
+        false => specs.iter().map(|_| None).collect(),
+    };
+    let mut text = match args.json {
+        true => Line::Hosts {
+            format: READ_FORMAT,
+            checked: args.check,
         }
-    } else {
-        for (host, spec) in hosts(&settings, &specs) {
-            line(&mut text, host, &spec, state(host, &spec));
-            text.push('\n');
+        .render(),
+        false => String::new(),
+    };
+    for ((host, spec), found) in specs.iter().zip(&found) {
+        match found {
+            _ if args.json => text += &Line::Host(json(host, spec, found.as_ref())).render(),
+            None => {
+                line(&mut text, host, spec, state(host, spec));
+                text.push('\n');
+            }
+            Some(Ok(found)) => describe(&mut text, host, spec, found),
+            Some(Err(error)) => complain(&mut text, host, spec, error),
         }
     }
     output::print(&text)?;
-    Ok(match usable {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(3),
+    Ok(match found.iter().any(|one| matches!(one, Some(Err(_)))) {
+        false => ExitCode::SUCCESS,
+        true => ExitCode::from(3),
+    })
+}
+
+/// What a check of one host comes to; `None` without one.
+type Found = Option<Result<Probe, HostError>>;
+
+/// Connects to all hosts at the same time.
+fn check(specs: &[(&HostSettings, HostSpec)]) -> Result<Vec<Found>, Failure> {
+    std::thread::scope(|scope| {
+        let started: Vec<_> = specs
+            .iter()
+            .map(|(_, spec)| scope.spawn(|| probe(spec)))
+            .collect();
+        let panicked = |_| Failure::new(crate::error::FailureKind::Bug, "a panic");
+        let joined = started.into_iter();
+        joined
+            .map(|thread| thread.join().map(Some).map_err(panicked))
+            .collect()
     })
 }
 
@@ -168,15 +192,63 @@ fn line(text: &mut String, host: &HostSettings, spec: &HostSpec, state: &str) {
     let slots = host.slots;
     // Writing to a String cannot fail.
     let _ = write!(text, "{:<12} {state:<8} {way}  slots={slots}", host.name);
-    let labels: Vec<_> = host
-        .labels
-        .iter()
-        .filter(|label| *label != host.name.as_str())
-        .map(String::as_str)
-        .collect();
+    let labels = labels(host);
     if !labels.is_empty() {
         let _ = write!(text, " labels={}", labels.join(","));
     }
+}
+
+/// The labels of a host besides its name.
+fn labels(host: &HostSettings) -> Vec<&str> {
+    let labels = host.labels.iter().map(String::as_str);
+    labels
+        .filter(|label| *label != host.name.as_str())
+        .collect()
+}
+
+fn json<'a>(
+    host: &'a HostSettings,
+    spec: &HostSpec,
+    found: Option<&'a Result<Probe, HostError>>,
+) -> HostLine<'a> {
+    let error = found.and_then(|found| found.as_ref().err());
+    let found = found.and_then(|found| found.as_ref().ok());
+    let about = found.map(|found| &found.about);
+    let hint = error.and_then(|error| error.hint(host.name.as_str(), &spec.way));
+    HostLine {
+        name: &host.name,
+        drained: state(host, spec) == "drained",
+        way: spec.way.describe(),
+        slots: host.slots,
+        labels: labels(host),
+        usable: found.map(|_| true).or(error.map(|_| false)),
+        version: about.map(|about| short(&about.version)),
+        platform: about.map(|about| short(&about.platform)),
+        git: about.map(|about| short(&about.git)),
+        free_bytes: about.map(|about| about.free),
+        skew_ms: found.map(|found| found.skew),
+        took_ms: found.map(|found| found.took.as_millis() as u64),
+        running: found.map(|found| {
+            let running = found.about.running.iter().take(SHOWN);
+            let task = |(slot, holder): &'a (u32, Holder)| HostTask {
+                slot: *slot,
+                commit: holder.commit,
+                job: &holder.job,
+                elapsed_ms: since(found, holder).as_millis() as u64,
+            };
+            running.map(task).collect()
+        }),
+        error: error.map(HostError::line),
+        hint,
+    }
+}
+
+/// How long a task has been running on a host, by its own clock.
+fn since(found: &Probe, holder: &Holder) -> Duration {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = (now.unwrap_or_default().as_secs() as i64).saturating_add(found.skew / 1000);
+    let since = i64::try_from(holder.since).unwrap_or(i64::MAX);
+    Duration::from_secs(now.saturating_sub(since).max(0) as u64)
 }
 
 fn describe(text: &mut String, host: &HostSettings, spec: &HostSpec, found: &Probe) {
@@ -206,16 +278,13 @@ fn describe(text: &mut String, host: &HostSettings, spec: &HostSpec, found: &Pro
         size(*free),
         found.took.as_millis()
     );
-    for (slot, holder) in running.iter().take(64) {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let host_now = now.unwrap_or_default().as_secs() as i64 + found.skew / 1000;
-        let since = host_now.saturating_sub(holder.since as i64).max(0);
+    for (slot, holder) in running.iter().take(SHOWN) {
         let _ = writeln!(
             text,
             "             slot {slot} runs {} on {} since {}",
             holder.job,
             holder.commit.short(),
-            age(Duration::from_secs(since as u64)),
+            age(since(found, holder)),
         );
     }
     if *free < LITTLE {

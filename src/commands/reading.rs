@@ -27,7 +27,7 @@ use crate::worktree;
 use super::output;
 use super::select::{ConfigArgs, Jobs};
 
-/// The version of the JSON form of `log`, `show`, `status` and `logs`; it changes when a
+/// The version of the JSON form of `log`, `show`, `status`, `logs` and `hosts`; it changes when a
 /// reader of the old form would go wrong.
 pub(super) const READ_FORMAT: u32 = 1;
 
@@ -94,8 +94,55 @@ pub(super) enum Line<'a> {
         /// Raw text without its line feed; what is not UTF-8 stands as U+FFFD.
         line: String,
     },
+    /// The first line of `hosts`; [`Line::Host`] follow.
+    Hosts {
+        format: u32,
+        /// Each host was connected to.
+        checked: bool,
+    },
+    /// A host.
+    Host(HostLine<'a>),
     /// All of the log was there; with `--follow`, the task has ended.
     End,
+}
+
+/// A host as it is configured, and what a check found out.
+#[derive(Debug, Serialize)]
+pub(super) struct HostLine<'a> {
+    pub(super) name: &'a RunnerLabel,
+    /// It gets no tasks.
+    pub(super) drained: bool,
+    /// Its address, `slurm`, or the command that connects to it.
+    pub(super) way: String,
+    pub(super) slots: u32,
+    /// Without its name, which is a label, too.
+    pub(super) labels: Vec<&'a str>,
+    /// `null` where it was not checked, and so is all that follows.
+    pub(super) usable: Option<bool>,
+    /// The version of git-ci there.
+    pub(super) version: Option<String>,
+    /// System and machine.
+    pub(super) platform: Option<String>,
+    /// The version of git there.
+    pub(super) git: Option<String>,
+    pub(super) free_bytes: Option<u64>,
+    /// How far its clock is ahead.
+    pub(super) skew_ms: Option<i64>,
+    pub(super) took_ms: Option<u64>,
+    /// What runs there now.
+    pub(super) running: Option<Vec<HostTask<'a>>>,
+    /// Completes "failed to …", where it cannot be used.
+    pub(super) error: Option<String>,
+    pub(super) hint: Option<String>,
+}
+
+/// A task that runs on a host.
+#[derive(Debug, Serialize)]
+pub(super) struct HostTask<'a> {
+    pub(super) slot: u32,
+    pub(super) commit: Oid,
+    pub(super) job: &'a JobName,
+    pub(super) elapsed_ms: u64,
 }
 
 /// One record, with what it means for its commit.

@@ -9,7 +9,7 @@
 
 mod crew;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -223,7 +223,9 @@ impl<'a> Dispatcher<'a> {
         self.next = plan.entries.len() as u64;
         for entry in plan.entries {
             match entry.action {
-                Action::Run => self.queue.push(entry.task, false),
+                Action::Run => {
+                    self.queue.push(entry.task, false);
+                }
                 Action::Reuse(known) => self.reuse(&entry.task, *known, None),
             }
         }
@@ -302,8 +304,17 @@ impl<'a> Dispatcher<'a> {
             (one.commit, record.job.clone(), record.def.clone())
         }));
 
-        self.queue.clear();
-        self.contended.clear();
+        // A task that stays wanted keeps what is known of its losses, or it could go from
+        // host to host for ever.
+        let waited = self
+            .queue
+            .clear()
+            .into_iter()
+            .chain(self.contended.drain(..));
+        let lost: HashMap<TaskKey, (u32, Option<usize>)> = waited
+            .filter(|waiting| waiting.moves > 0)
+            .map(|waiting| (waiting.task.key(), (waiting.moves, waiting.lost_by)))
+            .collect();
         if let Err(error) = self.around.records.refresh(self.around.repo) {
             self.warn(format!("failed to look for new results: {error}"));
         }
@@ -328,7 +339,12 @@ impl<'a> Dispatcher<'a> {
                 self.next += 1;
                 match self.known(&task) {
                     Some(known) => self.reuse(&task, known, None),
-                    None if self.has_place(&task) => self.queue.push(task, urgent),
+                    None if self.has_place(&task) => {
+                        let waiting = self.queue.push(task, urgent);
+                        if let Some((moves, lost_by)) = lost.get(&key) {
+                            (waiting.moves, waiting.lost_by) = (*moves, *lost_by);
+                        }
+                    }
                     None => self.turn_away(task),
                 }
             }
@@ -640,7 +656,7 @@ impl<'a> Dispatcher<'a> {
             Stop::AtOnce => Request::Kill,
         });
         self.counts.cancelled += (self.queue.len() + self.contended.len()) as u64;
-        self.queue.clear();
+        drop(self.queue.clear());
         self.contended.clear();
     }
 

@@ -31,7 +31,7 @@ pub(super) struct Queue {
 
 impl Queue {
     /// Appends a task; those of one commit must come one after the other.
-    pub(super) fn push(&mut self, task: Task, urgent: bool) {
+    pub(super) fn push(&mut self, task: Task, urgent: bool) -> &mut Waiting {
         let place = match self.last {
             Some((commit, place)) if commit == task.commit.id => place,
             Some((_, place)) => place + 1,
@@ -39,11 +39,13 @@ impl Queue {
         };
         self.last = Some((task.commit.id, place));
         self.waiting.push_back(Waiting::new(task, place, urgent));
+        let last = self.waiting.len() - 1;
+        &mut self.waiting[last]
     }
 
-    /// Empties the queue and forgets its order.
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
+    /// Empties the queue and forgets its order; returns what waited.
+    pub(super) fn clear(&mut self) -> VecDeque<Waiting> {
+        std::mem::take(self).waiting
     }
 
     /// Puts a task back in front.

@@ -126,7 +126,11 @@ impl Git {
             Some(version) if version >= MINIMUM_GIT => git.version = version,
             _ => {
                 return Err(GitError::TooOld {
-                    found: crate::model::printable_line(said.trim().as_bytes()).into_owned(),
+                    found: {
+                        let said = said.trim();
+                        let version = said.strip_prefix("git version ").unwrap_or(said);
+                        crate::model::printable_line(version.as_bytes()).into_owned()
+                    },
                 });
             }
         }

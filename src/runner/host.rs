@@ -175,16 +175,27 @@ impl HostRunner {
         // What is cut out of the middle is replaced by a line.
         let mut allowed = output.head + output.tail + 4096;
         let mut until: Option<Instant> = None;
+        let mut started = false;
+        // What it did wrong: nothing that it says after that is believed.
+        let mut wrong: Option<&'static str> = None;
         loop {
             let next = match until {
                 None => news.recv().map_err(RecvTimeoutError::from),
                 Some(until) => news.recv_timeout(until.saturating_duration_since(Instant::now())),
             };
             match next {
-                Ok(News::Started { slot }) => watch(Progress::Started { slot }),
+                Ok(News::Started { .. }) if started => {
+                    let what = *wrong.insert("it starts one task several times");
+                    conn.give_up(what);
+                }
+                Ok(News::Started { slot }) => {
+                    started = true;
+                    watch(Progress::Started { slot });
+                }
                 Ok(News::Output(bytes)) => {
                     let Some(rest) = allowed.checked_sub(bytes.len()) else {
-                        conn.give_up("it sends more output than was asked for");
+                        let what = *wrong.insert("it sends more output than was asked for");
+                        conn.give_up(what);
                         continue;
                     };
                     allowed = rest;
@@ -192,7 +203,8 @@ impl HostRunner {
                 }
                 Ok(News::Done(result)) => {
                     let asked = self.current().asked;
-                    match judge(result, assignment, asked) {
+                    let judged = judge(result, assignment, asked);
+                    match wrong.map_or(judged, Err) {
                         // Its disk may be full: others may do better.
                         Ok(Outcome::Errored {
                             why: why @ (Why::Worktree | Why::Spawn | Why::RunnerLost),
@@ -203,7 +215,11 @@ impl HostRunner {
                             return Err(Lost { why, reason });
                         }
                         Ok(outcome) => return Ok(outcome),
-                        Err(what) => conn.distrust(id, sender.clone(), what),
+                        Err(what) => {
+                            if !conn.distrust(id, sender.clone(), what) {
+                                return self.outwait(news, what);
+                            }
+                        }
                     }
                 }
                 Ok(News::Lost(reason)) => {
@@ -220,6 +236,21 @@ impl HostRunner {
                     return Ok(Outcome::Cancelled);
                 }
             }
+        }
+    }
+}
+
+impl HostRunner {
+    /// Waits until a host whose connection has ended cannot be running a task any more.
+    fn outwait(&self, news: &mpsc::Receiver<News>, what: &str) -> Result<Outcome, Lost> {
+        let until = Instant::now() + self.host.inner.spec.lease;
+        // Only one who is in a hurry has anything to say now.
+        match news.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(News::Hurry) => Ok(Outcome::Cancelled),
+            _ => Err(Lost {
+                why: Why::HostLost,
+                reason: format!("keep the host {}: {what}", self.label()),
+            }),
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::process;
 use crate::worktree;
 
 use super::lifeline::{Lifeline, now};
+use super::outbox::Outbox;
 use super::protocol::{RunTask, Setup, receive, send};
 use super::wire::{About, FromHost, HELLO_PATIENCE, HostSetup, ToHost, Trouble, WIRE, ready_line};
 use super::{Control, LocalRunner, LocalSpec, Progress, Request, Runner as _};
@@ -124,7 +125,7 @@ struct Hub {
     waiting: VecDeque<(RunTask, u64)>,
     stored: u64,
     packs: Sender<store::Work>,
-    out: Sender<FromHost>,
+    out: Arc<Outbox<FromHost>>,
     events: Sender<Happening>,
 }
 
@@ -144,15 +145,17 @@ pub fn serve(
         .write_all(ready_line(&spec.nonce).as_bytes())
         .and_then(|()| output.flush())
         .map_err(HubError::Prepare)?;
-    let (out, frames) = mpsc::channel::<FromHost>();
+    let out = Arc::new(Outbox::new());
+    let frames = Arc::clone(&out);
     let (written, all_written) = mpsc::channel::<()>();
     std::thread::spawn(move || {
         // A channel that is broken is noticed by who reads from it.
-        for frame in frames {
+        while let Some(frame) = frames.next() {
             if send(&mut output, &frame).is_err() {
                 break;
             }
         }
+        frames.break_off();
         drop(written);
     });
     let reader = events.clone();
@@ -161,13 +164,15 @@ pub fn serve(
     let served = work(spec, &events, &inbox, &out);
     // Whatever happened, nothing of a job stays. Only then may the dispatcher hear of it.
     let ended = process::end_everything().map_err(HubError::Processes);
-    if let Err(error) = served.as_ref().map(|_| ()).and(ended.as_ref().map(|_| ())) {
-        let _ = out.send(FromHost::Failed {
+    // Where something survived it is not told anything: then it waits before it gives
+    // the tasks to others.
+    if let (Err(error), Ok(())) = (&served, &ended) {
+        out.push(FromHost::Failed {
             trouble: error.trouble(),
             reason: super::agent::chain(error),
         });
     }
-    drop(out);
+    out.close();
     // A channel that takes nothing any more must not keep the hub.
     let _ = all_written.recv_timeout(Duration::from_secs(1));
     let cache = served?;
@@ -202,7 +207,7 @@ fn work(
     spec: &HubSpec,
     events: &Sender<Happening>,
     inbox: &Receiver<Happening>,
-    out: &Sender<FromHost>,
+    out: &Arc<Outbox<FromHost>>,
 ) -> Result<Option<Cache>, HubError> {
     let setup = match inbox.recv_timeout(HELLO_PATIENCE) {
         Ok(Happening::Frame(ToHost::Hello { wire: WIRE, setup })) => *setup,
@@ -214,12 +219,12 @@ fn work(
     };
     let mut life = Lifeline::new(setup.silence, now());
     let (mut hub, about) = Hub::new(spec, setup, events, out)?;
-    let _ = out.send(FromHost::Hello {
+    out.push(FromHost::Hello {
         wire: WIRE,
         about: Box::new(about),
     });
     let beat = life.beat(now());
-    let _ = out.send(FromHost::Beat { beat });
+    out.urge(FromHost::Beat { beat });
     loop {
         let due = life.due().unwrap_or_default().min(life.until());
         let happening = inbox.recv_timeout(due.saturating_sub(now()));
@@ -230,7 +235,7 @@ fn work(
         }
         if life.due().is_some_and(|due| at >= due) {
             let beat = life.beat(at);
-            let _ = out.send(FromHost::Beat { beat });
+            out.urge(FromHost::Beat { beat });
         }
         match happening {
             Ok(Happening::Frame(ToHost::Ack { beat })) => life.ack(beat),
@@ -250,7 +255,7 @@ impl Hub {
         spec: &HubSpec,
         setup: HostSetup,
         events: &Sender<Happening>,
-        out: &Sender<FromHost>,
+        out: &Arc<Outbox<FromHost>>,
     ) -> Result<(Self, About), HubError> {
         let git = Git::find()?;
         let version = git.version().to_string();
@@ -294,7 +299,7 @@ impl Hub {
             waiting: VecDeque::new(),
             stored: 0,
             packs,
-            out: out.clone(),
+            out: Arc::clone(out),
             events: events.clone(),
         };
         Ok((hub, about))
@@ -331,7 +336,15 @@ impl Hub {
             ToHost::PackEnd { pack, keep } => {
                 let _ = self.packs.send(store::Work::End { pack, keep });
             }
-            ToHost::Run { task, after } => self.waiting.push_back((*task, after)),
+            ToHost::Run { task, after } => {
+                let id = (task.task, task.try_);
+                let running = self.lanes.iter().any(|lane| lane.running == Some(id));
+                let mut waiting = self.waiting.iter();
+                if running || waiting.any(|(task, _)| (task.task, task.try_) == id) {
+                    return Err(HubError::Channel("a task that is here already".to_owned()));
+                }
+                self.waiting.push_back((*task, after));
+            }
             ToHost::Request {
                 task,
                 try_,
@@ -408,7 +421,7 @@ impl Hub {
 
     fn say(&self, frame: FromHost) {
         // The writer ends where the channel is broken, which the reader notices.
-        let _ = self.out.send(frame);
+        self.out.push(frame);
     }
 }
 

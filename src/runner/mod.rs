@@ -11,6 +11,7 @@ mod host;
 pub mod hub;
 mod lifeline;
 mod local;
+mod outbox;
 pub mod protocol;
 pub mod wire;
 

@@ -1,6 +1,7 @@
 //! Runs on other machines: real `sshd`, real `ssh`, and the same notes as at home.
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::beds::SshBed;
@@ -83,6 +84,27 @@ fn hosts_are_listed_checked_and_drained() {
     assert!(checked.contains("nowhere.invalid"), "{checked}");
     assert!(checked.contains("hint: check the name"), "{checked}");
 
+    let lines = repo
+        .ci(["hosts", "--check", "--json"])
+        .expect_code(3)
+        .stdout();
+    let lines: Vec<serde_json::Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        (&lines[0]["event"], &lines[0]["format"]),
+        (&"hosts".into(), &1.into())
+    );
+    assert_eq!(lines.len(), 3);
+    let (h1, h2) = (&lines[1], &lines[2]);
+    assert_eq!((&h1["name"], &h1["usable"]), (&"h1".into(), &true.into()));
+    assert_eq!(h1["labels"], serde_json::json!(["gpu", "linux"]));
+    assert_eq!(h1["running"][0]["job"], "test");
+    assert!(h1["free_bytes"].as_u64().unwrap() > 0 && h1["error"].is_null());
+    assert_eq!((&h2["usable"], &h2["git"]), (&false.into(), &().into()));
+    assert!(h2["hint"].as_str().unwrap().starts_with("check the name"));
+
     // What runs there ends in peace, and nothing more comes.
     repo.ci(["hosts", "--drain", "h1"]).expect_code(0);
     fs::write(&mark, "").unwrap();
@@ -162,6 +184,52 @@ fn labels_choose_the_host() {
 }
 
 #[test]
+fn what_only_a_slow_host_may_do_gets_done() {
+    let repo = TestRepo::new();
+    // Slow enough to be the slower machine, on which alone the last task may run.
+    repo.jobs_file("[jobs.here]\nrun = 'true'\nlabels = ['home']\n");
+    repo.jobs_file("[jobs.gpu]\nrun = 'sleep 0.5'\nlabels = ['gpu']\n");
+    (0..4).for_each(|i| drop(repo.commit(&format!("commit {i}"))));
+    let Some(bed) = SshBed::up(&repo, 1) else {
+        return;
+    };
+    repo.git(["config", "ci-host.h1.labels", "gpu"]);
+    repo.git(["config", "ci.local", "true"]);
+    repo.git(["config", "ci.name", "here"]);
+    repo.git(["config", "ci.labels", "home"]);
+    repo.ci(["run", "-j1", "HEAD~3..HEAD", "HEAD~3"])
+        .expect_code(0);
+    for back in 0..4 {
+        assert_eq!(
+            records(&repo, &format!("HEAD~{back}")),
+            ["pass gpu h1", "pass here here"]
+        );
+    }
+    bed.expect_nothing_left();
+}
+
+#[test]
+fn a_slow_host_gets_less() {
+    let repo = TestRepo::new();
+    let job = "case $GIT_CI_RUNNER in h1) sleep 0.6;; esac";
+    repo.job("test", job).commit("base");
+    (0..20).for_each(|i| drop(repo.commit(&format!("commit {i}"))));
+    let Some(bed) = SshBed::up(&repo, 2) else {
+        return;
+    };
+    repo.ci(["run", "HEAD~20..HEAD"]).expect_code(0);
+    let by = |host: &str| {
+        let here =
+            |back: &u32| records(&repo, &format!("HEAD~{back}")) == [format!("pass test {host}")];
+        (0..20).filter(here).count()
+    };
+    let (slow, fast) = (by("h1"), by("h2"));
+    assert_eq!(slow + fast, 20);
+    assert!(slow < fast, "{slow} against {fast}");
+    bed.expect_nothing_left();
+}
+
+#[test]
 fn settings_that_make_no_sense_are_named() {
     let repo = TestRepo::new();
     repo.job("test", "true").commit("one");
@@ -215,6 +283,9 @@ fn a_hostile_host_can_lie_and_nothing_else() {
         "cancelled",
         "why",
         "lie",
+        "starts",
+        "lie-and-leave",
+        "beats",
         "failed",
         "silent",
     ];
@@ -274,6 +345,45 @@ fn a_command_template_is_a_host() {
     repo.git(["config", "ci-host.box.agent", env!("CARGO_BIN_EXE_git-ci")]);
     repo.ci(["run"]).expect_code(0);
     assert_eq!(records(&repo, "HEAD"), ["pass test box"]);
+}
+
+#[test]
+fn a_slow_link_is_not_a_dead_one() {
+    if !crate::beds::have(&["python3"]) {
+        return;
+    }
+    let repo = TestRepo::new();
+    repo.job("test", "true");
+    // Bytes that no pack makes smaller; they take several times as long as silence.
+    let mut bytes = Vec::new();
+    let random = fs::File::open("/dev/urandom").unwrap();
+    random.take(3 << 20).read_to_end(&mut bytes).unwrap();
+    fs::write(repo.path().join("large"), bytes).unwrap();
+    repo.git(["add", "large"]);
+    repo.commit("one");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/beds/slowpipe.py");
+    let agent = env!("CARGO_BIN_EXE_git-ci");
+    let root = repo.root().join("far");
+    repo.git(["config", "ci.local", "false"]);
+    repo.git(["config", "ci.silence", "1s"]);
+    repo.git(["config", "ci.lease", "3s"]);
+    repo.git(["config", "ci-host.far.agent", agent]);
+    repo.git(["config", "ci-host.far.root", root.to_str().unwrap()]);
+    let template = format!("python3 {script} 1000000 {{}}");
+    repo.git(["config", "ci-host.far.command", &template]);
+    repo.ci(["run"]).expect_code(0);
+    assert_eq!(repo.verdicts("HEAD"), ["pass test"]);
+}
+
+#[test]
+fn a_command_that_does_not_want_to_end_keeps_nobody() {
+    let repo = TestRepo::new();
+    repo.job("test", "true").commit("one");
+    let template = "trap \"\" TERM; sleep 3600; : {}";
+    repo.git(["config", "ci-host.stuck.command", template]);
+    repo.git(["config", "ci-host.stuck.connect", "1h"]);
+    repo.ci(["run"]).expect_code(0);
+    assert_eq!(repo.verdicts("HEAD"), ["pass test"]);
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod hosts;
 mod hosts_fault;
 mod hosts_net;
 mod hosts_slurm;
+mod hosts_watch;
 mod init;
 mod kinds;
 mod layers;

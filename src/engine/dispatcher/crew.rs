@@ -93,28 +93,49 @@ impl Paces {
     }
 }
 
-/// Whether a worker should take a task when `waiting` of them wait: not where a much
-/// faster slot takes the last ones in its stead, and not ahead of need.
-fn should_take(workers: &[Worker], paces: &Paces, worker: usize, waiting: usize) -> bool {
-    let place = workers[worker].place();
-    let slots = || {
-        workers
-            .iter()
-            .filter(|other| other.is_here() && other.is_slot())
+/// Whether a worker who only keeps tasks ready should take one when `waiting` of them
+/// wait: not ahead of need.
+fn should_keep_ready(workers: &[Worker], paces: &Paces, place: &Place, waiting: usize) -> bool {
+    let Some(pace) = paces.0.get(&place.machine) else {
+        return false;
     };
-    if place.ahead {
-        let Some(pace) = paces.0.get(&place.machine) else {
-            return false;
-        };
-        let beside = |other: &&Worker| {
-            other.place().machine == place.machine && !other.is_slot() && other.running.is_some()
-        };
-        let ready = workers.iter().filter(beside).count() as u32;
-        let short = *pace <= SHORT && (ready == 0 || (ready + 1) * *pace <= READY);
-        return short && waiting > slots().count();
+    let beside = |other: &&Worker| {
+        other.place().machine == place.machine && !other.is_slot() && other.running.is_some()
+    };
+    let ready = workers.iter().filter(beside).count() as u32;
+    let short = *pace <= SHORT && (ready == 0 || (ready + 1) * *pace <= READY);
+    let slots = workers
+        .iter()
+        .filter(|other| other.is_here() && other.is_slot());
+    short && waiting > slots.count()
+}
+
+/// The slots that are so much faster than `place` that they should have the last
+/// `waiting` tasks in its stead; none where there is enough for all.
+fn faster<'w>(
+    workers: &'w [Worker],
+    paces: &Paces,
+    place: &Place,
+    waiting: usize,
+) -> Vec<&'w Worker> {
+    let slots = workers
+        .iter()
+        .filter(|other| other.is_here() && other.is_slot());
+    let faster: Vec<_> = slots
+        .filter(|other| paces.is_slower(place.machine, other.place().machine))
+        .collect();
+    match waiting > faster.len() {
+        true => Vec::new(),
+        false => faster,
     }
-    let faster = slots().filter(|other| paces.is_slower(place.machine, other.place().machine));
-    waiting > faster.count()
+}
+
+/// Whether a worker may have a task: it has the labels, and has not just lost it while
+/// another machine can take it.
+fn may_have(workers: &[Worker], place: &Place, waiting: &Waiting) -> bool {
+    place.has(&waiting.task.job.labels)
+        && !(waiting.lost_by == Some(place.machine)
+            && has_elsewhere(workers, waiting, place.machine))
 }
 
 /// Whether nobody who may have a task of this job can be reached.
@@ -137,18 +158,24 @@ fn has_elsewhere(workers: &[Worker], waiting: &Waiting, machine: usize) -> bool 
 impl Dispatcher<'_> {
     /// Gives a worker what it may have, if it can take anything.
     pub(super) fn serve(&mut self, worker: usize) {
-        while self.stop.is_none()
-            && self.workers[worker].idle
-            && self.workers[worker].is_here()
-            && should_take(&self.workers, &self.paces, worker, self.queue.len())
-        {
+        while self.stop.is_none() && self.workers[worker].idle && self.workers[worker].is_here() {
             let window = (2 * self.workers.len()).max(4);
-            let workers = &self.workers;
+            let (workers, count) = (&self.workers, self.queue.len());
             let Worker { near, desk, .. } = &workers[worker];
+            let place = &desk.place;
+            if place.ahead && !should_keep_ready(workers, &self.paces, place, count) {
+                break;
+            }
+            // Left to faster ones is only what they may have, or nobody would take it.
+            let faster = match place.ahead {
+                true => Vec::new(),
+                false => faster(workers, &self.paces, place, count),
+            };
             let fits = |waiting: &Waiting| {
-                desk.place.has(&waiting.task.job.labels)
-                    && !(waiting.lost_by == Some(desk.place.machine)
-                        && has_elsewhere(workers, waiting, desk.place.machine))
+                may_have(workers, place, waiting)
+                    && !faster
+                        .iter()
+                        .any(|other| may_have(workers, other.place(), waiting))
             };
             let Some(waiting) = self.queue.take(*near, window, fits) else {
                 break;
@@ -244,7 +271,10 @@ impl Dispatcher<'_> {
         let label = desk.label.clone();
         let outcome = match outcome {
             Ok(outcome) => {
-                self.paces.note(desk.place.machine, ended.duration);
+                // What was ended before its time says nothing about the machine.
+                if !matches!(outcome, Outcome::Cancelled | Outcome::Errored { .. }) {
+                    self.paces.note(desk.place.machine, ended.duration);
+                }
                 outcome.clone()
             }
             Err(_) if self.stop.is_some() || running.given_up => Outcome::Cancelled,

@@ -12,6 +12,7 @@ use rustix::process::Signal;
 
 use crate::model::printable_line;
 
+use super::super::outbox::Outbox;
 use super::super::protocol::send;
 use super::super::wire::{FromHost, ToHost};
 use super::super::{Presence, Tell};
@@ -93,7 +94,12 @@ impl Inner {
                 conn.send(ToHost::Bye);
             }
             // Still on its way: there is nothing to be polite about.
-            (None, Some(process)) => process.signal(Signal::TERM),
+            (None, Some(process)) => {
+                process.signal(Signal::TERM);
+                // It may not care, and whoever connects waits for it.
+                let process = Arc::clone(process);
+                std::thread::spawn(move || process.end());
+            }
             (None, None) => {}
         }
         self.changed.notify_all();
@@ -227,15 +233,16 @@ fn connect_and_serve(inner: &Inner) -> Result<(), HostError> {
 fn serve(inner: &Inner, opened: Opened) -> Result<(), HostError> {
     let spec = &inner.spec;
     let mut heard = Instant::now();
-    let (out, frames) = mpsc::channel();
-    let mut to = opened.to;
+    let out = Arc::new(Outbox::new());
+    let (mut to, written) = (opened.to, Arc::clone(&out));
     std::thread::spawn(move || {
         // A broken channel is noticed by who reads from it.
-        for frame in frames {
+        while let Some(frame) = written.next() {
             if send(&mut to, &frame).is_err() {
                 break;
             }
         }
+        written.break_off();
     });
     let (packs, orders) = mpsc::channel();
     let told = opened.about.have.iter().take(512).copied();
@@ -280,10 +287,7 @@ fn serve(inner: &Inner, opened: Opened) -> Result<(), HostError> {
             && Instant::now() < until
         {}
     }
-    let tasks = std::mem::take(&mut conn.books().tasks);
-    for news in tasks.into_values() {
-        let _ = news.send(News::Lost(reason.clone()));
-    }
+    conn.lose_all(&reason);
     ended
 }
 
@@ -357,13 +361,9 @@ impl Reading<'_> {
         match frame {
             FromHost::Beat { beat } => {
                 *heard = Instant::now();
-                self.conn.send(ToHost::Ack { beat });
+                self.conn.out.urge(ToHost::Ack { beat });
             }
-            FromHost::Taken { bytes } => {
-                let mut books = self.conn.books();
-                books.on_the_way = books.on_the_way.saturating_sub(bytes);
-                self.conn.room.notify_all();
-            }
+            FromHost::Taken { .. } => self.conn.arrived(),
             FromHost::Started { task, try_, slot } => {
                 self.conn.tell((task, try_), News::Started { slot });
             }

@@ -244,6 +244,7 @@ impl Opening<'_> {
                     });
                 }
                 Some(FromHost::Failed { trouble, reason }) => {
+                    let reason: String = reason.chars().take(500).collect();
                     let reason = printable_line(reason.as_bytes()).into_owned();
                     return Err(HostError::Trouble { trouble, reason });
                 }

@@ -2,17 +2,14 @@
 //! asked for, and sends them no faster than they arrive.
 
 use std::io::Read as _;
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, PoisonError};
 
 use crate::git::Repo;
 use crate::model::Oid;
 
 use super::super::wire::{PIECE, ToHost};
 use super::conn::Conn;
-
-/// How much of packs may be on its way, in bytes.
-const WINDOW: u64 = 8 << 20;
 
 /// More than this many commits that the host has say little more.
 const NEGATIVE: usize = 512;
@@ -59,7 +56,7 @@ fn make(repo: &Repo, conn: &Conn, order: &Order, have: &[Oid]) -> Result<bool, S
             if count == 0 {
                 break;
             }
-            going = wait_for_room(conn, count as u64)
+            going = conn.wait_for_room(count as u64)
                 && conn.send(ToHost::Pack {
                     pack: order.pack,
                     bytes,
@@ -75,17 +72,4 @@ fn make(repo: &Repo, conn: &Conn, order: &Order, have: &[Oid]) -> Result<bool, S
         true => Ok(going),
         false => Err(said.trim().to_owned()),
     }
-}
-
-/// Waits until a piece may be sent, and counts it; `false` where the connection ended.
-fn wait_for_room(conn: &Conn, bytes: u64) -> bool {
-    let mut books = conn.books();
-    while books.over.is_none() && books.on_the_way > WINDOW {
-        books = conn
-            .room
-            .wait(books)
-            .unwrap_or_else(PoisonError::into_inner);
-    }
-    books.on_the_way += bytes;
-    books.over.is_none()
 }

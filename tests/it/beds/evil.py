@@ -73,5 +73,20 @@ while True:
         done(frame, failed)
         say({"frame": "started", "task": frame["task"]["task"], "try": 1, "slot": 4294967295})
         say({"frame": "output", "task": frame["task"]["task"], "try": 1, "bytes": "bGF0ZQo="})
+    elif how == "starts":
+        for _ in range(1000):
+            say({"frame": "started", "task": frame["task"]["task"], "try": 1, "slot": 1})
+        done(frame, passed)
+    elif how == "lie-and-leave":
+        done(frame, {"outcome": "failed", "code": 0})
+        say({"frame": "failed", "trouble": "other", "reason": "leave"})
+        sys.exit()
+    elif how == "beats":
+        # And reads nothing any more.
+        for _ in range(20000):
+            beat += 1
+            say({"frame": "beat", "beat": beat})
+        done(frame, {"outcome": "cancelled"})
+        time.sleep(1000)
     elif how == "failed":
         say({"frame": "failed", "trouble": "other", "reason": ansi + "y" * 100000})
