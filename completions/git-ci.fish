@@ -30,7 +30,7 @@ complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "init" -d 'Write a sta
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "run" -d 'Run the jobs on commits, and record the results'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "hook" -d 'Set up hooks that tell of new commits'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "notify" -d 'Say which commits are new, for the next `git ci watch` or `git ci run --new`'
-complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "status" -d 'Show what is known of each commit, and what runs now'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "status" -d 'Show what is known of each commit, and what runs and waits now'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "log" -d 'Show the records, newest first'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "show" -d 'Show everything about one commit'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "logs" -d 'Show the whole log of one task, also while it runs'
@@ -90,7 +90,7 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l all -d 'Every c
 complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l branches -d 'Every commit that a local branch reaches'
 complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l first-parent -d 'Follow only the first parent of a merge'
 complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l stdin -d 'Read more revisions from standard input, one a line'
-complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l json -d 'Print JSON: one commit a line, then one running task a line'
+complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l json -d 'Print JSON: one commit a line, then one running task a line, then the watcher'
 complete -c git-ci -n "__fish_git_ci_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l order -d 'The order of the commits of a range' -r -f -a "newest\t'Children before their parents'
 oldest\t'Parents before their children'"

@@ -29,6 +29,7 @@ mod select;
 mod show;
 mod status;
 mod watch;
+mod watching;
 
 use std::process::ExitCode;
 

@@ -49,7 +49,8 @@ pub(super) enum Line<'a> {
         /// The author's date in ISO 8601.
         date: &'a str,
     },
-    /// The first line of `status`; [`Line::Commit`] follow, then [`Line::Running`].
+    /// The first line of `status`; [`Line::Commit`] follow, then [`Line::Running`], then
+    /// [`Line::Watching`] where somebody watches.
     Status {
         format: u32,
         /// The names of the columns, in their order.
@@ -88,6 +89,17 @@ pub(super) enum Line<'a> {
         /// The process that runs it.
         pid: u32,
         log: Option<&'a LogId>,
+    },
+    /// The `git ci watch` of this repository.
+    Watching {
+        pid: u32,
+        host: &'a str,
+        /// What it watches, as it was typed.
+        refs: &'a [String],
+        /// How many of its tasks run.
+        running: usize,
+        /// How many of its tasks wait.
+        queued: u64,
     },
     /// A line of a task's output.
     Output {
@@ -203,6 +215,9 @@ pub(super) struct CellLine<'a> {
     pub(super) job: &'a JobName,
     /// It runs now; `record` is what counted before.
     pub(super) running: bool,
+    /// It waits in the queue of `git ci watch`; so does one of a commit far back in it,
+    /// where this is `false`.
+    pub(super) queued: bool,
     /// What counts; `null` where nothing does.
     pub(super) record: Option<RecordLine<'a>>,
 }

@@ -1,9 +1,10 @@
-//! `git ci status`: commits × jobs, and what runs now.
+//! `git ci status`: commits × jobs, what runs now, and what waits.
 
 use std::collections::BTreeSet;
 use std::env;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anstyle::Style;
 use jiff::Timestamp;
@@ -24,6 +25,7 @@ use super::reading::{
     running, safe,
 };
 use super::select::{ConfigArgs, RevArgs};
+use super::watching::Watching;
 
 /// So many commits are shown where the branch has no commits of its own.
 const LAST: usize = 10;
@@ -31,7 +33,7 @@ const LAST: usize = 10;
 /// So many of a branch's own commits are shown unless `-n` says otherwise.
 const OWN: usize = 25;
 
-/// Show what is known of each commit, and what runs now.
+/// Show what is known of each commit, and what runs and waits now.
 ///
 /// Without a revision, the commits of the current branch that are not in its upstream,
 /// the newest 25 of them; where there are none, or the branch has no upstream, the last
@@ -41,6 +43,9 @@ const OWN: usize = 25;
 /// record is one. A cell holds the verdict that counts: the newest of the job as it is
 /// defined now, on the same contents, wherever it was reached; else the newest of another
 /// definition, marked "(old)". `-` is a job with no verdict on that commit.
+///
+/// What runs now is shown whichever process runs it. What waits is known where a
+/// `git ci watch` runs: its first thousand tasks are marked "queued", and all are counted.
 ///
 /// The exit code is 0, whatever the verdicts are: this is a report.
 #[derive(Debug, clap::Args)]
@@ -55,7 +60,7 @@ pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
 
-    /// Print JSON: one commit a line, then one running task a line.
+    /// Print JSON: one commit a line, then one running task a line, then the watcher.
     #[arg(long)]
     json: bool,
 
@@ -80,6 +85,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let records = Records::load(&repo, &settings.notes_ref)?;
     let mut configured = Configured::load(&args.config, &repo, &settings)?;
     let running = running(&repo);
+    let watching = Watching::ask(&repo);
 
     let mut jobs_of = Vec::with_capacity(shown.commits.len());
     for commit in &shown.commits {
@@ -90,20 +96,36 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         .commits
         .iter()
         .zip(&jobs_of)
-        .map(|(commit, jobs)| Judged::new(commit, jobs, &columns, &records, &running))
+        .map(|(commit, jobs)| {
+            Judged::new(
+                commit,
+                jobs,
+                &columns,
+                &records,
+                &running,
+                watching.as_ref(),
+            )
+        })
         .collect();
 
     let mut page = Page::open(&repo, args.color, false)?;
     if args.json {
         page.write(&json(&columns, &judged, &running))?;
+        if let Some(watching) = &watching {
+            page.write(&watching.line().render())?;
+        }
     } else {
         if judged.is_empty() {
             output::note("no commits in that range");
         } else if columns.is_empty() {
             output::note("no jobs are configured here, and none are on record");
         }
-        page.write(&render(&shown, &columns, &judged, &running))?;
-        page.write(&running_text(&repo, &running))?;
+        page.write(&render(&shown, &columns, &judged))?;
+        let now = running_text(&repo, &running) + &watching.map_or(String::new(), |it| it.text());
+        if !judged.is_empty() && !now.is_empty() {
+            page.write("\n")?;
+        }
+        page.write(&now)?;
     }
     page.close()?;
     Ok(ExitCode::SUCCESS)
@@ -174,7 +196,15 @@ fn columns(
 struct Judged<'a> {
     commit: &'a Commit,
     verdicts: Vec<Option<Verdict>>,
-    running: Vec<Option<&'a Running>>,
+    now: Vec<Now>,
+}
+
+/// What goes on for a commit and a job.
+#[derive(Clone, Copy)]
+enum Now {
+    Nothing,
+    Waits,
+    Runs(Duration),
 }
 
 impl<'a> Judged<'a> {
@@ -183,11 +213,19 @@ impl<'a> Judged<'a> {
         jobs: &[PlannedJob],
         columns: &[JobName],
         records: &Records,
-        running: &'a [Running],
+        running: &[Running],
+        watching: Option<&Watching>,
     ) -> Self {
-        let runs = |name: &JobName| {
+        let now = |name: &JobName| {
             let mut tasks = running.iter();
-            tasks.find(|task| task.commit == commit.id && task.job == *name)
+            let here = tasks.find(|task| task.commit == commit.id && task.job == *name);
+            // One on another machine has no slot here.
+            let elsewhere = || watching?.runs(commit.id, name);
+            match here.map(|task| task.elapsed).or_else(elsewhere) {
+                Some(elapsed) => Now::Runs(elapsed),
+                None if watching.is_some_and(|it| it.waits(commit.id, name)) => Now::Waits,
+                None => Now::Nothing,
+            }
         };
         let each = columns.iter();
         Self {
@@ -196,34 +234,29 @@ impl<'a> Judged<'a> {
                 .clone()
                 .map(|name| judge(records, commit, jobs, name))
                 .collect(),
-            running: each.map(runs).collect(),
+            now: each.map(now).collect(),
         }
     }
 
     fn row(&self) -> Row {
-        let cell =
-            |(verdict, running): (&Option<Verdict>, &Option<&Running>)| match (running, verdict) {
-                (Some(running), _) => Cell::Running(running.elapsed),
-                (None, Some(verdict)) => Cell::Verdict {
-                    status: verdict.record.status,
-                    outdated: verdict.standing == Standing::Outdated,
-                },
-                (None, None) => Cell::Nothing,
-            };
+        let cell = |(verdict, now): (&Option<Verdict>, &Now)| match (now, verdict) {
+            (Now::Runs(elapsed), _) => Cell::Running(*elapsed),
+            (Now::Waits, _) => Cell::Queued,
+            (Now::Nothing, Some(verdict)) => Cell::Verdict {
+                status: verdict.record.status,
+                outdated: verdict.standing == Standing::Outdated,
+            },
+            (Now::Nothing, None) => Cell::Nothing,
+        };
         Row {
             commit: self.commit.id,
             subject: self.commit.subject.clone(),
-            cells: self.verdicts.iter().zip(&self.running).map(cell).collect(),
+            cells: self.verdicts.iter().zip(&self.now).map(cell).collect(),
         }
     }
 }
 
-fn render(
-    shown: &Shown,
-    columns: &[JobName],
-    judged: &[Judged<'_>],
-    running: &[Running],
-) -> String {
+fn render(shown: &Shown, columns: &[JobName], judged: &[Judged<'_>]) -> String {
     let mut text = String::new();
     if judged.is_empty() {
         return text;
@@ -247,9 +280,6 @@ fn render(
     }
     if shown.more > 0 {
         foot(format!("and {} commits more", shown.more));
-    }
-    if !running.is_empty() {
-        text.push('\n');
     }
     text
 }
@@ -288,7 +318,7 @@ fn json(columns: &[JobName], judged: &[Judged<'_>], running: &[Running]) -> Stri
     .render();
     for one in judged {
         let mut cells = Vec::with_capacity(columns.len());
-        for ((job, verdict), running) in columns.iter().zip(&one.verdicts).zip(&one.running) {
+        for ((job, verdict), now) in columns.iter().zip(&one.verdicts).zip(&one.now) {
             let record = verdict.as_ref().map(|verdict| RecordLine {
                 subject: Some(&one.commit.subject),
                 standing: Some(verdict.standing),
@@ -298,7 +328,8 @@ fn json(columns: &[JobName], judged: &[Judged<'_>], running: &[Running]) -> Stri
             });
             cells.push(CellLine {
                 job,
-                running: running.is_some(),
+                running: matches!(now, Now::Runs(_)),
+                queued: matches!(now, Now::Waits),
                 record,
             });
         }

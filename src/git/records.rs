@@ -35,11 +35,51 @@ pub struct Records {
     notes_ref: String,
     /// The notes tree that these are the records of.
     tree: Option<ObjectId>,
-    by_commit: HashMap<Oid, Vec<Record>>,
+    by_commit: ByCommit,
+    contents: Contents,
+}
+
+type ByCommit = HashMap<Oid, Vec<Record>>;
+
+/// What is made of the records so that they are found.
+#[derive(Debug, Default)]
+struct Contents {
     /// For each definition and tree the commit whose note has the newest record.
-    by_content: HashMap<(DefId, Oid), Oid>,
+    newest: HashMap<(DefId, Oid), Oid>,
     /// The latest running times of each job, newest first.
     durations: HashMap<JobName, Vec<(jiff::Timestamp, Duration)>>,
+}
+
+impl Contents {
+    /// Takes in one of the records of a commit: by what was tested, if none that counts
+    /// more is there already, and its running time.
+    fn note(&mut self, by_commit: &ByCommit, commit: Oid, record: &Record) {
+        let key = (record.def.clone(), record.tree);
+        let newest = self.newest_of(by_commit, &key).map(Record::rank);
+        if newest.is_none_or(|newest| record.rank() > newest) {
+            self.newest.insert(key, commit);
+        }
+        if record.status == Status::Error {
+            return;
+        }
+        if !self.durations.contains_key(&record.job) {
+            self.durations.insert(record.job.clone(), Vec::new());
+        }
+        if let Some(sample) = self.durations.get_mut(&record.job) {
+            let place = sample.partition_point(|(at, _)| *at > record.finished);
+            if place < SAMPLE {
+                sample.insert(place, (record.finished, record.duration));
+                sample.truncate(SAMPLE);
+            }
+        }
+    }
+
+    fn newest_of<'a>(&self, by_commit: &'a ByCommit, key: &(DefId, Oid)) -> Option<&'a Record> {
+        let commit = self.newest.get(key)?;
+        let of_key = |record: &&Record| record.def == key.0 && record.tree == key.1;
+        let records = by_commit.get(commit)?.iter();
+        records.filter(of_key).max_by_key(|record| record.rank())
+    }
 }
 
 impl Records {
@@ -69,8 +109,7 @@ impl Records {
             notes_ref: notes_ref.to_owned(),
             tree: None,
             by_commit: HashMap::new(),
-            by_content: HashMap::new(),
-            durations: HashMap::new(),
+            contents: Contents::default(),
         }
     }
 
@@ -108,67 +147,48 @@ impl Records {
 
     /// Makes `records` all there is of a commit; whether something is gone by that.
     fn replace(&mut self, commit: Oid, records: Vec<Record>) -> bool {
-        let old = self.by_commit.remove(&commit).unwrap_or_default();
-        let gone = old.iter().any(|record| !records.contains(record));
+        let own = self.by_commit.entry(commit).or_default();
+        let before = own.len();
+        own.retain(|record| records.contains(record));
+        let gone = own.len() < before;
+        if own.is_empty() && records.is_empty() {
+            self.by_commit.remove(&commit);
+        }
         for record in records {
-            match old.contains(&record) {
-                true => self.by_commit.entry(commit).or_default().push(record),
-                false => self.insert(commit, record),
-            }
+            self.insert(commit, record);
         }
         gone
     }
 
     /// Takes in a record that was just stored.
     pub fn insert(&mut self, commit: Oid, record: Record) {
+        // As the note has it: the same record is read from there later, and must be
+        // known as the same.
+        let record = record.as_written();
         let own = self.by_commit.entry(commit).or_default();
         if own.contains(&record) {
             return;
         }
         // Most commits have few records, and there are many commits.
         own.reserve_exact(1);
-        own.push(record.clone());
-        self.note_content(commit, &record);
-    }
-
-    /// Finds the record by what was tested, if none that counts more is there already.
-    fn note_content(&mut self, commit: Oid, record: &Record) {
-        let key = (record.def.clone(), record.tree);
-        let newest = self.newest_of(&key).map(Record::rank);
-        if newest.is_none_or(|newest| record.rank() > newest) {
-            self.by_content.insert(key, commit);
-        }
-        let sample = self.durations.entry(record.job.clone()).or_default();
-        if record.status != Status::Error {
-            let place = sample.partition_point(|(at, _)| *at > record.finished);
-            if place < SAMPLE {
-                sample.insert(place, (record.finished, record.duration));
-                sample.truncate(SAMPLE);
-            }
+        own.push(record);
+        if let Some(record) = self.by_commit.get(&commit).and_then(|own| own.last()) {
+            self.contents.note(&self.by_commit, commit, record);
         }
     }
 
     /// Makes everything but `by_commit` anew.
     fn index(&mut self) {
-        self.by_content.clear();
-        self.durations.clear();
-        let by_commit = std::mem::take(&mut self.by_commit);
-        for (commit, records) in &by_commit {
+        self.contents = Contents::default();
+        for (commit, records) in &self.by_commit {
             for record in records {
-                self.by_commit
-                    .entry(*commit)
-                    .or_default()
-                    .push(record.clone());
-                self.note_content(*commit, record);
+                self.contents.note(&self.by_commit, *commit, record);
             }
         }
     }
 
     fn newest_of(&self, key: &(DefId, Oid)) -> Option<&Record> {
-        let commit = self.by_content.get(key)?;
-        let of_key = |record: &&Record| record.def == key.0 && record.tree == key.1;
-        let records = self.by_commit.get(commit)?.iter();
-        records.filter(of_key).max_by_key(|record| record.rank())
+        self.contents.newest_of(&self.by_commit, key)
     }
 
     /// The newest record with this definition and the commit's tree, wherever it is.
@@ -184,7 +204,7 @@ impl Records {
         });
         let (record, from) = match own {
             Some(own) => (own, commit.id),
-            None => (newest, *self.by_content.get(&key)?),
+            None => (newest, *self.contents.newest.get(&key)?),
         };
         Some(Known {
             record: record.clone(),
@@ -210,7 +230,13 @@ impl Records {
 
     /// How long a job is going to take: the median of its latest running times.
     pub fn estimate(&self, job: &JobName) -> Option<Duration> {
-        let mut sample: Vec<_> = self.durations.get(job)?.iter().map(|one| one.1).collect();
+        let mut sample: Vec<_> = self
+            .contents
+            .durations
+            .get(job)?
+            .iter()
+            .map(|one| one.1)
+            .collect();
         sample.sort_unstable();
         sample.get(sample.len() / 2).copied()
     }
@@ -305,6 +331,25 @@ mod tests {
         records.insert(b.id, again);
         assert_eq!(records.known(&b, &new.job, &new.def).unwrap().from, b.id);
         assert_eq!(records.estimate(&new.job), Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn what_was_stored_is_the_same_when_the_note_is_read() {
+        let mut records = Records::empty("refs/notes/ci");
+        let mut exact = record("pass test 1.0s 2026-01-01T00:00:00Z x v=1 try=1");
+        exact.duration += Duration::from_millis(51);
+        exact.finished += jiff::Span::new().milliseconds(999);
+        let line = exact.to_string();
+        let id = commit("a").id;
+        records.insert(id, exact.clone());
+        records.insert(id, exact);
+        let read: Record = line.parse().unwrap();
+        assert_eq!(records.of(&id), std::slice::from_ref(&read));
+        // Nothing is gone, so nothing has to be made anew.
+        assert!(!records.replace(id, vec![read.clone()]));
+        assert_eq!(records.of(&id), std::slice::from_ref(&read));
+        assert!(records.replace(id, Vec::new()));
+        assert!(records.of(&id).is_empty());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -109,13 +110,44 @@ impl FromStr for Oid {
     }
 }
 
-/// Gives a checked text type its constructor, `Display`, `AsRef<str>` and serde forms.
+/// What the text types have in common.
+macro_rules! text_forms {
+    ($name:ident) => {
+        impl TryFrom<String> for $name {
+            type Error = ParseIdError;
+
+            fn try_from(text: String) -> Result<Self, ParseIdError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.as_str().to_owned()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                self.as_str()
+            }
+        }
+    };
+}
+
+/// Gives a checked text type, of which there are many copies, its constructor, `Display`, `AsRef<str>` and serde forms.
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $error:ident, $valid:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(Box<str>);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The text itself.
@@ -137,31 +169,7 @@ macro_rules! text_id {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = ParseIdError;
-
-            fn try_from(text: String) -> Result<Self, ParseIdError> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(id: $name) -> String {
-                id.0.into()
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(&self.0)
-            }
-        }
-
-        impl AsRef<str> for $name {
-            fn as_ref(&self) -> &str {
-                &self.0
-            }
-        }
+        text_forms!($name);
     };
 }
 
@@ -182,13 +190,46 @@ fn short_hex(text: &str) -> bool {
     text.len() == 16 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-text_id!(
+/// Gives an identifier of 16 hexadecimal digits the same forms, held inline: there is one
+/// of each in every record.
+macro_rules! short_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name([u8; 16]);
+
+        impl $name {
+            /// The text itself.
+            pub fn as_str(&self) -> &str {
+                // Nothing but ASCII ever gets in.
+                std::str::from_utf8(&self.0).unwrap_or_default()
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+
+            fn from_str(text: &str) -> Result<Self, ParseIdError> {
+                let digits = text.as_bytes().try_into().map_err(|_| ParseIdError::Short)?;
+                match short_hex(text) {
+                    true => Ok(Self(digits)),
+                    false => Err(ParseIdError::Short),
+                }
+            }
+        }
+
+        text_forms!($name);
+    };
+}
+
+short_id!(
     /// The hash of a job's definition: 16 hexadecimal digits. See [`Job::definition`](super::Job::definition).
-    DefId, Short, short_hex
+    DefId
 );
-text_id!(
+short_id!(
     /// Names one log file: 16 hexadecimal digits.
-    LogId, Short, short_hex
+    LogId
 );
 text_id!(
     /// A job's name: `[a-z0-9][a-z0-9._/\[\]=,-]{0,63}`, so that it is one word of a note's line.

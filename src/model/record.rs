@@ -75,6 +75,17 @@ impl Record {
         }
     }
 
+    /// The record as its line says it: what is finer than that is lost.
+    pub fn as_written(self) -> Self {
+        let tenths = (self.duration.as_millis() + 50) / 100;
+        let tenths = u64::try_from(tenths).unwrap_or(u64::MAX);
+        Self {
+            duration: Duration::from_millis(tenths.saturating_mul(100)),
+            finished: Timestamp::from_second(self.finished.as_second()).unwrap_or(self.finished),
+            ..self
+        }
+    }
+
     /// Of two records of the same thing the one with the higher rank counts: the newer,
     /// and of equally new ones that which needs attention.
     pub fn rank(&self) -> (Timestamp, Reverse<Status>) {

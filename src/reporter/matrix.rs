@@ -45,6 +45,8 @@ pub enum Cell {
     },
     /// It runs now, for so long.
     Running(Duration),
+    /// It waits for a worker.
+    Queued,
 }
 
 /// Which symbols the terminal can draw.
@@ -67,6 +69,7 @@ impl Cell {
             Self::Running(elapsed) => {
                 format!("{} running {}", symbol('▶', '>'), human_duration(elapsed))
             }
+            Self::Queued => format!("{} queued", symbol('·', '.')),
             Self::Verdict { status, outdated } => {
                 let symbol = match status {
                     Status::Error => '!',
@@ -85,6 +88,7 @@ impl Cell {
             Self::Verdict { outdated: true, .. } => Style::new().dimmed(),
             Self::Verdict { status, .. } => status_style(Some(status)),
             Self::Running(_) => Style::new().bold(),
+            Self::Queued => Style::new().dimmed(),
             Self::Nothing => status_style(None),
         }
     }

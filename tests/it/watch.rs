@@ -589,3 +589,50 @@ fn run_new_does_once_what_watching_does() {
     assert_eq!(ran(&repo)[3..], [five.clone(), five]);
     repo.ci(["run", "--new", "a..b"]).expect_code(2);
 }
+
+#[test]
+fn status_shows_what_waits_in_a_running_watcher() {
+    let repo = TestRepo::new();
+    let go = repo.root().join("go");
+    let until = format!("until test -e {}; do sleep 0.02; done", go.display());
+    repo.job("slow", &until);
+    repo.job("quick", "true");
+    let zero = repo.commit("zero");
+    repo.commit("one");
+    repo.commit("two");
+    let watcher = Watcher::start(&repo, &["-j1", "--since", &zero]);
+    let status = || repo.ci(["status", "-n2"]).expect_code(0).stdout();
+    wait_until("a running task", || status().contains("▶ running"));
+    let shown = status();
+    assert_eq!(shown.matches("· queued").count(), 3, "{shown}");
+    let process = format!("Watched by process {} on ", watcher.pid());
+    assert!(shown.contains(&process), "{shown}");
+    assert!(shown.contains(": 1 running, 3 tasks wait\n"), "{shown}");
+    let lines = repo.ci(["status", "-n2", "--json"]).expect_code(0).stdout();
+    let lines: Vec<serde_json::Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let cells = |n: usize| lines[n]["cells"].as_array().unwrap().iter();
+    let queued = cells(1)
+        .chain(cells(2))
+        .filter(|cell| cell["queued"] == true);
+    assert_eq!(queued.count(), 3, "{lines:?}");
+    let last = lines.last().unwrap();
+    assert_eq!(last["event"], "watching");
+    assert_eq!(last["pid"], watcher.pid());
+    assert_eq!((&last["running"], &last["queued"]), (&1.into(), &3.into()));
+
+    // One that is stopped hides nothing that is on record.
+    watcher.signal(Signal::STOP);
+    let ran = repo.ci(["status", "-n2"]).expect_code(0);
+    assert!(ran.stderr().contains("does not answer"), "{}", ran.stderr());
+    assert!(ran.stdout().contains("two"), "{}", ran.stdout());
+    watcher.signal(Signal::CONT);
+    fs::write(go, "").unwrap();
+    wait_until("the end", || {
+        status().contains("0 running, nothing waits\n")
+    });
+    watcher.interrupt();
+    assert!(!status().contains("Watched"));
+}

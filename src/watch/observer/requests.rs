@@ -46,15 +46,17 @@ impl Observer<'_> {
         state
             .running
             .sort_by_key(|task| std::cmp::Reverse(task.elapsed_ms));
+        let mut usual = 1;
         for id in &self.order {
             if self.handled.contains(id) {
                 continue;
             }
             let Some(offered) = self.offered.get(id) else {
-                // Not looked into yet: as many jobs as other commits have.
-                state.waiting_count += 1;
+                // Not looked into yet: as many jobs as the one before it has.
+                state.waiting_count += usual;
                 continue;
             };
+            usual = offered.jobs.len() as u64;
             for job in offered.jobs.iter() {
                 let key = (*id, job.job.name.clone());
                 if offered.has(job)
