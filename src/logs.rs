@@ -191,7 +191,8 @@ impl LogStore {
         self.open(id).is_ok()
     }
 
-    /// The last `count` lines, of a long one its last [`TAIL_LINE`] bytes.
+    /// The last `count` lines, of a long one its last [`TAIL_LINE`] bytes, each as it was
+    /// left: without what a carriage return began anew.
     ///
     /// # Errors
     /// Where the log cannot be read.
@@ -212,18 +213,29 @@ impl LogStore {
                 line.drain(..line.len() - TAIL_LINE);
             }
             if end.is_some() {
-                lines.push_back(std::mem::take(&mut line));
+                lines.push_back(as_left(std::mem::take(&mut line)));
             }
             if lines.len() > count {
                 lines.pop_front();
             }
         }
         if !line.is_empty() {
-            lines.push_back(line);
+            lines.push_back(as_left(line));
         }
         let surplus = lines.len().saturating_sub(count);
         Ok(lines.into_iter().skip(surplus).collect())
     }
+}
+
+/// What a line shows in the end: a carriage return begins it anew, as progress bars do.
+fn as_left(mut line: Vec<u8>) -> Vec<u8> {
+    while line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    if let Some(last) = line.iter().rposition(|&byte| byte == b'\r') {
+        line.drain(..=last);
+    }
+    line
 }
 
 impl LogWriter {

@@ -7,6 +7,9 @@ use anstyle::{AnsiColor, Style};
 
 use crate::model::{Counts, Oid, Status, Why, printable, printable_line};
 
+/// No more of a subject is shown, in characters.
+const SUBJECT: usize = 160;
+
 /// How a status is drawn; the word says it all without the colour.
 pub fn status_style(status: Option<Status>) -> Style {
     let style = Style::new();
@@ -84,7 +87,14 @@ impl TaskLine<'_> {
         if let Some(why) = self.why {
             let _ = write!(line, "({}) ", why_text(why));
         }
-        line += &printable_line(self.subject.as_bytes());
+        // A subject may be as long as a whole message that has no empty line.
+        match self.subject.char_indices().nth(SUBJECT) {
+            None => line += &printable_line(self.subject.as_bytes()),
+            Some((end, _)) => {
+                line += &printable_line(&self.subject.as_bytes()[..end]);
+                line.push('…');
+            }
+        }
         line
     }
 }

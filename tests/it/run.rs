@@ -312,6 +312,24 @@ fn a_closed_pipe_is_no_error() {
 }
 
 #[test]
+fn what_is_overwritten_or_without_end_is_not_shown_whole() {
+    let repo = TestRepo::new();
+    repo.job("test", "printf 'at 1%%\\rat 2%%\\r\\nsaid\\r\\n'; exit 1");
+    repo.commit(&"long ".repeat(20_000));
+    let ran = repo.ci(["run"]).expect_code(1);
+    let (line, said) = (ran.stdout(), ran.stderr());
+    assert!(said.contains("| at 2%\n"), "{said}");
+    assert!(said.contains("| said\n"), "{said}");
+    assert!(
+        line.contains("long long…") || line.contains("long …"),
+        "{line}"
+    );
+    assert!(line.len() < 300, "{line}");
+    let whole = repo.ci(["logs", "HEAD", "test"]).expect_code(0).stdout();
+    assert!(whole.starts_with("at 1%\rat 2%\r\nsaid"), "{whole:?}");
+}
+
+#[test]
 fn what_is_no_text_on_standard_input_is_a_usage_error() {
     let repo = TestRepo::new();
     repo.job("test", "true").commit("one");
