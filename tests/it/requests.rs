@@ -1,12 +1,12 @@
 //! Requests to a runner that come early, late, and to the wrong task.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use git_ci::model::{CommandLine, Commit, Job, Outcome, Task, TaskId};
 use git_ci::runner::protocol::Setup;
-use git_ci::runner::{Assignment, LocalRunner, LocalSpec, Progress, Request, Runner as _};
+use git_ci::runner::{Assignment, LocalRunner, LocalSpec, Request, Runner as _};
 
 use super::support::{TestRepo, wait_until};
 
@@ -89,47 +89,46 @@ fn a_job_that_hides_from_signals_is_ended_all_the_same() {
     let repo = TestRepo::new();
     repo.commit("one");
     let mut runner = runner(&repo);
-    let control = runner.control();
+    let control = &runner.control();
     // Into the agent's group, and out of its own.
-    let elsewhere = "import os, time\n\
+    let elsewhere = "exec python3 -c \"import os, time\n\
          os.setpgid(0, os.getpgid(os.getppid()))\n\
-         os.write(1, b'ready')\n\
-         time.sleep(1000)";
-    let elsewhere = format!("exec python3 -c \"{elsewhere}\"");
-    let stopped = "echo ready; kill -STOP $$; sleep 1000";
-    let agent_stopped = "echo ready; kill -STOP $PPID; sleep 1000";
-    for (task, job) in [&*elsewhere, stopped, agent_stopped]
-        .into_iter()
-        .enumerate()
-    {
+         open('$READY', 'w')\n\
+         time.sleep(1000)\"";
+    let stopped = "touch $READY; kill -STOP $$; sleep 1000";
+    let agent_stopped = "touch $READY; kill -STOP $PPID; sleep 1000";
+    for (task, job) in [elsewhere, stopped, agent_stopped].into_iter().enumerate() {
         let task = task as u64;
+        // Output would not do: a stopped agent passes none on.
+        let ready = &repo.root().join(format!("ready-{task}"));
         let mut assignment = assignment(&repo, task, job);
+        let job = Arc::make_mut(&mut assignment.task.job);
+        job.env
+            .insert("READY".into(), ready.to_str().unwrap().into());
         // Nobody waits for it: a job that never hears of its end takes longer than a test may.
-        Arc::make_mut(&mut assignment.task.job).grace = Duration::from_secs(1000);
-        let (ready, is_ready) = mpsc::channel();
-        let (done, control) = (&AtomicBool::new(false), &control);
+        job.grace = Duration::from_secs(1000);
+        let done = &AtomicBool::new(false);
         let outcome = std::thread::scope(|scope| {
             scope.spawn(move || {
-                is_ready.recv().unwrap();
                 // More than once: it may stop the agent after it was woken.
                 wait_until("the job ends", || {
-                    control.send(TaskId(task), Request::Terminate);
+                    if ready.exists() {
+                        control.send(TaskId(task), Request::Terminate);
+                    }
                     done.load(Ordering::Relaxed)
                 });
             });
-            let outcome = runner.run(&assignment, &mut |progress| {
-                if let Progress::Output(_) = progress {
-                    let _ = ready.send(());
-                }
-            });
+            let outcome = runner.run(&assignment, &mut |_| {});
             done.store(true, Ordering::Relaxed);
             outcome
         });
-        assert_eq!(outcome.unwrap(), Outcome::Cancelled, "{job}");
+        assert_eq!(outcome.unwrap(), Outcome::Cancelled, "task {task}");
     }
 
-    let mut assignment = assignment(&repo, 4, &elsewhere);
-    Arc::make_mut(&mut assignment.task.job).timeout = Some(Duration::from_millis(200));
+    let mut assignment = assignment(&repo, 4, elsewhere);
+    let job = Arc::make_mut(&mut assignment.task.job);
+    job.env.insert("READY".into(), "/dev/null".into());
+    job.timeout = Some(Duration::from_millis(200));
     let outcome = runner.run(&assignment, &mut |_| {});
     assert!(matches!(outcome.unwrap(), Outcome::TimedOut { .. }));
 }
