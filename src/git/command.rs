@@ -56,7 +56,7 @@ pub enum GitError {
     /// Older than [`MINIMUM_GIT`].
     #[error("work with git {found}: version {MINIMUM_GIT} or newer is needed")]
     TooOld {
-        /// What `git version` said.
+        /// The version, or all that `git version` said where that is none.
         found: String,
     },
     /// The process could not be started or talked to.
@@ -126,7 +126,11 @@ impl Git {
             Some(version) if version >= MINIMUM_GIT => git.version = version,
             _ => {
                 return Err(GitError::TooOld {
-                    found: crate::model::printable_line(said.trim().as_bytes()).into_owned(),
+                    found: {
+                        let said = said.trim();
+                        let version = said.strip_prefix("git version ").unwrap_or(said);
+                        crate::model::printable_line(version.as_bytes()).into_owned()
+                    },
                 });
             }
         }

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use crate::git::MINIMUM_GIT;
 use crate::model::printable_line;
 
 use super::super::wire::{Trouble, WIRE};
@@ -67,7 +68,7 @@ impl HostError {
     /// What would help.
     pub fn hint(&self, name: &str, way: &Way) -> Option<String> {
         let by_hand = match way {
-            Way::Ssh { address, .. } => format!("ssh {address}"),
+            Way::Ssh { command, address } => format!("{command} {address}"),
             _ => way.describe(),
         };
         let text = match self {
@@ -85,7 +86,9 @@ impl HostError {
             }
             Self::Trouble { trouble, .. } => {
                 return match trouble {
-                    Trouble::NoGit => Some("install git on the host; it needs nothing else".into()),
+                    Trouble::NoGit => Some(format!(
+                        "install git on the host, {MINIMUM_GIT} or newer; it needs nothing else"
+                    )),
                     Trouble::Root => Some(format!(
                         "ci-host.{name}.root names the directory that the host may use"
                     )),
