@@ -56,7 +56,7 @@ pub enum GitError {
     /// Older than [`MINIMUM_GIT`].
     #[error("work with git {found}: version {MINIMUM_GIT} or newer is needed")]
     TooOld {
-        /// What `git version` said.
+        /// The version, or all that `git version` said where that is none.
         found: String,
     },
     /// The process could not be started or talked to.

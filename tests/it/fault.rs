@@ -165,7 +165,7 @@ fn git_missing_or_too_old() {
     assert_eq!(old.status.code(), Some(3));
     let said = String::from_utf8_lossy(&old.stderr).into_owned();
     assert!(
-        said.contains("git version 1.8.3.1") && said.contains("2.31"),
+        said.contains("work with git 1.8.3.1") && said.contains("2.31"),
         "{said}"
     );
 }
