@@ -54,7 +54,7 @@ fn execute(
     order: &Order,
 ) -> Ended {
     let start = Instant::now();
-    let mut begun = None;
+    let (mut begun, mut ran) = (None, None);
     let outcome = match logs.create(&order.assignment.log) {
         Err(error) => Ok(log_error(&error)),
         Ok(log) => {
@@ -66,6 +66,7 @@ fn execute(
                     let _ = to.send(Message::Started { worker });
                 }
                 Progress::Output(bytes) => output.take(bytes),
+                Progress::Ran(time) => ran = Some(time),
             });
             if let Ok(Outcome::Errored { reason, .. }) | Err(Lost { reason, .. }) = &outcome {
                 output.take(format!("git-ci: failed to {reason}\n").as_bytes());
@@ -86,7 +87,7 @@ fn execute(
     };
     Ended {
         outcome,
-        duration: begun.unwrap_or(start).elapsed(),
+        duration: ran.unwrap_or_else(|| begun.unwrap_or(start).elapsed()),
         finished: Timestamp::now(),
         tail,
     }

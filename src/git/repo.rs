@@ -68,9 +68,15 @@ impl Repo {
             "--is-bare-repository",
             "--is-shallow-repository",
         ]);
-        let said = git.read(&mut ask).map_err(|error| match error {
+        let said = git.output(&mut ask).map_err(|error| match error {
             GitError::Failed { message, .. } => RepoError::NotHere { message },
             other => RepoError::Git(other),
+        })?;
+        // One line each, unless a path holds a line feed.
+        let said = String::from_utf8(said.stdout).ok();
+        let said = said.filter(|said| said.lines().count() == 4);
+        let said = said.ok_or(RepoError::Unsupported {
+            what: "its path is not UTF-8, or has a line feed in it; give the directory another name",
         })?;
         let mut lines = said.lines();
         let mut next = || lines.next().unwrap_or_default();

@@ -284,9 +284,18 @@ fn run_in<I: Read + AsFd, O: Write>(
     job.reap().map_err(AgentError::Processes)?;
     // With every process gone the pipe has an end, unless somebody outside holds it.
     process::end_everything().map_err(AgentError::Processes)?;
-    let (ending, exit, mut output) = followed?;
+    let Followed {
+        ending,
+        exit,
+        ran,
+        mut output,
+    } = followed?;
     output.read(channel, &mut job, usize::MAX)?;
     output.finish(channel)?;
+    channel.send(&FromAgent::Ran {
+        task: task.task,
+        time: ran,
+    })?;
     Ok(match (ending, exit) {
         (Some(Ending::Asked), _) => Outcome::Cancelled,
         (Some(Ending::TimedOut), _) => Outcome::TimedOut {
@@ -353,13 +362,22 @@ impl Clock {
     }
 }
 
+/// What became of a job.
+struct Followed {
+    ending: Option<Ending>,
+    exit: ExitKind,
+    /// How long it ran.
+    ran: Duration,
+    output: Output,
+}
+
 /// Stays with a job until its leader has ended.
 fn follow<I: Read + AsFd, O: Write>(
     channel: &mut Channel<I, O>,
     setup: &Setup,
     task: &RunTask,
     job: &mut JobProcess,
-) -> Result<(Option<Ending>, ExitKind, Output), AgentError> {
+) -> Result<Followed, AgentError> {
     let mut output = Output::new(setup, task.task);
     let mut clock = Clock::start();
     let mut ending: Option<(Ending, Instant)> = None;
@@ -409,7 +427,12 @@ fn follow<I: Read + AsFd, O: Write>(
             output.read(channel, job, READ_BURST)?;
         }
         if exited && let Some(exit) = job.ended().map_err(AgentError::Processes)? {
-            return Ok((ending.map(|(why, _)| why), exit, output));
+            return Ok(Followed {
+                ending: ending.map(|(why, _)| why),
+                exit,
+                ran: clock.elapsed(),
+                output,
+            });
         }
         match ending {
             Some((_, since)) if !killed && since.elapsed() >= task.job.grace => {

@@ -442,6 +442,8 @@ fn run_lane(
                     try_,
                     bytes: bytes.to_vec(),
                 },
+                // The dispatcher counts for itself.
+                Progress::Ran(_) => return,
             };
             let _ = events.send(Happening::Progress(frame));
         });

@@ -184,6 +184,9 @@ impl LocalRunner {
                 Ok(Some(FromAgent::Output { task: of, bytes })) if of == task => {
                     watch(Progress::Output(&bytes));
                 }
+                Ok(Some(FromAgent::Ran { task: of, time })) if of == task => {
+                    watch(Progress::Ran(time));
+                }
                 Ok(Some(FromAgent::Done { task: of, result })) if of == task => return Ok(result),
                 Ok(Some(FromAgent::Failed { reason })) => {
                     return Err(format!("it failed to {reason}"));

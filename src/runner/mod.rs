@@ -16,6 +16,7 @@ pub mod protocol;
 pub mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,8 @@ pub enum Progress<'a> {
     },
     /// The job's output, standard output and error as they came; bounded by the runner.
     Output(&'a [u8]),
+    /// How long the job's process ran, where the runner can tell better than who waits for it.
+    Ran(Duration),
 }
 
 /// What may be asked of a runner that was given a task, from any thread.

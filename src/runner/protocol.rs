@@ -4,7 +4,7 @@
 //! 1. Each side's first frame is `hello` with [`PROTOCOL`]; the dispatcher speaks
 //!    first. A side that sees another version, a frame it does not know, or a length
 //!    above [`MAX_FRAME`] says so and ends: guessing would end in a wrong verdict.
-//! 2. `run` starts a task; any number of `output` frames and at most one `started` follow,
+//! 2. `run` starts a task; any number of `output` frames, at most one `started` and one `ran` follow,
 //!    and exactly one `done`. All carry the task's id and try, and what carries another
 //!    id than the one that runs is dropped.
 //! 3. Only `done` is a result. When the channel ends there is none, whatever else was said.
@@ -12,6 +12,7 @@
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::de::DeserializeOwned;
@@ -141,6 +142,13 @@ pub enum FromAgent {
         /// The bytes.
         #[serde(with = "bytes")]
         bytes: Vec<u8>,
+    },
+    /// How long the task's process ran, time that it was stopped left out.
+    Ran {
+        /// The task.
+        task: TaskId,
+        /// The time.
+        time: Duration,
     },
     /// The task ended, and none of its processes is left.
     Done {

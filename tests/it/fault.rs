@@ -561,6 +561,7 @@ fn a_stopped_run_stops_its_jobs_and_goes_on() {
     ));
     repo.commit("one");
     let mut run = repo.spawn_ci(["run", "-j1"]);
+    let begun = Instant::now();
     let count = || fs::read_to_string(&ticks).unwrap_or_default().len();
     wait_until("the job to run", || count() > 0);
     signal(&run, rustix::process::Signal::TSTP);
@@ -581,12 +582,53 @@ fn a_stopped_run_stops_its_jobs_and_goes_on() {
         if count() != last {
             (last, still_since) = (count(), Instant::now());
         }
-        still_since.elapsed() > Duration::from_millis(300)
+        still_since.elapsed() > Duration::from_millis(700)
     });
+    let stood_still = still_since.elapsed();
     signal(&run, rustix::process::Signal::CONT);
     wait_until("the job to go on", || count() > last);
     fs::write(go, "").unwrap();
     assert!(run.wait().unwrap().success());
+    let note = repo.note("HEAD");
+    let record: git_ci::model::Record = note.parse().unwrap();
+    let counted = record.duration + stood_still;
+    assert!(
+        counted < begun.elapsed() + Duration::from_millis(100),
+        "time that it was stopped is no running time: {note}"
+    );
+}
+
+#[test]
+fn a_path_that_cannot_be_told_is_refused_at_once() {
+    let repo = TestRepo::new();
+    repo.commit("one");
+    let odd = repo.root().join("odd\nname");
+    fs::rename(repo.path(), &odd).unwrap();
+    let done = repo
+        .command(env!("CARGO_BIN_EXE_git-ci"), &odd)
+        .args(["run", "-x", "true"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert_eq!(done.status.code(), Some(2), "{said}");
+    assert!(said.contains("line feed"), "{said}");
+}
+
+#[test]
+fn events_that_cannot_be_written_are_told_of() {
+    let repo = TestRepo::new();
+    repo.job("test", "true");
+    repo.commit("one");
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let done = repo
+        .ci_command(["run", "--json"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success(), "{said}");
+    assert_eq!(said.matches("No space left on device").count(), 1, "{said}");
+    assert_eq!(repo.verdicts("HEAD"), ["pass test"]);
 }
 
 #[test]

@@ -23,8 +23,8 @@ fn survives(fault: &str) {
     );
     (0..4).for_each(|i| drop(repo.commit(&format!("commit {i}"))));
     repo.git(["config", "ci.local", "false"]);
-    repo.git(["config", "ci.silence", "1s"]);
-    repo.git(["config", "ci.lease", "3s"]);
+    repo.git(["config", "ci.silence", "2s"]);
+    repo.git(["config", "ci.lease", "6s"]);
     for (key, value) in [
         ("kind", "slurm"),
         ("slots", "2"),
@@ -45,7 +45,7 @@ fn survives(fault: &str) {
          {fault}\n\
          wait $run; code=$?\n\
          i=0; while test -n \"$(timeout 2 squeue -h -t R,PD 2>/dev/null)\"; do\n\
-         i=$((i + 1)); test $i -lt 200 || exit 98; sleep 0.05; done; exit $code\n",
+         i=$((i + 1)); test $i -lt 600 || exit 98; sleep 0.05; done; exit $code\n",
         mark = mark.display(),
     );
     fs::write(&scenario, text).unwrap();
