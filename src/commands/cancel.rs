@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use crate::error::{Failure, FailureKind};
 use crate::git::{Repo, revs};
 use crate::model::JobName;
+use crate::reporter::counted;
 use crate::watch::control::{self, Reply, Request};
 
 use super::output;
@@ -41,7 +42,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         Some(Reply::Cancelled { running, waiting }) => {
             let text = match running + waiting {
                 0 => "nothing of that runs or waits".to_owned(),
-                all => format!("{all} tasks dropped, {running} of them running"),
+                all => format!("{} dropped, {running} running", counted(all, "task")),
             };
             output::note(&text);
             Ok(ExitCode::SUCCESS)

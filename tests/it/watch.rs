@@ -552,7 +552,7 @@ fn tasks_can_be_cancelled_from_another_terminal() {
     });
     let done = repo.ci(["cancel", "HEAD", "test"]).expect_code(0);
     assert!(
-        done.stderr().contains("1 tasks dropped, 1 of them running"),
+        done.stderr().contains("1 task dropped, 1 running"),
         "{}",
         done.stderr()
     );
