@@ -256,7 +256,10 @@ fn litter_of_dead_processes_goes_and_nobody_elses() {
     let dead = format!("git-ci {}\n", i32::MAX);
     let live = format!("git-ci {}\n", std::process::id());
     let log = "0123456789abcdef.log";
+    repo.ci(["run", "-x", "true"]).expect_code(0);
+    let aside = root(&repo).join("slot-1.left-1");
     let gone = [
+        (aside.join("of somebody else"), "x"),
         (ci.join("records-x1y2"), "x"),
         (ci.join("claims/a-b"), ""),
         (ci.join(format!("logs/{log}.gz.tmp")), "x"),

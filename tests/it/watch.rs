@@ -602,7 +602,10 @@ fn status_shows_what_waits_in_a_running_watcher() {
     repo.commit("two");
     let watcher = Watcher::start(&repo, &["-j1", "--since", &zero]);
     let status = || repo.ci(["status", "-n2"]).expect_code(0).stdout();
-    wait_until("a running task", || status().contains("▶ running"));
+    // The slot is taken a moment before the watcher hears that the job runs.
+    wait_until("a running task", || {
+        status().contains(": 1 running, 3 tasks wait\n")
+    });
     let shown = status();
     assert_eq!(shown.matches("· queued").count(), 3, "{shown}");
     let process = format!("Watched by process {} on ", watcher.pid());

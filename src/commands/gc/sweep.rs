@@ -352,6 +352,16 @@ impl<'a> Sweep<'a> {
             let removal = litter(&path, "a claim of a process that is dead");
             self.remove(removal, || fs::remove_file(&path).map(|()| true));
         }
+        let slots = fs::read_dir(&self.settings.worktree_root);
+        for entry in slots.into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with("slot-") && name.contains(".left-") {
+                let path = entry.path();
+                let removal = litter(&path, "a job left what could not be removed then");
+                self.remove(removal, || remove_tree(&path).map(|()| true));
+            }
+        }
     }
 }
 
