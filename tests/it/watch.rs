@@ -58,8 +58,14 @@ impl Watcher {
     }
 
     /// Waits for its end; the exit code, -1 after a signal.
+    #[track_caller]
     pub(crate) fn wait(mut self) -> i32 {
-        self.child.wait().unwrap().code().unwrap_or(-1)
+        let mut ended = None;
+        wait_until("the watcher to end", || {
+            ended = self.child.try_wait().unwrap();
+            ended.is_some()
+        });
+        ended.unwrap().code().unwrap_or(-1)
     }
 
     /// Ends it as Ctrl-C does.
