@@ -144,7 +144,7 @@ oldest\t'Parents before their children'"
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l poll -d 'Look for changes this often, and do without events of the file system' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l fetch -d 'Fetch this remote again and again, and watch its branches (`refs/remotes/REMOTE/*`) beside what is named, or beside the local branches' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l every -d 'How often to fetch' -r
-complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l on-result -d 'Run this shell command for each commit that is done, in the background' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l on-result -d 'Run this shell command for each commit that is done, in the background; not for one whose verdicts were all known' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l job -d 'Only this job; may be given several times' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l config -d 'Read the jobs from this file' -r -F
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l config-from -d 'Which jobs file counts: that of the `worktree`, of each `commit`, or of a revision' -r

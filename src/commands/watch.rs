@@ -23,8 +23,8 @@ use crate::watch::{
 };
 
 use super::launch::{self, Live, TalkArgs};
-use super::places;
 use super::select::ConfigArgs;
+use super::{output, places};
 
 /// Watch for new commits and run the jobs on each.
 ///
@@ -84,7 +84,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s", requires = "fetch")]
     every: Duration,
 
-    /// Run this shell command for each commit that is done, in the background.
+    /// Run this shell command for each commit that is done, in the background; not for
+    /// one whose verdicts were all known.
     ///
     /// Its standard input is the result as one line of JSON; `GIT_CI_COMMIT`,
     /// `GIT_CI_STATUS` (the worst of its jobs), `GIT_CI_SUBJECT` and `GIT_CI_REFS` are set.
@@ -303,10 +304,10 @@ pub(super) fn observe(
                 });
             });
         }
-        if let Some(command) = command {
+        let passing_on = command.map(|command| {
             let feed = feed.clone();
-            scope.spawn(move || command.work(dir, &feed));
-        }
+            scope.spawn(move || command.work(dir, &feed))
+        });
         let summary = engine::run(
             engine::Run {
                 repo,
@@ -333,7 +334,12 @@ pub(super) fn observe(
         {
             abandon.abandon();
         }
-        (summary, observing.join())
+        let observed = observing.join();
+        let late = passing_on.and_then(|thread| thread.join().ok());
+        for warning in late.unwrap_or_default() {
+            output::note(&format!("warning: {warning}"));
+        }
+        (summary, observed)
     });
     match observed {
         Ok(seen) => Ok((summary?, seen?)),

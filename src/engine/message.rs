@@ -97,9 +97,9 @@ impl Feed {
     }
 
     /// Has something reported: a [`Note`](Event::Note), a [`Warning`](Event::Warning).
-    pub fn tell(&self, event: Event) {
-        // A run that is over has nobody to tell.
-        let _ = self.0.send(Message::Tell(event));
+    /// `false` where the run is over, and with it whoever would have reported it.
+    pub fn tell(&self, event: Event) -> bool {
+        self.0.send(Message::Tell(event)).is_ok()
     }
 
     /// Says that nothing more will come; the run ends once all is done.

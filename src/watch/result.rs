@@ -108,17 +108,26 @@ impl OnResult {
 
 impl ResultCommand {
     /// Runs the command for each result, one after the other, in the directory `dir`.
-    pub fn work(self, dir: &Path, feed: &Feed) {
+    /// Returns the warnings that came after the end of the run, which reports nothing
+    /// any more: the command for the last result is often slower than that.
+    pub fn work(self, dir: &Path, feed: &Feed) -> Vec<String> {
+        let mut late = Vec::new();
         for result in &self.results {
             if self.abandoned.load(Ordering::Relaxed) {
-                return;
+                break;
             }
             if let Err(reason) = self.run(dir, &result) {
                 let commit = result.commit.short();
                 let message = format!("failed to pass on the result of {commit}: {reason}");
-                feed.tell(Event::Warning { message });
+                let event = Event::Warning {
+                    message: message.clone(),
+                };
+                if !feed.tell(event) {
+                    late.push(message);
+                }
             }
         }
+        late
     }
 
     fn run(&self, dir: &Path, result: &CommitResult) -> Result<(), String> {

@@ -164,3 +164,18 @@ fn a_terminal_shows_a_matrix_and_keeps_a_summary() {
     let end = text.rsplit("interrupted").next().unwrap();
     assert!(end.contains("pass") && end.contains("1 passed"), "{end:?}");
 }
+
+#[test]
+fn a_command_for_results_that_fails_after_the_run_is_told_of() {
+    let repo = TestRepo::new();
+    repo.job("test", "true");
+    repo.commit("one");
+    // Slower than the end of a run that has nothing left to do.
+    let command = "sleep 0.5; echo because >&2; exit 3";
+    let done = repo
+        .ci(["watch", "--until-idle", "--on-result", command])
+        .expect_code(0);
+    let said = done.stderr();
+    assert!(said.contains("failed to pass on the result"), "{said}");
+    assert!(said.contains("exit status: 3 because"), "{said}");
+}
