@@ -10,20 +10,21 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use crate::git::{Repo, RepoError};
-use crate::model::{Outcome, TaskId, Why};
+use crate::model::{Outcome, Why};
 use crate::process::{self, ExitKind, JobProcess, SpawnSpec};
 use crate::worktree::{Holder, Lease, Pool};
 
 use super::Request;
 use super::artifacts::Artifacts;
-use super::protocol::{Decoder, FromAgent, PROTOCOL, RunTask, Setup, ToAgent, send};
+use super::channel::{Channel, wait};
+use super::output::Output;
+use super::protocol::{FromAgent, PROTOCOL, RunTask, Setup, ToAgent};
 
 /// How often a slot that others hold is tried again.
 const LEASE_INTERVAL: Duration = Duration::from_millis(5);
@@ -60,12 +61,7 @@ pub enum AgentError {
 /// Where the channel or the machine makes it impossible to go on. The dispatcher is
 /// told, if it can be.
 pub fn serve(input: impl Read + AsFd, output: impl Write) -> Result<(), AgentError> {
-    let mut channel = Channel {
-        input,
-        output,
-        decoder: Decoder::default(),
-        closed: false,
-    };
+    let mut channel = Channel::new(input, output);
     let served = serve_on(&mut channel);
     match served {
         Err(AgentError::DispatcherGone) => Ok(()),
@@ -102,86 +98,6 @@ fn serve_on<I: Read + AsFd, O: Write>(channel: &mut Channel<I, O>) -> Result<(),
             ToAgent::Hello { protocol, .. } => return Err(AgentError::Version(protocol)),
         }
     }
-}
-
-/// The two directions of the channel.
-struct Channel<I, O> {
-    input: I,
-    output: O,
-    decoder: Decoder,
-    closed: bool,
-}
-
-impl<I: Read + AsFd, O: Write> Channel<I, O> {
-    fn send(&mut self, frame: &FromAgent) -> Result<(), AgentError> {
-        send(&mut self.output, frame).map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => AgentError::DispatcherGone,
-            _ => AgentError::Channel(error),
-        })
-    }
-
-    /// Reads what has come; the input must be readable.
-    fn read(&mut self) -> Result<(), AgentError> {
-        let mut bytes = [0; 16 << 10];
-        match self.input.read(&mut bytes) {
-            Ok(0) => self.closed = true,
-            Ok(count) => self.decoder.feed(&bytes[..count]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(AgentError::Channel(error)),
-        }
-        Ok(())
-    }
-
-    /// The next frame that has come whole; an error once the dispatcher is gone.
-    fn next(&mut self) -> Result<Option<ToAgent>, AgentError> {
-        match self.decoder.next_frame().map_err(AgentError::Channel)? {
-            None if self.closed => Err(AgentError::DispatcherGone),
-            frame => Ok(frame),
-        }
-    }
-
-    /// Waits for the next frame.
-    fn wait(&mut self) -> Result<ToAgent, AgentError> {
-        loop {
-            if let Some(frame) = self.next()? {
-                return Ok(frame);
-            }
-            self.read()?;
-        }
-    }
-
-    /// What is asked of the task that runs.
-    fn request(&mut self, running: TaskId) -> Result<Option<Request>, AgentError> {
-        while let Some(frame) = self.next()? {
-            match frame {
-                ToAgent::Request { task, request } if task == running => return Ok(Some(request)),
-                ToAgent::Request { .. } => {}
-                // One task at a time: a dispatcher that sends more is broken.
-                ToAgent::Run(_) | ToAgent::Hello { .. } => {
-                    let error = io::Error::new(io::ErrorKind::InvalidData, "a frame out of turn");
-                    return Err(AgentError::Channel(error));
-                }
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// Waits until one of `fds` is readable (or closed) or `patience` is over; says which are.
-fn wait<const N: usize>(
-    fds: [BorrowedFd<'_>; N],
-    patience: Option<Duration>,
-) -> Result<[bool; N], AgentError> {
-    let mut polled = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-    let timeout = patience.map(|patience| Timespec {
-        tv_sec: patience.as_secs().try_into().unwrap_or(i64::MAX),
-        tv_nsec: patience.subsec_nanos().into(),
-    });
-    match poll(&mut polled, timeout.as_ref()) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => {}
-        Err(error) => return Err(AgentError::Processes(error.into())),
-    }
-    Ok(polled.map(|fd| !fd.revents().is_empty()))
 }
 
 /// Runs one task in a leased slot.
@@ -459,105 +375,6 @@ fn end(job: &JobProcess, clock: &mut Clock) {
     if clock.running_since.is_none() {
         clock.resume();
         process::signal_everything(Signal::CONT);
-    }
-}
-
-/// A task's output on its way to the dispatcher: the beginning at once, of the rest
-/// only the end, once it is known to be the end.
-struct Output {
-    task: TaskId,
-    /// Bytes of the beginning that may still come.
-    head: usize,
-    /// The size of the end that is kept.
-    keep: usize,
-    /// At least the last `keep` bytes after the beginning.
-    tail: Vec<u8>,
-    /// Bytes after the beginning, all told.
-    beyond: u64,
-    /// The pipe's end was seen.
-    ended: bool,
-}
-
-impl Output {
-    fn new(setup: &Setup, task: TaskId) -> Self {
-        Self {
-            task,
-            head: setup.output.head,
-            keep: setup.output.tail,
-            tail: Vec::new(),
-            beyond: 0,
-            ended: false,
-        }
-    }
-
-    /// Reads at most about `burst` bytes of what there is.
-    fn read<I: Read + AsFd, O: Write>(
-        &mut self,
-        channel: &mut Channel<I, O>,
-        job: &mut JobProcess,
-        burst: usize,
-    ) -> Result<(), AgentError> {
-        let mut bytes = [0; 64 << 10];
-        let mut read = 0;
-        while read < burst && !self.ended {
-            match job.read(&mut bytes).map_err(AgentError::Processes)? {
-                None => break,
-                Some(0) => self.ended = true,
-                Some(count) => {
-                    read += count;
-                    self.take(channel, &bytes[..count])?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn take<I: Read + AsFd, O: Write>(
-        &mut self,
-        channel: &mut Channel<I, O>,
-        bytes: &[u8],
-    ) -> Result<(), AgentError> {
-        let (now, later) = bytes.split_at(bytes.len().min(self.head));
-        if !now.is_empty() {
-            self.head -= now.len();
-            self.send(channel, now)?;
-        }
-        self.beyond += later.len() as u64;
-        self.tail.extend_from_slice(later);
-        if self.tail.len() > 2 * self.keep {
-            self.tail.drain(..self.tail.len() - self.keep);
-        }
-        Ok(())
-    }
-
-    /// Sends the end, and says what was left out before it.
-    fn finish<I: Read + AsFd, O: Write>(
-        mut self,
-        channel: &mut Channel<I, O>,
-    ) -> Result<(), AgentError> {
-        let surplus = self.tail.len().saturating_sub(self.keep);
-        self.tail.drain(..surplus);
-        let left_out = self.beyond - self.tail.len() as u64;
-        if left_out > 0 {
-            let marker = format!("\n[git-ci: {left_out} bytes left out]\n");
-            self.send(channel, marker.as_bytes())?;
-        }
-        let tail = std::mem::take(&mut self.tail);
-        for chunk in tail.chunks(256 << 10) {
-            self.send(channel, chunk)?;
-        }
-        Ok(())
-    }
-
-    fn send<I: Read + AsFd, O: Write>(
-        &self,
-        channel: &mut Channel<I, O>,
-        bytes: &[u8],
-    ) -> Result<(), AgentError> {
-        channel.send(&FromAgent::Output {
-            task: self.task,
-            bytes: bytes.to_vec(),
-        })
     }
 }
 

@@ -6,12 +6,14 @@
 
 pub mod agent;
 mod artifacts;
+mod channel;
 mod early;
 mod host;
 pub mod hub;
 mod lifeline;
 mod local;
 mod outbox;
+mod output;
 pub mod protocol;
 pub mod wire;
 
