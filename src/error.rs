@@ -11,11 +11,15 @@ use std::fmt;
 /// Picks the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
-    /// The command line, the configuration or the repository rules it out: 2.
+    /// The command line is wrong: 129, as git's own usage errors.
     Usage,
-    /// The machine, git or a file stood in the way: no verdict, 3.
-    Infrastructure,
-    /// A state that should be impossible: 70, as `EX_SOFTWARE` in sysexits.h.
+    /// The configuration, the repository or the machine rules it out: 128, as where git
+    /// says "fatal". `git bisect run` gives up at this code and believes nothing.
+    Fatal,
+    /// There is no verdict, or it could not be stored: 125, which makes `git bisect run`
+    /// skip the commit.
+    NoVerdict,
+    /// A state that should be impossible: 134, as after `abort`.
     Bug,
 }
 
@@ -23,9 +27,10 @@ impl FailureKind {
     /// The exit code of git-ci.
     pub fn exit_code(self) -> u8 {
         match self {
-            Self::Usage => 2,
-            Self::Infrastructure => 3,
-            Self::Bug => 70,
+            Self::Usage => 129,
+            Self::Fatal => 128,
+            Self::NoVerdict => 125,
+            Self::Bug => 134,
         }
     }
 }
@@ -54,9 +59,14 @@ impl Failure {
         }
     }
 
-    /// The user asked for something that cannot be: exit code 2.
+    /// The command line asks for something that cannot be: exit code 129.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(FailureKind::Usage, message)
+    }
+
+    /// The configuration, the repository or the machine rules it out: exit code 128.
+    pub fn fatal(message: impl Into<String>) -> Self {
+        Self::new(FailureKind::Fatal, message)
     }
 
     /// "failed to `error`", with the error's own sources as causes.
@@ -66,9 +76,9 @@ impl Failure {
         failure
     }
 
-    /// "failed to `doing`", because of `error`: exit code 3.
+    /// "failed to `doing`", because of `error`: exit code 128.
     pub fn failed_to(doing: impl fmt::Display, error: impl Into<Box<dyn Error>>) -> Self {
-        let mut failure = Self::new(FailureKind::Infrastructure, format!("failed to {doing}"));
+        let mut failure = Self::new(FailureKind::Fatal, format!("failed to {doing}"));
         failure.add_causes(Some(&*error.into()));
         failure
     }

@@ -52,7 +52,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
             "`git ci watch` gave an answer to another question",
         )),
         None => Err(
-            Failure::usage("nobody watches this repository: there is nothing to cancel")
+            Failure::fatal("nobody watches this repository: there is nothing to cancel")
                 .hint("a `git ci run` is ended by Ctrl-C in its own terminal"),
         ),
     }

@@ -76,7 +76,7 @@ fn configured(repo: &Repo) -> Result<When, Failure> {
     for key in ["color.ci", "color.ui"] {
         if let Some(value) = repo.config(key) {
             return parse(value).ok_or_else(|| {
-                Failure::usage(format!("{key} is '{value}' in git's configuration"))
+                Failure::fatal(format!("{key} is '{value}' in git's configuration"))
                     .hint(format!("git config {key} auto"))
             });
         }

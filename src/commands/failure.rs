@@ -11,31 +11,28 @@ use crate::worktree::LeaseError;
 
 impl From<RepoError> for Failure {
     fn from(error: RepoError) -> Self {
-        let kind = match &error {
-            RepoError::NotHere { .. } | RepoError::Unsupported { .. } => FailureKind::Usage,
-            RepoError::Git(_) | RepoError::Open { .. } => FailureKind::Infrastructure,
-        };
-        Failure::of(kind, &error)
+        Failure::of(FailureKind::Fatal, &error)
     }
 }
 
 impl From<GitError> for Failure {
     fn from(error: GitError) -> Self {
-        Failure::of(FailureKind::Infrastructure, &error)
+        Failure::of(FailureKind::Fatal, &error)
     }
 }
 
 impl From<SettingsError> for Failure {
     fn from(error: SettingsError) -> Self {
-        Failure::of(FailureKind::Usage, &error)
+        Failure::of(FailureKind::Fatal, &error)
     }
 }
 
 impl From<RevError> for Failure {
     fn from(error: RevError) -> Self {
         let kind = match &error {
-            RevError::Git(_) | RevError::Output(_) => FailureKind::Infrastructure,
-            _ => FailureKind::Usage,
+            RevError::Option(_) => FailureKind::Usage,
+            // As git has it, which calls an unknown revision fatal.
+            _ => FailureKind::Fatal,
         };
         Failure::of(kind, &error)
     }
@@ -48,7 +45,11 @@ impl From<LoadError> for Failure {
             _ => None,
         };
         let missing = matches!(&error, LoadError::Missing(_) | LoadError::NoWorkTree);
-        let mut failure = Failure::of(FailureKind::Usage, &error);
+        let kind = match &error {
+            LoadError::NoSuchJob { .. } => FailureKind::Usage,
+            _ => FailureKind::Fatal,
+        };
+        let mut failure = Failure::of(kind, &error);
         if missing {
             failure = failure
                 .hint("`git ci init` writes one; `git ci run -x CMD` runs a command without one");
@@ -63,29 +64,30 @@ impl From<LoadError> for Failure {
 impl From<NotesError> for Failure {
     fn from(error: NotesError) -> Self {
         match &error {
-            NotesError::Identity { .. } => Failure::of(FailureKind::Usage, &error)
+            NotesError::Identity { .. } => Failure::of(FailureKind::Fatal, &error)
                 .hint("git config --global user.name 'Your Name'")
                 .hint("git config --global user.email you@example.com"),
-            NotesError::Ref(_) => Failure::of(FailureKind::Usage, &error)
+            NotesError::Ref(_) => Failure::of(FailureKind::Fatal, &error)
                 .hint("ci.notesRef names the ref; `git ci doctor` looks at it"),
-            NotesError::ReadOnly { .. } => Failure::of(FailureKind::Infrastructure, &error)
+            NotesError::ReadOnly { .. } => Failure::of(FailureKind::Fatal, &error)
                 .hint("`git ci run -x CMD` without --as records nothing, and so writes no notes"),
-            NotesError::Locked { path, .. } => Failure::of(FailureKind::Infrastructure, &error)
-                .hint(format!("rm {}", path.display())),
-            _ => Failure::of(FailureKind::Infrastructure, &error),
+            NotesError::Locked { path, .. } => {
+                Failure::of(FailureKind::Fatal, &error).hint(format!("rm {}", path.display()))
+            }
+            _ => Failure::of(FailureKind::Fatal, &error),
         }
     }
 }
 
 impl From<LeaseError> for Failure {
     fn from(error: LeaseError) -> Self {
-        Failure::of(FailureKind::Infrastructure, &error)
+        Failure::of(FailureKind::Fatal, &error)
     }
 }
 
 impl From<watch::LeaseError> for Failure {
     fn from(error: watch::LeaseError) -> Self {
-        let failure = Failure::of(FailureKind::Infrastructure, &error);
+        let failure = Failure::of(FailureKind::Fatal, &error);
         match error {
             watch::LeaseError::Held(_) => {
                 failure.hint("`git ci watch --wait` takes over once that process ends")
@@ -105,7 +107,7 @@ impl From<WatchError> for Failure {
     fn from(error: WatchError) -> Self {
         match error {
             WatchError::Jobs(error) => error.into(),
-            other => Failure::of(FailureKind::Infrastructure, &other),
+            other => Failure::of(FailureKind::Fatal, &other),
         }
     }
 }
@@ -114,7 +116,8 @@ impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         let kind = match &error {
             EngineError::Panicked => FailureKind::Bug,
-            _ => FailureKind::Infrastructure,
+            EngineError::Store { .. } | EngineError::Workers { .. } => FailureKind::NoVerdict,
+            EngineError::Prepare { .. } | EngineError::Signals(_) => FailureKind::Fatal,
         };
         Failure::of(kind, &error)
     }

@@ -48,13 +48,13 @@ enum Action {
 
 impl From<PlaceError> for Failure {
     fn from(error: PlaceError) -> Self {
-        Failure::of(FailureKind::Infrastructure, &error)
+        Failure::of(FailureKind::Fatal, &error)
     }
 }
 
 impl From<HookError> for Failure {
     fn from(error: HookError) -> Self {
-        Failure::of(FailureKind::Infrastructure, &error)
+        Failure::of(FailureKind::Fatal, &error)
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use crate::error::Failure;
+use crate::error::{Failure, FailureKind};
 use crate::git::Repo;
 use crate::model::printable_line;
 use crate::runner::wire::About;
@@ -33,8 +33,8 @@ const CHECK_PATIENCE: Duration = Duration::from_secs(60);
 ///
 /// A host is named in git's configuration, never in the repository's files:
 /// `git config ci-host.NAME.address user@host`. Without options this lists what is
-/// configured; `--check` connects to each host at the same time. Exits with 3 where one of them
-/// cannot be used.
+/// configured; `--check` connects to each host at the same time. Exits with 128 where one
+/// of them cannot be used.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = include_str!("hosts.txt"))]
 pub(super) struct Args {
@@ -126,7 +126,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     output::print(&text)?;
     Ok(match found.iter().any(|one| matches!(one, Some(Err(_)))) {
         false => ExitCode::SUCCESS,
-        true => ExitCode::from(3),
+        true => ExitCode::from(FailureKind::Fatal.exit_code()),
     })
 }
 

@@ -27,7 +27,7 @@ pub(super) struct Args {
 pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let repo = Repo::discover()?;
     let top = repo.work_tree().ok_or_else(|| {
-        Failure::usage(format!(
+        Failure::fatal(format!(
             "failed to write {JOBS_FILE}: there is no work tree here"
         ))
         .hint("in a bare repository each commit's own jobs file counts: commit one in a clone")
@@ -60,7 +60,7 @@ fn said(starter: &Starter) -> String {
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
     let made = File::options().write(true).create_new(true).open(path);
     let mut file = made.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Failure::usage(format!(
+        io::ErrorKind::AlreadyExists => Failure::fatal(format!(
             "failed to write {JOBS_FILE}: it is there already, and is never overwritten"
         ))
         .hint("`git ci init --print` prints what it would be"),

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anstream::{AutoStream, ColorChoice};
 
 use crate::engine::Summary;
-use crate::error::Failure;
+use crate::error::{Failure, FailureKind};
 use crate::git::Repo;
 use crate::model::Counts;
 use crate::reporter::{self, Reporter, Verbosity};
@@ -95,11 +95,19 @@ pub(super) fn finish(summary: Summary) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(verdict_code(&summary.counts)))
 }
 
-/// What the verdicts mean for the exit code: a failure is worse than no verdict.
+/// What the verdicts mean for the exit code: a failure is worse than no verdict, which
+/// is also what a run has where every task was skipped.
 fn verdict_code(counts: &Counts) -> u8 {
     match counts {
         Counts { failed: 1.., .. } => 1,
-        Counts { errored: 1.., .. } => 3,
+        Counts { errored: 1.., .. } => FailureKind::NoVerdict.exit_code(),
+        Counts {
+            passed: 0,
+            flaky: 0,
+            allowed: 0,
+            skipped: 1..,
+            ..
+        } => FailureKind::NoVerdict.exit_code(),
         _ => 0,
     }
 }

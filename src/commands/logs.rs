@@ -198,9 +198,10 @@ fn nothing(commit: &Commit, name: Option<&JobName>) -> Failure {
         Some(name) => (format!("{name} on {short}"), format!(" --job {name}")),
         None => (short.clone(), String::new()),
     };
-    Failure::usage(format!(
-        "failed to find a log of {job}: it is not running, and there is no record"
-    ))
+    Failure::new(
+        FailureKind::NoVerdict,
+        format!("failed to find a log of {job}: it is not running, and there is no record"),
+    )
     .hint(format!("git ci run{run} {short}"))
 }
 
@@ -218,7 +219,7 @@ fn no_log(
             Failure::failed_to(format!("read log {}", found.log), error)
         }
         Some(record) if record.runner != settings.name => Failure::new(
-            FailureKind::Infrastructure,
+            FailureKind::NoVerdict,
             format!(
                 "failed to find log {}: {name} ran on {}, and logs stay where they were written",
                 found.log, record.runner
@@ -226,7 +227,7 @@ fn no_log(
         )
         .hint(format!("on {}: git ci logs {short} {name}", record.runner)),
         _ => Failure::new(
-            FailureKind::Infrastructure,
+            FailureKind::NoVerdict,
             format!(
                 "failed to find log {}: it was removed; old logs are, by `git ci gc`",
                 found.log

@@ -81,10 +81,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     if let Err(error) = by_hook(hook)
         && (args.verbose || tracing())
     {
-        super::output::failure(&Failure::of(
-            crate::error::FailureKind::Infrastructure,
-            &error,
-        ));
+        super::output::failure(&Failure::of(crate::error::FailureKind::Fatal, &error));
     }
     // Whatever it was: the commit is made, and a failing hook would only alarm its author.
     Ok(ExitCode::SUCCESS)

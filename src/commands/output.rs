@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::error::Failure;
+use crate::error::{Failure, FailureKind};
 use crate::model::printable;
 
 /// Prints `failure` with its causes and hints; returns its exit code.
@@ -29,7 +29,7 @@ pub(super) fn usage(error: &clap::Error, hints: &[String]) -> ExitCode {
     let _ = error.print();
     let _ = anstream::stderr().write_all(hint_lines(hints).as_bytes());
     if error.use_stderr() {
-        ExitCode::from(2)
+        ExitCode::from(FailureKind::Usage.exit_code())
     } else {
         ExitCode::SUCCESS
     }

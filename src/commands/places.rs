@@ -37,7 +37,7 @@ pub(super) fn runners(
     if settings.hosts.iter().all(drained) {
         return match settings.local {
             true => Ok(runners),
-            false => Err(Failure::usage("there is nowhere to run anything").hint(
+            false => Err(Failure::fatal("there is nowhere to run anything").hint(
                 "ci.local is false, and no host is configured that is not drained: see `git ci hosts`",
             )),
         };
@@ -76,7 +76,7 @@ pub(super) fn check_labels<'j>(
             continue;
         }
         let wanted = job.labels.join(", ");
-        return Err(Failure::usage(format!(
+        return Err(Failure::fatal(format!(
             "no runner has the labels of job {}: {wanted}",
             job.name
         ))

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::ValueEnum;
 
 use crate::config::{self, CommitJobs, ConfigFrom, LoadError};
-use crate::error::{Failure, FailureKind};
+use crate::error::Failure;
 use crate::git::Repo;
 use crate::git::revs::{self, RevError, Selection};
 use crate::model::{Commit, Job, Oid};
@@ -71,14 +71,8 @@ impl RevArgs {
         let mut args = self.revs.clone();
         if self.stdin {
             for line in io::stdin().lock().lines() {
-                let line = line.map_err(|error| {
-                    let is_no_text = error.kind() == io::ErrorKind::InvalidData;
-                    let mut failure = Failure::failed_to("read standard input", error);
-                    if is_no_text {
-                        failure.kind = FailureKind::Usage;
-                    }
-                    failure
-                })?;
+                let line =
+                    line.map_err(|error| Failure::failed_to("read standard input", error))?;
                 let line = line.trim();
                 if !line.is_empty() {
                     args.push(line.to_owned());

@@ -421,7 +421,7 @@ fn submodules_come_from_what_is_there() {
     ]);
     bench.repo.git(["commit", "-q", "-m", "missing"]);
     let missing = bench.repo.git(["rev-parse", "HEAD"]);
-    let ran = bench.run(&[missing], &[]).expect_code(3);
+    let ran = bench.run(&[missing], &[]).expect_code(125);
     let said = ran.stdout() + &ran.stderr();
     assert!(
         said.contains("submodule 'sub/mod'") && said.contains(&gone),

@@ -71,7 +71,7 @@ fn outside_a_repository() {
         .arg("run")
         .output()
         .unwrap();
-    assert_eq!(done.status.code(), Some(2));
+    assert_eq!(done.status.code(), Some(128));
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(said.contains("not a git repository"), "{said}");
 }
@@ -87,13 +87,15 @@ fn a_revision_that_does_not_exist() {
         "HEAD^{tree}",
         "0000000000000000000000000000000000000000",
     ] {
-        let done = repo.ci(["run", "--", rev]).expect_code(2);
+        // What looks like an option is wrong usage; the rest is as fatal as it is to git.
+        let code = if rev.starts_with('-') { 129 } else { 128 };
+        let done = repo.ci(["run", "--", rev]).expect_code(code);
         assert!(done.stderr().starts_with("error: "), "{}", done.stderr());
     }
-    let slip = repo.ci(["run", "mian~1"]).expect_code(2);
+    let slip = repo.ci(["run", "mian~1"]).expect_code(128);
     assert!(slip.stderr().contains("`main~1`"), "{}", slip.stderr());
     for right in ["HEAD~1", "main~1"] {
-        let gone = repo.ci(["run", right]).expect_code(2);
+        let gone = repo.ci(["run", right]).expect_code(128);
         assert!(!gone.stderr().contains("hint"), "{}", gone.stderr());
     }
     assert_eq!(repo.noted_commits(), 0);
@@ -115,10 +117,10 @@ fn an_empty_range_is_no_failure() {
 fn no_jobs_file_and_a_broken_one() {
     let repo = TestRepo::new();
     repo.commit("one");
-    let none = repo.ci(["run"]).expect_code(2);
+    let none = repo.ci(["run"]).expect_code(128);
     assert!(none.stderr().contains("git ci init"), "{}", none.stderr());
     repo.jobs_file("[jobs.test]\nrunn = \"true\"\n");
-    let broken = repo.ci(["run"]).expect_code(2);
+    let broken = repo.ci(["run"]).expect_code(128);
     assert!(
         broken.stderr().contains(".git-ci.toml:2:1"),
         "{}",
@@ -128,13 +130,13 @@ fn no_jobs_file_and_a_broken_one() {
     let jobs = repo.path().join(".git-ci.toml");
     fs::remove_file(&jobs).unwrap();
     std::os::unix::fs::symlink("/dev/zero", &jobs).unwrap();
-    let endless = repo.ci(["run"]).expect_code(2);
+    let endless = repo.ci(["run"]).expect_code(128);
     assert!(
         endless.stderr().contains("longer than 4 MiB"),
         "{}",
         endless.stderr()
     );
-    repo.ci(["run", "-x", ""]).expect_code(2);
+    repo.ci(["run", "-x", ""]).expect_code(129);
 }
 
 #[test]
@@ -144,7 +146,7 @@ fn no_identity_is_known_before_anything_runs() {
     repo.git(["config", "--unset", "user.name"]);
     repo.git(["config", "--unset", "user.email"]);
     repo.git(["config", "user.useConfigOnly", "true"]);
-    let done = repo.ci(["run"]).expect_code(2);
+    let done = repo.ci(["run"]).expect_code(128);
     assert!(done.stderr().contains("git config"), "{}", done.stderr());
     assert_eq!(repo.noted_commits(), 0);
 }
@@ -156,13 +158,13 @@ fn git_missing_or_too_old() {
     let bin = repo.root().join("bin");
     fs::create_dir(&bin).unwrap();
     let without = repo.ci_command(["run"]).env("PATH", &bin).output().unwrap();
-    assert_eq!(without.status.code(), Some(3));
+    assert_eq!(without.status.code(), Some(128));
     assert!(String::from_utf8_lossy(&without.stderr).contains("find git on PATH"));
     fs::write(bin.join("git"), "#!/bin/sh\necho git version 1.8.3.1\n").unwrap();
     fs::set_permissions(bin.join("git"), fs::Permissions::from_mode(0o755)).unwrap();
     let path = format!("{}:/usr/bin:/bin", bin.display());
     let old = repo.ci_command(["run"]).env("PATH", path).output().unwrap();
-    assert_eq!(old.status.code(), Some(3));
+    assert_eq!(old.status.code(), Some(128));
     let said = String::from_utf8_lossy(&old.stderr).into_owned();
     assert!(
         said.contains("work with git 1.8.3.1") && said.contains("2.31"),
@@ -183,7 +185,7 @@ fn a_repository_of_somebody_else() {
         .status()
         .unwrap();
     assert!(status.success());
-    let done = repo.ci(["run"]).expect_code(2);
+    let done = repo.ci(["run"]).expect_code(128);
     assert!(
         done.stderr().contains("safe.directory"),
         "{}",
@@ -208,7 +210,7 @@ fn a_read_only_repository() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
-    assert_eq!(done.status.code(), Some(3), "{said}");
+    assert_eq!(done.status.code(), Some(128), "{said}");
     assert!(said.contains("Read-only file system"), "{said}");
 }
 
@@ -247,7 +249,7 @@ fn the_disk_fills_up_with_a_log() {
     repo.commit("one");
     let logs = repo.git_dir().join("ci/logs");
     let (code, said) = with_small_disk(&repo, &logs, "1m", "exec \"$0\" run -j1");
-    assert_eq!(code, 3, "{said}");
+    assert_eq!(code, 125, "{said}");
     assert!(said.contains("No space left on device"), "{said}");
     assert_eq!(repo.verdicts("HEAD"), ["ERROR loud", "pass still"]);
     expect_no_survivors(&repo);
@@ -280,7 +282,7 @@ fn the_disk_is_full_when_notes_are_written() {
         .unwrap();
     assert!(copied.success());
     let (code, said) = with_small_disk(&repo, &objects, "100k", &then);
-    assert_eq!(code, 3, "{said}");
+    assert_eq!(code, 125, "{said}");
     assert!(said.contains("No space left on device"), "{said}");
     assert_eq!(repo.noted_commits(), 0);
     repo.ci(["run"]).expect_code(0);
@@ -610,7 +612,7 @@ fn a_path_that_cannot_be_told_is_refused_at_once() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
-    assert_eq!(done.status.code(), Some(2), "{said}");
+    assert_eq!(done.status.code(), Some(128), "{said}");
     assert!(said.contains("line feed"), "{said}");
 }
 
@@ -842,7 +844,7 @@ fn a_reftable_repository_is_refused_with_a_way_out() {
         .args(["run", "-x", "true"])
         .output()
         .unwrap();
-    assert_eq!(done.status.code(), Some(2));
+    assert_eq!(done.status.code(), Some(128));
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(
         said.contains("reftable") && said.contains("git refs migrate"),

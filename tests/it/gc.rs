@@ -340,7 +340,7 @@ fn it_may_run_beside_a_run() {
 fn bad_limits_are_named() {
     let repo = TestRepo::new();
     repo.git(["config", "ci.logMaxAge", "a while"]);
-    let done = repo.ci(["gc"]).expect_code(2);
+    let done = repo.ci(["gc"]).expect_code(128);
     assert!(
         done.stderr().contains("ci.logMaxAge = \"a while\""),
         "{}",
@@ -348,7 +348,7 @@ fn bad_limits_are_named() {
     );
     repo.git(["config", "ci.logMaxAge", "3d"]);
     repo.git(["config", "ci.logMaxSize", "big"]);
-    repo.ci(["gc"]).expect_code(2);
+    repo.ci(["gc"]).expect_code(128);
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn hosts_are_listed_checked_and_drained() {
     let started =
         |commit: &String| std::path::PathBuf::from(format!("{}-{commit}", mark.display())).exists();
     wait_until("the job to run", || commits.iter().any(started));
-    let checked = repo.ci(["hosts", "--check"]).expect_code(3).stdout();
+    let checked = repo.ci(["hosts", "--check"]).expect_code(128).stdout();
     assert!(checked.contains("h1           ok "), "{checked}");
     assert!(checked.contains("slot 1 runs test on "), "{checked}");
     assert!(checked.contains("nowhere.invalid"), "{checked}");
@@ -86,7 +86,7 @@ fn hosts_are_listed_checked_and_drained() {
 
     let lines = repo
         .ci(["hosts", "--check", "--json"])
-        .expect_code(3)
+        .expect_code(128)
         .stdout();
     let lines: Vec<serde_json::Value> = lines
         .lines()
@@ -115,10 +115,10 @@ fn hosts_are_listed_checked_and_drained() {
         "{said}"
     );
     repo.ci(["hosts", "--undrain", "h1"]).expect_code(0);
-    repo.ci(["hosts", "--drain", "h3"]).expect_code(2);
+    repo.ci(["hosts", "--drain", "h3"]).expect_code(129);
     repo.git(["config", "ci-host.h1.drain", "yes"]);
     repo.git(["config", "ci-host.h2.drain", "yes"]);
-    let said = repo.ci(["run", "--force"]).expect_code(2).stderr();
+    let said = repo.ci(["run", "--force"]).expect_code(128).stderr();
     assert!(said.contains("nowhere to run"), "{said}");
     bed.expect_nothing_left();
 }
@@ -142,15 +142,15 @@ fn a_host_without_git_or_space_is_named() {
         .status()
         .unwrap();
     repo.git(["config", "ci-host.h1.agent", agent.to_str().unwrap()]);
-    let said = repo.ci(["hosts", "--check"]).expect_code(3).stdout();
+    let said = repo.ci(["hosts", "--check"]).expect_code(128).stdout();
     assert!(said.contains("hint: install git on the host"), "{said}");
     repo.git(["config", "ci-host.h1.agent", env!("CARGO_BIN_EXE_git-ci")]);
     repo.git(["config", "ci-host.h1.address", "no-such-user@h1"]);
-    let said = repo.ci(["hosts", "--check"]).expect_code(3).stdout();
+    let said = repo.ci(["hosts", "--check"]).expect_code(128).stdout();
     assert!(said.contains("wrong user"), "{said}");
     repo.git(["config", "ci-host.h1.address", "h1"]);
     repo.git(["config", "ci-host.h1.root", "/proc/nowhere"]);
-    let said = repo.ci(["hosts", "--check"]).expect_code(3).stdout();
+    let said = repo.ci(["hosts", "--check"]).expect_code(128).stdout();
     assert!(said.contains("ci-host.h1.root"), "{said}");
     bed.expect_nothing_left();
 }
@@ -165,7 +165,7 @@ fn labels_choose_the_host() {
         return;
     };
     repo.git(["config", "ci-host.h2.labels", "gpu fast"]);
-    let said = repo.ci(["run"]).expect_code(2).stderr();
+    let said = repo.ci(["run"]).expect_code(128).stderr();
     assert!(
         said.contains("no runner has the labels of job here: home"),
         "{said}"
@@ -254,7 +254,7 @@ fn settings_that_make_no_sense_are_named() {
     ] {
         repo.git(["config", "ci-host.h.address", "h"]);
         repo.git(["config", key, value]);
-        let said = repo.ci(["run"]).expect_code(2).stderr();
+        let said = repo.ci(["run"]).expect_code(128).stderr();
         assert!(said.contains(says), "{key} = {value}: {said}");
         repo.git(["config", "--unset", key]);
     }
@@ -308,7 +308,7 @@ fn be_hosted_by(how: &str) {
     repo.git(["config", "ci-host.evil.command", &evil(how)]);
     let (code, verdict) = match how {
         "lie" => (0, "pass test"),
-        _ => (3, "ERROR test"),
+        _ => (125, "ERROR test"),
     };
     let done = repo.ci(["run"]).expect_code(code);
     assert_eq!(repo.verdicts("HEAD"), [verdict], "{how}");
@@ -498,7 +498,7 @@ fn a_host_without_an_agent_gets_this_one() {
     assert_eq!(listed(), 1);
     // One that is no agent of this version is named, and not replaced.
     repo.git(["config", "ci-host.h1.agent", "/bin/true"]);
-    let said = repo.ci(["run", "--force"]).expect_code(3).stderr();
+    let said = repo.ci(["run", "--force"]).expect_code(125).stderr();
     assert!(said.contains("run /bin/true there"), "{said}");
     bed.expect_nothing_left();
 }
@@ -562,7 +562,9 @@ fn what_a_host_does_not_have_is_an_error_and_never_a_wrong_verdict() {
     let Some(bed) = SshBed::up(&repo, 1) else {
         return;
     };
-    let done = repo.ci(["run", "HEAD", "HEAD~1", "HEAD~2"]).expect_code(3);
+    let done = repo
+        .ci(["run", "HEAD", "HEAD~1", "HEAD~2"])
+        .expect_code(125);
     assert_eq!(records(&repo, &plain), ["pass test h1"]);
     assert_eq!(records(&repo, &with_submodule), ["ERROR test h1"]);
     assert_eq!(records(&repo, &with_filter), ["ERROR test h1"]);

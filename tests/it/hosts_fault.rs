@@ -111,7 +111,7 @@ fn an_unknown_and_a_changed_host_key() {
     assert_eq!(repo.verdicts("HEAD"), ["pass test"]);
     repo.git(["config", "--unset", "ci-host.h2.address"]);
     repo.git(["config", "--unset", "ci-host.h2.agent"]);
-    let said = repo.ci(["run", "--force"]).expect_code(3).stderr();
+    let said = repo.ci(["run", "--force"]).expect_code(125).stderr();
     assert!(said.contains("not known yet"), "{said}\n{}", done.stderr());
     assert_eq!(
         fs::read_to_string(&known).unwrap(),
@@ -121,7 +121,7 @@ fn an_unknown_and_a_changed_host_key() {
 
     let other = h2.trim().replacen("h2 ", "h1 ", 1);
     fs::write(&known, format!("{other}\n")).unwrap();
-    let said = repo.ci(["run", "--force"]).expect_code(3).stderr();
+    let said = repo.ci(["run", "--force"]).expect_code(125).stderr();
     assert!(said.contains("another than before"), "{said}");
     assert!(!h1.is_empty());
     bed.expect_nothing_left();
@@ -137,7 +137,7 @@ fn only_dead_hosts_are_an_error_and_not_a_failure() {
         return;
     };
     bed.cut(1, "refuse");
-    let done = repo.ci(["run", "HEAD~1..HEAD", "HEAD~1"]).expect_code(3);
+    let done = repo.ci(["run", "HEAD~1..HEAD", "HEAD~1"]).expect_code(125);
     for rev in ["HEAD", "HEAD~1"] {
         assert_eq!(repo.verdicts(rev), ["ERROR test"], "{}", done.stderr());
         assert!(repo.note(rev).contains("why=host-lost"));
@@ -341,7 +341,10 @@ fn a_full_disk_on_the_host() {
     let done = repo.ci(["run", "HEAD"]).expect_code(0);
     expect_passes(&repo, 1);
     repo.git(["config", "ci-host.h2.drain", "true"]);
-    let alone = repo.ci(["run", "--force", "HEAD"]).expect_code(3).stderr();
+    let alone = repo
+        .ci(["run", "--force", "HEAD"])
+        .expect_code(125)
+        .stderr();
     std::process::Command::new("umount")
         .arg(&small)
         .status()

@@ -46,7 +46,7 @@ fn init_and_run(files: &[(&str, &str)]) -> TestRepo {
 fn an_existing_file_is_never_overwritten() {
     let repo = TestRepo::new();
     repo.write(".git-ci.toml", "mine");
-    let done = repo.ci(["init"]).expect_code(2);
+    let done = repo.ci(["init"]).expect_code(128);
     assert!(
         done.stderr().contains("never overwritten"),
         "{}",
@@ -59,7 +59,7 @@ fn an_existing_file_is_never_overwritten() {
 
     let repo = TestRepo::new();
     symlink("nowhere", repo.path().join(".git-ci.toml")).unwrap();
-    repo.ci(["init"]).expect_code(2);
+    repo.ci(["init"]).expect_code(128);
     assert!(!repo.path().join("nowhere").exists());
     repo.ci(["init", "--print"]).expect_code(0);
 }
@@ -91,11 +91,11 @@ fn it_goes_to_the_top_and_dry_runs_print() {
 #[test]
 fn without_a_work_tree_there_is_no_place_for_it() {
     let repo = TestRepo::init(&["--bare"]);
-    let done = repo.ci(["init"]).expect_code(2);
+    let done = repo.ci(["init"]).expect_code(128);
     assert!(done.stderr().contains("no work tree"), "{}", done.stderr());
     let repo = TestRepo::new();
     let mut command = repo.ci_command(["init"]);
-    Ran(command.current_dir(repo.root()).output().unwrap()).expect_code(2);
+    Ran(command.current_dir(repo.root()).output().unwrap()).expect_code(128);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn where_nothing_is_recognised_an_example_is_left() {
     let done = repo.ci(["init"]).expect_code(0);
     assert!(done.stderr().contains("edit it"), "{}", done.stderr());
     repo.commit("one");
-    let done = repo.ci(["run"]).expect_code(2);
+    let done = repo.ci(["run"]).expect_code(128);
     assert!(
         done.stderr().contains("there are no jobs"),
         "{}",

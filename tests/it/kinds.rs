@@ -140,7 +140,7 @@ fn a_commit_without_files_and_one_without_parents() {
 fn a_repository_without_a_commit_says_so() {
     let repo = TestRepo::new();
     repo.job("test", "true");
-    let done = repo.ci(["run"]).expect_code(2);
+    let done = repo.ci(["run"]).expect_code(128);
     assert!(done.stderr().contains("none yet"), "{}", done.stderr());
     let all = repo.ci(["run", "--all"]).expect_code(0);
     assert!(all.stderr().contains("nothing to run"), "{}", all.stderr());

@@ -295,7 +295,8 @@ fn reading_needs_no_jobs_file() {
         assert!(!ran.stdout().is_empty(), "{command:?}");
     }
     // What the user names must be there.
-    repo.ci(["status", "--config=no-such-file"]).expect_code(2);
+    repo.ci(["status", "--config=no-such-file"])
+        .expect_code(128);
 }
 
 #[test]
@@ -332,19 +333,19 @@ fn status_shows_the_commits_that_are_not_upstream() {
 }
 
 #[test]
-fn what_is_unknown_is_a_usage_error_with_the_nearest_name() {
+fn what_is_unknown_is_told_with_the_nearest_name() {
     let repo = tested();
-    for (args, hint) in [
-        (&["logs", "HEAD", "tset"][..], "did you mean `test`?"),
-        (&["logs", "mian", "test"], "did you mean `main`?"),
-        (&["show", "HAED~1"], "did you mean `HEAD~1`?"),
-        (&["logs", "test"], "git ci logs HEAD test"),
-        (&["logs", "HEAD"], "git ci logs "),
-        (&["log", "--job=lnit"], "did you mean `lint`?"),
-        (&["status", "--job=lnit"], "did you mean `lint`?"),
-        (&["logs", "HEAD~2", "test"], "git ci run --job test "),
+    for (code, args, hint) in [
+        (129, &["logs", "HEAD", "tset"][..], "did you mean `test`?"),
+        (128, &["logs", "mian", "test"], "did you mean `main`?"),
+        (128, &["show", "HAED~1"], "did you mean `HEAD~1`?"),
+        (128, &["logs", "test"], "git ci logs HEAD test"),
+        (129, &["logs", "HEAD"], "git ci logs "),
+        (129, &["log", "--job=lnit"], "did you mean `lint`?"),
+        (129, &["status", "--job=lnit"], "did you mean `lint`?"),
+        (125, &["logs", "HEAD~2", "test"], "git ci run --job test "),
     ] {
-        let ran = repo.ci(args).expect_code(2);
+        let ran = repo.ci(args).expect_code(code);
         assert!(ran.stderr().contains(hint), "{args:?}\n{}", ran.stderr());
         assert_eq!(ran.stdout(), "", "{args:?}");
     }
@@ -383,7 +384,7 @@ fn a_log_goes_into_a_pipe_as_it_is_and_onto_a_terminal_escaped() {
 fn a_log_that_is_not_here_is_an_error_that_says_where_it_is() {
     let repo = tested();
     fs::remove_dir_all(repo.git_dir().join("ci/logs")).unwrap();
-    let removed = repo.ci(["logs", "HEAD", "test"]).expect_code(3);
+    let removed = repo.ci(["logs", "HEAD", "test"]).expect_code(125);
     assert!(
         removed.stderr().contains("it was removed"),
         "{}",
@@ -392,7 +393,7 @@ fn a_log_that_is_not_here_is_an_error_that_says_where_it_is() {
     let shown = repo.ci(["show", "HEAD~1"]).expect_code(0).stdout();
     assert!(shown.contains("its log was removed"), "{shown}");
     repo.git(["config", "ci.name", "other"]);
-    let elsewhere = repo.ci(["logs", "HEAD", "test"]).expect_code(3);
+    let elsewhere = repo.ci(["logs", "HEAD", "test"]).expect_code(125);
     assert!(
         elsewhere.stderr().contains("test ran on mira"),
         "{}",

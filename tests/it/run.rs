@@ -86,7 +86,7 @@ fn without_a_failure_an_error_decides_the_exit_code() {
     repo.job("good", "true")
         .job("missing", "no-such-command-anywhere");
     repo.commit("one");
-    repo.ci(["run"]).expect_code(3);
+    repo.ci(["run"]).expect_code(125);
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn only_the_chosen_jobs_run() {
     repo.commit("one");
     repo.ci(["run", "--job", "a", "--job=c"]).expect_code(0);
     assert_eq!(repo.verdicts("HEAD"), ["pass a", "pass c"]);
-    let unknown = repo.ci(["run", "--job", "d"]).expect_code(2);
+    let unknown = repo.ci(["run", "--job", "d"]).expect_code(129);
     assert!(unknown.stderr().contains('d'), "{}", unknown.stderr());
 }
 
@@ -330,7 +330,7 @@ fn what_is_overwritten_or_without_end_is_not_shown_whole() {
 }
 
 #[test]
-fn what_is_no_text_on_standard_input_is_a_usage_error() {
+fn what_is_no_text_on_standard_input_is_refused() {
     let repo = TestRepo::new();
     repo.job("test", "true").commit("one");
     for bytes in [b"HEAD\0HEAD\n".as_slice(), b"\xff\xfe\n"] {
@@ -339,7 +339,7 @@ fn what_is_no_text_on_standard_input_is_a_usage_error() {
         let mut command = repo.ci_command(["run", "--stdin"]);
         let input = std::fs::File::open(&file).unwrap();
         let ran = command.stdin(input).output().unwrap();
-        assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+        assert_eq!(ran.status.code(), Some(128), "{ran:?}");
     }
 }
 
@@ -573,4 +573,28 @@ fn hooks_of_the_user_do_not_run() {
     }
     repo.ci(["run"]).expect_code(0);
     assert_eq!(fs::read_to_string(fired).unwrap_or_default(), "");
+}
+
+#[test]
+fn exit_codes_are_those_that_bisect_run_understands() {
+    let repo = TestRepo::new();
+    repo.job("t", "exit $(cat code)");
+    let run = |code: &str, args: &[&str]| {
+        repo.write("code", code).commit(code);
+        repo.ci([&["run"], args].concat()).code()
+    };
+    for (said, expected) in [("0", 0), ("1", 1), ("124", 1), ("125", 125), ("127", 125)] {
+        assert_eq!(run(said, &[]), expected, "a job that exits with {said}");
+    }
+    // A skip beside a pass says nothing against the commit.
+    repo.job("other", "true");
+    assert_eq!(run("125", &[]), 0);
+    // Failures come before what has no verdict.
+    repo.job("broken", "exit 126");
+    assert_eq!(run("1", &[]), 1);
+    assert_eq!(run("0", &["HEAD..HEAD"]), 0, "nothing to do");
+    assert_eq!(run("0", &["--no-such-option"]), 129);
+    assert_eq!(run("0", &["no-such-revision"]), 128);
+    repo.write(".git-ci.toml", "[jobs.t]\nrunn = 1\n");
+    assert_eq!(run("0", &[]), 128, "a broken jobs file");
 }

@@ -267,7 +267,7 @@ fn tags_and_excluded_branches_are_left_alone_and_named_refs_are_not() {
         repo.git(["for-each-ref", "--format=%(refname)", "refs/ci/checkpoint"]),
         "refs/ci/checkpoint/heads/feature/a/b\nrefs/ci/checkpoint/heads/main\nrefs/ci/checkpoint/tags/v1"
     );
-    let bad = repo.ci(["watch", "a..b"]).expect_code(2);
+    let bad = repo.ci(["watch", "a..b"]).expect_code(129);
     assert!(bad.stderr().contains("as a pattern"), "{}", bad.stderr());
 }
 
@@ -530,7 +530,7 @@ fn a_second_watcher_is_told_and_may_wait() {
     let zero = repo.commit("zero");
     let first = Watcher::start(&repo, &[]);
     wait_for_checkpoint(&repo, "main", &zero);
-    let second = repo.ci(["watch"]).expect_code(3);
+    let second = repo.ci(["watch"]).expect_code(128);
     let pid = format!("process {} on ", first.pid());
     assert!(second.stderr().contains(&pid), "{}", second.stderr());
     assert!(second.stderr().contains("--wait"), "{}", second.stderr());
@@ -542,7 +542,7 @@ fn a_second_watcher_is_told_and_may_wait() {
 #[test]
 fn tasks_can_be_cancelled_from_another_terminal() {
     let repo = TestRepo::new();
-    let none = repo.ci(["cancel"]).expect_code(2);
+    let none = repo.ci(["cancel"]).expect_code(128);
     assert!(
         none.stderr().contains("nobody watches"),
         "{}",
@@ -589,11 +589,11 @@ fn run_new_does_once_what_watching_does() {
     // Without a verdict the checkpoint stays where it is, and the next time tries again.
     let five = repo.commit("five");
     for _ in 0..2 {
-        repo.ci(["run", "--new"]).expect_code(3);
+        repo.ci(["run", "--new"]).expect_code(125);
         assert_eq!(checkpoint(&repo, "main"), four);
     }
     assert_eq!(ran(&repo)[3..], [five.clone(), five]);
-    repo.ci(["run", "--new", "a..b"]).expect_code(2);
+    repo.ci(["run", "--new", "a..b"]).expect_code(129);
 }
 
 #[test]

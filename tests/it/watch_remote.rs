@@ -56,7 +56,7 @@ fn a_remote_is_fetched_also_after_it_was_away() {
     assert_eq!(repo.git(["tag"]), "");
     assert!(!repo.git_dir().join("FETCH_HEAD").exists());
     assert_eq!(checkpoint(&repo, "mine"), mine);
-    let none = repo.ci(["watch", "--fetch", "nowhere"]).expect_code(2);
+    let none = repo.ci(["watch", "--fetch", "nowhere"]).expect_code(129);
     assert!(
         none.stderr().contains("no remote named"),
         "{}",

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 
-use crate::error::Failure;
+use crate::error::{Failure, FailureKind};
 use crate::git::{Records, Repo};
 use crate::model::{EVENT_FORMAT, LogId, Status, printable_json, printable_line};
 use crate::settings::{Retention, Settings};
@@ -112,7 +112,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     }
     Ok(match swept.problems.is_empty() {
         true => ExitCode::SUCCESS,
-        false => ExitCode::from(3),
+        false => ExitCode::from(FailureKind::Fatal.exit_code()),
     })
 }
 

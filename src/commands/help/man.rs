@@ -18,11 +18,14 @@ All is well.
 \\fB1\\fR
 A job failed, or something is wrong.
 .TP
-\\fB2\\fR
-Wrong usage or configuration.
+\\fB125\\fR
+No verdict.
 .TP
-\\fB3\\fR
-No verdict: something stood in the way.
+\\fB128\\fR
+The configuration, the repository or the machine rules it out.
+.TP
+\\fB129\\fR
+Wrong usage.
 .P
 More in \\fBgit-ci\\fR(1).
 .SH SEE ALSO
