@@ -45,6 +45,29 @@ pub const REPOSITORY_VARIABLES: &[&str] = &[
     "GIT_SEQUENCE_EDITOR",
     "GIT_REFLOG_ACTION",
     "GIT_QUARANTINE_PATH",
+    // What options of the caller's `git` become: a tree of its repository, and the meaning
+    // of paths on its command line.
+    "GIT_ATTR_SOURCE",
+    "GIT_LITERAL_PATHSPECS",
+    "GIT_GLOB_PATHSPECS",
+    "GIT_NOGLOB_PATHSPECS",
+    "GIT_ICASE_PATHSPECS",
+];
+
+/// Has git read objects as they were recorded: what `refs/replace` or a file of grafts
+/// says today is no part of a commit, and may be gone tomorrow.
+const AS_RECORDED: [(&str, &str); 2] = [
+    ("GIT_NO_REPLACE_OBJECTS", "1"),
+    // Below what is no directory, so that git finds no file and says nothing about it.
+    ("GIT_GRAFT_FILE", "/dev/null/none"),
+];
+
+/// Variables that change what our own commands do, and are of no use to them.
+const NOT_FOR_US: [&str; 4] = [
+    "GIT_DEFAULT_HASH",
+    "GIT_DEFAULT_REF_FORMAT",
+    "GIT_TEMPLATE_DIR",
+    "GIT_EXTERNAL_DIFF",
 ];
 
 /// A failed `git` process, or one that could not be started.
@@ -151,8 +174,12 @@ impl Git {
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         forget_repository(&mut command);
+        for name in NOT_FOR_US {
+            command.env_remove(name);
+        }
         command
             .args(["-c", "core.hooksPath=/dev/null"])
+            .envs(AS_RECORDED)
             .env("GIT_OPTIONAL_LOCKS", "0")
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("LC_ALL", "C")
@@ -161,10 +188,12 @@ impl Git {
     }
 
     /// A `git` command as the user would have run it here: their environment, their
-    /// hooks. Only for questions (`rev-parse`, `config`, `var`) asked before anything is changed.
+    /// hooks. Only for questions (`rev-parse`, `config`, `var`) asked before anything is
+    /// changed. Objects are read as they were recorded here, too.
     pub fn as_the_user(&self) -> Command {
         let mut command = Command::new(&self.program);
         command
+            .envs(AS_RECORDED)
             .env("GIT_OPTIONAL_LOCKS", "0")
             .env("LC_ALL", "C")
             .stdin(Stdio::null());

@@ -131,6 +131,7 @@ impl Repo {
         // caller's reaches gix, which was told where everything is.
         let options = gix::open::Options::isolated()
             .with(gix::sec::Trust::Full)
+            .config_overrides(["core.useReplaceRefs=false"])
             .open_path_as_is(true);
         let objects =
             gix::ThreadSafeRepository::open_opts(&common_dir, options).map_err(|source| {

@@ -1,6 +1,6 @@
 //! From what the user typed to commits, in order. git itself reads revisions and walks
-//! history: it knows every notation, shallow and replaced history, and the order of
-//! commits whose clocks were wrong.
+//! history: it knows every notation, shallow history, and the order of commits whose
+//! clocks were wrong. Commits are those that were recorded, whatever replaces them.
 
 use std::collections::HashSet;
 use std::process::Command;

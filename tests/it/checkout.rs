@@ -468,23 +468,6 @@ fn large_files_come_from_the_local_store() {
 }
 
 #[test]
-fn replaced_objects_count() {
-    let bench = Bench::new();
-    let repo = &bench.repo;
-    repo.write("f", "one\n");
-    let one = repo.commit("one");
-    repo.write("f", "two\n");
-    let two = repo.commit("two");
-    bench.check(&[one.clone(), two.clone()], &[]);
-    let (old, new) = (format!("{one}:f"), format!("{two}:f"));
-    let (old, new) = (repo.git(["rev-parse", &old]), repo.git(["rev-parse", &new]));
-    repo.git(["replace", &old, &new]);
-    // Blobs that were checked out before stay as they are; a fresh slot has the others.
-    bench.run(&[one.clone(), two], &[]).expect_code(0);
-    bench.compare(&one);
-}
-
-#[test]
 fn a_configuration_that_a_job_changes_counts_for_the_next() {
     let mut bench = Bench::new();
     let repo = &bench.repo;

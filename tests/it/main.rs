@@ -6,6 +6,7 @@
 )]
 
 mod beds;
+mod bytes;
 mod checkout;
 mod checkout_damage;
 mod compat_git;

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use super::super::{GitError, Repo};
 
-/// What surrounds a worktree and decides how git fills it: configuration, attributes
-/// from outside the tree, replaced objects.
+/// What surrounds a worktree and decides how git fills it: configuration, and attributes
+/// from outside the tree.
 pub(super) struct Ground {
     /// Every file that this was read from, or that would count if it came to be.
     watched: Vec<(PathBuf, Signature)>,
@@ -59,8 +59,6 @@ impl Ground {
             admin.join("gitdir"),
             common.join("info/sparse-checkout"),
             admin.join("info"),
-            common.join("packed-refs"),
-            common.join("refs/replace"),
             PathBuf::from("/etc/gitconfig"),
         ]);
         files.extend(home.as_ref().map(|home| home.join(".gitconfig")));
@@ -110,14 +108,7 @@ impl Ground {
             }
             files.insert(file);
         }
-        if repo.is_partial()
-            || std::fs::read_dir(common.join("refs/replace"))
-                .is_ok_and(|mut replaced| replaced.next().is_some())
-            || std::fs::read(common.join("packed-refs"))
-                .is_ok_and(|refs| contains(&refs, b" refs/replace/"))
-        {
-            ground.plain = false;
-        }
+        ground.plain &= !repo.is_partial();
         ground.watched = files
             .into_iter()
             .map(|file| {
