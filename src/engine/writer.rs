@@ -29,6 +29,7 @@ impl Writer {
                     break;
                 }
             }
+            store.finish();
         });
         Self { batches, thread }
     }

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::objects::{KEEP_MARK, process_exists};
+use super::objects::process_exists;
+use super::packs::KEEP_MARK;
 use super::{GitError, Repo};
 
 /// Where checkpoints are: the rest of the name is that of a ref, without `refs/`.

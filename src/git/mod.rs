@@ -20,10 +20,13 @@ mod notes_ref;
 mod notes_tree;
 mod objects;
 mod pack;
+mod pack_format;
+mod packs;
 mod records;
 mod refs;
 mod repo;
 pub mod revs;
+mod sharing;
 mod worktrees;
 
 pub use audit::{audit_notes, identity, setting_scope};

@@ -25,7 +25,9 @@ use super::notes_read::{self, TreeError};
 use super::notes_ref::{RefError, RefWriter, read_ref};
 use super::notes_tree::NotesTree;
 use super::objects::{NewObjects, ObjectWriter, WriteError};
+use super::packs::Kept;
 use super::repo::Repo;
+use crate::fail;
 use crate::model::{Note, Oid, Record};
 
 /// How long a lock on the ref may be in the way before that is an error.
@@ -141,8 +143,8 @@ pub struct NoteStore {
     identity: Identity,
     /// Locked while one process of git-ci writes.
     turn: PathBuf,
-    /// The last batch, until the next one finds it still there.
-    last: Option<NewObjects>,
+    /// What killed processes left was cleared up.
+    tidied: bool,
 }
 
 impl NoteStore {
@@ -160,7 +162,7 @@ impl NoteStore {
         let identity = Identity::ask(repo)?;
         let common_dir = repo.common_dir();
         let shared = repo.config("core.sharedrepository");
-        let writer = ObjectWriter::new(repo.git(), common_dir, shared);
+        let writer = ObjectWriter::new(common_dir, objects.object_hash(), shared);
         for path in [writer.dir(), &common_dir.join("refs")] {
             let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
             rustix::fs::access(path, access).map_err(|errno| NotesError::ReadOnly {
@@ -180,7 +182,7 @@ impl NoteStore {
             writer,
             identity,
             turn: repo.ci_dir().join("notes.lock"),
-            last: None,
+            tidied: false,
         })
     }
 
@@ -192,10 +194,10 @@ impl NoteStore {
     /// Nothing of the batch is lost by an error: it may be appended again, and what was
     /// stored after all is found and not doubled.
     pub fn append(&mut self, batch: &[(Oid, Record)]) -> Result<Option<Oid>, NotesError> {
-        let _turn = self.take_turn();
-        if let Some(last) = &self.last {
-            // A `git prune` by hand takes its time between looking and deleting.
-            self.writer.settle(last, &self.objects)?;
+        let turn = self.take_turn(TURN_PATIENCE);
+        if !self.tidied {
+            self.tidied = true;
+            self.writer.tidy();
         }
         let mut tries = Tries::new();
         loop {
@@ -203,14 +205,17 @@ impl NoteStore {
             let Some((tip, new)) = self.prepare(old, batch)? else {
                 return Ok(old.as_ref().map(from_gix));
             };
-            let _keep = self.writer.write(&new)?;
+            self.wait_for_lock(&tries)?;
+            let kept = self.writer.write(&new)?;
             loop {
-                let Err(error) = self.refs.update(tip, old) else {
-                    return self.stored(tip, new);
+                let moved = self.refs.update(tip, old);
+                fail::point("ref-moved");
+                let Err(error) = moved else {
+                    return self.stored(tip, kept, turn.is_some());
                 };
                 let now = read_ref(&self.objects, &self.notes_ref)?;
                 if now == Some(tip) {
-                    return self.stored(tip, new);
+                    return self.stored(tip, kept, turn.is_some());
                 }
                 self.hindered(&mut tries, now != old, error)?;
                 if now != old {
@@ -260,29 +265,56 @@ impl NoteStore {
         Ok(Some((tip, new)))
     }
 
-    /// The ref is at `tip`: makes that durable, and safe from a gc that looked before.
-    fn stored(&mut self, tip: ObjectId, new: NewObjects) -> Result<Option<Oid>, NotesError> {
+    /// The ref is at `tip`: makes that durable. Objects need no other protection then.
+    fn stored(
+        &mut self,
+        tip: ObjectId,
+        kept: Kept,
+        has_turn: bool,
+    ) -> Result<Option<Oid>, NotesError> {
         self.refs.sync().map_err(|source| NotesError::Sync {
             name: self.notes_ref.clone(),
             source,
         })?;
-        self.writer.settle(&new, &self.objects)?;
-        self.last = Some(new);
+        drop(kept);
+        if has_turn {
+            // Results are stored, whatever becomes of this.
+            let _ = self.writer.merge_many();
+        }
         Ok(Some(from_gix(&tip)))
+    }
+
+    /// Leaves few packs behind, after writing. Where that does not come about, whoever
+    /// writes next sees to it.
+    pub fn finish(&mut self) {
+        if self.tidied && self.take_turn(Duration::ZERO).is_some() {
+            let _ = self.writer.merge();
+        }
+    }
+
+    /// Waits while somebody has locked the ref: what is written meanwhile would be
+    /// written for nothing.
+    fn wait_for_lock(&self, tries: &Tries) -> Result<(), NotesError> {
+        let path = self.refs.lock_path();
+        while let Some(held) = age(&path) {
+            if tries.start.elapsed() > LOCK_PATIENCE {
+                let name = self.notes_ref.clone();
+                return Err(NotesError::Locked { name, path, held });
+            }
+            pause();
+        }
+        Ok(())
     }
 
     /// Waits a moment before the next try, or says that there should be none.
     fn hindered(&self, tries: &mut Tries, moved: bool, source: GitError) -> Result<(), NotesError> {
-        let (name, path) = (self.notes_ref.clone(), self.refs.lock_path());
-        match age(&path) {
+        match age(&self.refs.lock_path()) {
             _ if moved => tries.lost_races += 1,
-            Some(held) if tries.start.elapsed() > LOCK_PATIENCE => {
-                return Err(NotesError::Locked { name, path, held });
-            }
-            Some(_) => {}
+            Some(_) => self.wait_for_lock(tries)?,
             None => tries.failures += 1,
         }
         if tries.lost_races > LOST_RACES || tries.failures > FAILURES {
+            let name = self.notes_ref.clone();
             return Err(NotesError::Update { name, source });
         }
         pause();
@@ -291,7 +323,7 @@ impl NoteStore {
 
     /// Waits until no other process of git-ci writes. Where that cannot be found out, or
     /// takes too long (the other is stopped), goes on without.
-    fn take_turn(&self) -> Option<File> {
+    fn take_turn(&self, patience: Duration) -> Option<File> {
         fs::create_dir_all(self.turn.parent()?).ok()?;
         let file = File::options()
             .create(true)
@@ -304,7 +336,7 @@ impl NoteStore {
             match rustix::fs::flock(&file, lock) {
                 Ok(()) => return Some(file),
                 Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR)
-                    if start.elapsed() < TURN_PATIENCE =>
+                    if start.elapsed() < patience =>
                 {
                     pause();
                 }

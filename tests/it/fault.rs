@@ -726,42 +726,6 @@ fn a_record_of_another_tree_counts_for_nothing() {
 }
 
 #[test]
-fn a_pack_of_notes_that_a_prune_deletes_in_the_making_is_made_again() {
-    let repo = TestRepo::new();
-    repo.job("test", "true").commit("one");
-    // Beside a gc notes are written as a pack.
-    let gc = repo.git_dir().join("gc.pid");
-    let host = rustix::system::uname().nodename().to_owned();
-    let host = host.to_str().unwrap();
-    fs::write(&gc, format!("{} {host}", std::process::id())).unwrap();
-    let bin = repo.root().join("bin");
-    fs::create_dir(&bin).unwrap();
-    let git = which::which("git").unwrap();
-    // As git says it; the gc is over before anybody can look whether one runs.
-    let shim = format!(
-        "#!/bin/sh\n\
-         case \"$*\" in *index-pack*) if rm {gc} 2>/dev/null; then \
-         echo \"fatal: unable to rename temporary '*.pack' file to 'x': No such file or directory\" >&2; \
-         exit 128; fi;; esac\n\
-         exec {git} \"$@\"\n",
-        gc = gc.display(),
-        git = git.display(),
-    );
-    fs::write(bin.join("git"), shim).unwrap();
-    fs::set_permissions(bin.join("git"), fs::Permissions::from_mode(0o755)).unwrap();
-    let path = std::env::var("PATH").unwrap_or_default();
-    let ran = repo
-        .ci_command(["run"])
-        .env("PATH", format!("{}:{path}", bin.display()))
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&ran.stderr);
-    assert_eq!(ran.status.code(), Some(0), "{said}");
-    assert!(!gc.exists(), "no pack was made: {said}");
-    assert_eq!(repo.noted_commits(), 1);
-}
-
-#[test]
 fn gc_and_hand_made_notes_and_branch_deletion_in_the_middle() {
     let repo = TestRepo::new();
     repo.job("test", "sleep 0.02");

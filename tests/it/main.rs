@@ -25,6 +25,7 @@ mod init;
 mod kinds;
 mod layers;
 mod notes;
+mod notes_faults;
 mod notify;
 mod read;
 mod readme;

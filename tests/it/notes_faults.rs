@@ -1,0 +1,137 @@
+//! The note store where others prune, repack and damage: what was reported is there,
+//! whole, whatever happens beside it.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use crate::support::TestRepo;
+
+const NOTES: &str = "refs/notes/ci";
+
+/// What a gc by hand does, at its most eager.
+const EAGER: [&[&str]; 3] = [
+    &["prune", "--expire=now"],
+    &["gc", "--quiet", "--prune=now"],
+    &["repack", "-a", "-d", "-f", "-q"],
+];
+
+/// A repository with a job that passes, and so many commits.
+fn with_commits(count: usize) -> TestRepo {
+    let repo = TestRepo::new();
+    repo.job("test", "true");
+    for n in 0..count {
+        repo.commit(&format!("commit {n}"));
+    }
+    repo
+}
+
+/// Does `work` while `git` runs this command again and again.
+fn beside<T>(repo: &TestRepo, args: &[&str], work: impl FnOnce() -> T) -> T {
+    struct Over<'a>(&'a AtomicBool);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+    let over = AtomicBool::new(false);
+    let mut git = repo.command("git", repo.path());
+    git.args(args);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Acquire) {
+                // It may fail: files vanish below it, too.
+                git.output().unwrap();
+            }
+        });
+        let _over = Over(&over); // Also where `work` panics.
+        work()
+    })
+}
+
+/// Everything that the notes need is there.
+#[track_caller]
+fn expect_whole(repo: &TestRepo, when: &str) {
+    let walk = repo
+        .command("git", repo.path())
+        .args(["rev-list", "--objects", "--quiet", NOTES])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&walk.stderr);
+    assert!(walk.status.success(), "{when}: {said}");
+}
+
+/// Files of the pack directory that end so.
+fn pack_files(repo: &TestRepo, ending: &str) -> Vec<String> {
+    let files = fs::read_dir(repo.git_dir().join("objects/pack")).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(ending)).collect()
+}
+
+#[test]
+fn no_gc_takes_what_a_run_stores() {
+    for command in EAGER {
+        let repo = with_commits(25);
+        beside(&repo, command, || {
+            repo.ci(["run", "-q", "-j1", "--all"]).expect_code(0);
+        });
+        expect_whole(&repo, command[0]);
+        assert_eq!(repo.noted_commits(), 25, "{command:?}");
+        assert_eq!(pack_files(&repo, ".keep"), [""; 0], "{command:?}");
+    }
+}
+
+#[test]
+fn no_gc_takes_what_a_killed_run_has_stored() {
+    for command in EAGER {
+        let repo = with_commits(12);
+        for done in [2, 5, 8] {
+            beside(&repo, command, || {
+                let mut run = repo.spawn_ci(["run", "-q", "-j1", "--all"]);
+                while repo.noted_commits() < done && run.try_wait().unwrap().is_none() {
+                    thread::yield_now();
+                }
+                run.kill().unwrap(); // SIGKILL: no handler runs.
+                run.wait().unwrap();
+            });
+            expect_whole(&repo, command[0]);
+        }
+        beside(&repo, command, || {
+            repo.ci(["run", "-q", "--all"]).expect_code(0);
+        });
+        expect_whole(&repo, command[0]);
+        assert_eq!(repo.noted_commits(), 12, "{command:?}");
+    }
+}
+
+#[test]
+fn wherever_a_run_is_killed_a_gc_finds_no_half_and_the_next_run_tidies() {
+    // Six packs, so that the end of the seventh run has some to merge.
+    let repo = with_commits(7);
+    for n in (1..7).rev() {
+        repo.ci(["run", "-q", &format!("HEAD~{n}")]).expect_code(0);
+    }
+    for point in [
+        "pack-kept",
+        "pack-written",
+        "pack-visible",
+        "ref-moved",
+        "packs-merged",
+    ] {
+        for command in EAGER {
+            let mut run = repo.ci_command(["run", "-q", "--force"]);
+            run.env("GIT_CI_FAIL_POINT", point).output().unwrap();
+            repo.git(command);
+            expect_whole(&repo, point);
+            repo.git(["fsck", "--strict"]);
+        }
+        repo.ci(["run", "-q", "--force"]).expect_code(0);
+        for litter in [".keep", ".tmp"] {
+            assert_eq!(pack_files(&repo, litter), [""; 0], "{point}");
+        }
+        let packs = pack_files(&repo, ".pack").len();
+        assert_eq!(packs, pack_files(&repo, ".idx").len(), "{point}");
+        let size = repo.git(["count-objects", "-v"]);
+        assert!(size.contains("garbage: 0"), "{point}: {size}");
+    }
+}
