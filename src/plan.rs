@@ -123,7 +123,7 @@ impl Plan {
                         id: TaskId(entries.len() as u64),
                         commit: Arc::clone(commit),
                         job: Arc::clone(&planned.job),
-                        def: planned.def.clone(),
+                        def: planned.def,
                         recorded: planned.recorded,
                     },
                     action: known.map_or(Action::Run, |known| Action::Reuse(Box::new(known))),

@@ -276,7 +276,7 @@ impl<'a> Dispatcher<'a> {
         let storing = self.unstored.iter().chain(&self.storing);
         busy.extend(storing.map(|one| {
             let record = &one.record;
-            (one.commit, record.job.clone(), record.def.clone())
+            (one.commit, record.job.clone(), record.def)
         }));
 
         // A task that stays wanted keeps what is known of its losses, or it could go from
@@ -308,7 +308,7 @@ impl<'a> Dispatcher<'a> {
                     id: TaskId(self.next),
                     commit: Arc::clone(&commit),
                     job: Arc::clone(&job.job),
-                    def: job.def.clone(),
+                    def: job.def,
                     recorded: job.recorded,
                 };
                 self.next += 1;
@@ -483,7 +483,7 @@ impl<'a> Dispatcher<'a> {
 
 /// What the task of `job` on `commit` goes by.
 fn key(commit: &Commit, job: &PlannedJob) -> TaskKey {
-    (commit.id, job.job.name.clone(), job.def.clone())
+    (commit.id, job.job.name.clone(), job.def)
 }
 
 /// A log's name that no other log has: 64 bits from the system's random source.

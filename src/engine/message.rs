@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::git::NotesError;
 use crate::model::{Commit, Event, Outcome, RunnerLabel};
 use crate::plan::PlannedJob;
-use crate::runner::{Assignment, Control, Lost, Place, Presence, Runner};
+use crate::runner::{Assignment, Control, Lost, Observed, Place, Presence, Runner};
 
 /// To the dispatcher, over the one channel.
 #[derive(Debug)]
@@ -116,6 +116,7 @@ pub(super) struct Ended {
     pub(super) outcome: Result<Outcome, Lost>,
     pub(super) duration: Duration,
     pub(super) finished: Timestamp,
+    pub(super) observed: Observed,
     /// The last lines of the log, where the outcome is no pass.
     pub(super) tail: Vec<String>,
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::logs::{LogStore, LogWriter};
 use crate::model::{Outcome, TaskId, Why};
-use crate::runner::{Control, Lost, Progress, Request, Runner};
+use crate::runner::{Control, Lost, Observed, Progress, Request, Runner};
 
 use super::message::{Ended, Message, Order};
 
@@ -55,6 +55,7 @@ fn execute(
 ) -> Ended {
     let start = Instant::now();
     let (mut begun, mut ran) = (None, None);
+    let mut observed = Observed::default();
     let outcome = match logs.create(&order.assignment.log) {
         Err(error) => Ok(log_error(&error)),
         Ok(log) => {
@@ -67,6 +68,7 @@ fn execute(
                 }
                 Progress::Output(bytes) => output.take(bytes),
                 Progress::Ran(time) => ran = Some(time),
+                Progress::Observed(seen) => observed = seen,
             });
             if let Ok(Outcome::Errored { reason, .. }) | Err(Lost { reason, .. }) = &outcome {
                 output.take(format!("git-ci: failed to {reason}\n").as_bytes());
@@ -89,6 +91,7 @@ fn execute(
         outcome,
         duration: ran.unwrap_or_else(|| begun.unwrap_or(start).elapsed()),
         finished: Timestamp::now(),
+        observed,
         tail,
     }
 }

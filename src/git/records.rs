@@ -54,7 +54,7 @@ impl Contents {
     /// Takes in one of the records of a commit: by what was tested, if none that counts
     /// more is there already, and its running time.
     fn note(&mut self, by_commit: &ByCommit, commit: Oid, record: &Record) {
-        let key = (record.def.clone(), record.tree);
+        let key = (record.def, record.tree);
         let newest = self.newest_of(by_commit, &key).map(Record::rank);
         if newest.is_none_or(|newest| record.rank() > newest) {
             self.newest.insert(key, commit);
@@ -194,7 +194,7 @@ impl Records {
     /// The newest record with this definition and the commit's tree, wherever it is.
     /// The commit's own, under the job's name, is preferred to an equally new one.
     pub fn known(&self, commit: &Commit, job: &JobName, def: &DefId) -> Option<Known> {
-        let key = (def.clone(), commit.tree);
+        let key = (*def, commit.tree);
         let newest = self.newest_of(&key)?;
         let own = self.of(&commit.id).iter().find(|record| {
             record.job == *job
@@ -214,7 +214,7 @@ impl Records {
 
     /// When the newest record with this definition and tree was made.
     pub fn newest(&self, def: &DefId, tree: &Oid) -> Option<jiff::Timestamp> {
-        Some(self.newest_of(&(def.clone(), *tree))?.finished)
+        Some(self.newest_of(&(*def, *tree))?.finished)
     }
 
     /// The records in the note of a commit, stale ones included, in no order.

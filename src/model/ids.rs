@@ -15,6 +15,9 @@ pub enum ParseIdError {
     /// Not 16 lower-case hexadecimal digits.
     #[error("an identifier is 16 hexadecimal digits")]
     Short,
+    /// Not 32 lower-case hexadecimal digits.
+    #[error("a hash is 32 hexadecimal digits")]
+    Hash,
     /// Not `[a-z0-9][a-z0-9._/\[\]=,-]{0,63}`.
     #[error(
         "a job name starts with a-z or 0-9 and goes on with at most 63 of a-z, 0-9, '.', '_', '/', '[', ']', '=', ',' and '-'"
@@ -25,6 +28,11 @@ pub enum ParseIdError {
         "a runner's label starts with a letter or digit and goes on with at most 31 letters, digits, '.', '_' and '-'"
     )]
     RunnerLabel,
+    /// Not `[a-z0-9][a-z0-9._-]{0,31}`.
+    #[error(
+        "a platform starts with a-z or 0-9 and goes on with at most 31 of a-z, 0-9, '.', '_' and '-'"
+    )]
+    Platform,
 }
 
 /// A git object id, SHA-1 or SHA-256, held inline.
@@ -81,12 +89,6 @@ impl fmt::Display for Oid {
     }
 }
 
-impl fmt::Debug for Oid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 impl FromStr for Oid {
     type Err = ParseIdError;
 
@@ -95,20 +97,52 @@ impl FromStr for Oid {
         if hex.len() != 40 && hex.len() != 64 {
             return Err(ParseIdError::Oid);
         }
-        for (i, pair) in hex.as_bytes().chunks_exact(2).enumerate() {
-            let digit = |c: u8| match c {
-                b'0'..=b'9' => Ok(c - b'0'),
-                b'a'..=b'f' => Ok(c - b'a' + 10),
-                _ => Err(ParseIdError::Oid),
-            };
-            bytes[i] = digit(pair[0])? << 4 | digit(pair[1])?;
-        }
+        unhex(hex, &mut bytes).ok_or(ParseIdError::Oid)?;
         Ok(Self {
             bytes,
             len: (hex.len() / 2) as u8,
         })
     }
 }
+
+/// Decodes pairs of lower-case hexadecimal digits into the front of `out`, which has room.
+pub(super) fn unhex(hex: &str, out: &mut [u8]) -> Option<()> {
+    let digit = |c: u8| match c {
+        b'0'..=b'9' => Some(c - b'0'),
+        b'a'..=b'f' => Some(c - b'a' + 10),
+        _ => None,
+    };
+    for (pair, byte) in hex.as_bytes().chunks_exact(2).zip(out) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(())
+}
+
+/// Gives a type that has `Display` and `FromStr` its `Debug` and serde forms.
+macro_rules! display_forms {
+    ($name:ident) => {
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+pub(super) use display_forms;
 
 /// What the text types have in common.
 macro_rules! text_forms {
@@ -173,18 +207,7 @@ macro_rules! text_id {
     };
 }
 
-impl Serialize for Oid {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Oid {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let hex = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        hex.parse().map_err(serde::de::Error::custom)
-    }
-}
+display_forms!(Oid);
 
 fn short_hex(text: &str) -> bool {
     text.len() == 16 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
@@ -224,10 +247,6 @@ macro_rules! short_id {
 }
 
 short_id!(
-    /// The hash of a job's definition: 16 hexadecimal digits. See [`Job::definition`](super::Job::definition).
-    DefId
-);
-short_id!(
     /// Names one log file: 16 hexadecimal digits.
     LogId
 );
@@ -242,6 +261,40 @@ text_id!(
             })
     }
 );
+text_id!(
+    /// Where a task ran, as far as its verdict depends on it: machine and system, such as
+    /// `x86_64-linux`: `[a-z0-9][a-z0-9._-]{0,31}`.
+    Platform, Platform, |text| {
+        let mut bytes = text.bytes();
+        matches!(bytes.next(), Some(b'a'..=b'z' | b'0'..=b'9'))
+            && text.len() <= 32
+            && bytes.all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
+    }
+);
+
+impl Platform {
+    /// The platform of a machine that says these two words of itself, as `uname -s` and
+    /// `uname -m` print them. What has several names gets one.
+    pub fn of(system: &str, machine: &str) -> Self {
+        let machine = match machine {
+            "arm64" => "aarch64",
+            "amd64" | "x64" => "x86_64",
+            other => other,
+        };
+        let word: String = format!("{machine}-{system}")
+            .chars()
+            .map(|c| match c.to_ascii_lowercase() {
+                c @ ('a'..='z' | '0'..='9' | '.' | '_' | '-') => c,
+                _ => '_',
+            })
+            .take(32)
+            .collect();
+        let word = word.trim_start_matches(['.', '_', '-']).parse();
+        #[expect(clippy::unwrap_used, reason = "the word is a platform")]
+        word.unwrap_or_else(|_| "unknown".parse().unwrap())
+    }
+}
+
 text_id!(
     /// The label a record carries of who ran it (`ci.name`): `[A-Za-z0-9][A-Za-z0-9._-]{0,31}`.
     RunnerLabel, RunnerLabel, |text| {
@@ -263,6 +316,19 @@ mod tests {
         }
         for bad in ["", "0cf0", &"0CF036BF".repeat(5), &"g".repeat(40)] {
             assert_eq!(bad.parse::<Oid>(), Err(ParseIdError::Oid));
+        }
+    }
+
+    #[test]
+    fn platforms_have_one_name_whatever_the_system_calls_them() {
+        for (system, machine, name) in [
+            ("Linux", "x86_64", "x86_64-linux"),
+            ("Darwin", "arm64", "aarch64-darwin"),
+            ("FreeBSD", "amd64", "x86_64-freebsd"),
+            ("", "", "unknown"),
+            ("CYGWIN_NT 10", "x\u{1b}", "x_-cygwin_nt_10"),
+        ] {
+            assert_eq!(Platform::of(system, machine).as_str(), name);
         }
     }
 

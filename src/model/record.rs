@@ -1,27 +1,22 @@
-//! The text of a note: one record a line, readable by people first.
+//! One line of a note: what one job said about one tree, readable by people first.
 //!
-//! A note is a grow-only set of lines in byte order. That makes merging two notes a
-//! union, which `git notes merge -s cat_sort_uniq` computes as well, byte for byte.
-//! It follows that nothing may depend on a line being absent, and that lines which
-//! are not ours (or are a newer version's) must survive every write.
-//!
-//! Every line read here may have been written by anybody.
+//! `STATUS job duration time runner v=1`, then keys in a fixed order, of which those that
+//! say nothing new are left out. Every line read here may have been written by anybody.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{DefId, JobName, LogId, Oid, RunnerLabel, Status, Why};
+use super::{DefId, EnvId, InputId, JobName, LogId, Oid, Platform, RunnerLabel, Status, Why};
 
 /// The version that this program writes and reads: the `v=` of a line.
 pub const RECORD_VERSION: u32 = 1;
 
 /// No line that we write or understand is longer, in bytes.
-const MAX_LINE: usize = 320;
+pub const MAX_LINE: usize = 512;
 
 /// Why a line is not a record; such a line is kept and ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +27,40 @@ pub enum ParseRecordError {
     /// A record of a version that this program does not know.
     #[error("a record of another version")]
     Version,
+}
+
+/// How many tests a job ran, and how many of them failed: `tests=3/412`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tests {
+    /// Those that failed.
+    pub failed: u32,
+    /// All of them.
+    pub all: u32,
+}
+
+/// What is known of whether a job looked at the commit, and not only at its files.
+///
+/// This is what was seen and not what follows from it: a job that says that it does not
+/// care (`reuse = "tree"`) may come to say something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Seen {
+    /// It did not: the verdict holds for every commit with that tree.
+    #[default]
+    Nothing,
+    /// `commit=`: it may have, so that the verdict holds for this commit only.
+    Commit(Oid),
+    /// `saw=`: it may have looked at this commit, and its definition said that it does not care.
+    Ignored(Oid),
+}
+
+impl Seen {
+    /// The commit that it may have looked at.
+    pub fn commit(self) -> Option<Oid> {
+        match self {
+            Self::Nothing => None,
+            Self::Commit(id) | Self::Ignored(id) => Some(id),
+        }
+    }
 }
 
 /// One line of a note: what one job said about one tree.
@@ -50,16 +79,28 @@ pub struct Record {
     pub finished: Timestamp,
     /// Who ran it.
     pub runner: RunnerLabel,
-    /// The try that gave the verdict, from 1.
-    pub try_: u32,
     /// Present unless the status says it all.
     pub why: Option<Why>,
-    /// The tree that was tested.
-    pub tree: Oid,
+    /// Its tests, where the job reports them.
+    pub tests: Option<Tests>,
+    /// The try that gave the verdict, from 1.
+    pub try_: u32,
+    /// Where it ran; unknown in records of earlier versions.
+    pub on: Option<Platform>,
+    /// What its verdict depends on beside the tree, where there is anything.
+    pub env: Option<EnvId>,
     /// The definition that was run.
     pub def: DefId,
     /// The log, on the machine that ran it.
     pub log: LogId,
+    /// The part of the tree that was tested, where the job says which.
+    pub input: Option<InputId>,
+    /// The tree that was tested.
+    pub tree: Oid,
+    /// Whether it looked at the commit.
+    pub seen: Seen,
+    /// Keys that a later program added within the version, as they stood in the line.
+    pub rest: Option<Box<str>>,
 }
 
 impl Record {
@@ -100,18 +141,107 @@ impl fmt::Display for Record {
         let seconds = format!("{}.{}s", tenths / 10, tenths % 10);
         write!(
             f,
-            "{:<5} {:<9} {:>5} {} {:<7} v={RECORD_VERSION} try={}",
+            "{:<5} {:<9} {:>5} {} {:<7} v={RECORD_VERSION}",
             self.status,
             self.job,
             seconds,
             self.finished.strftime("%Y-%m-%dT%H:%M:%SZ"),
             self.runner,
-            self.try_,
         )?;
         if let Some(why) = self.why {
             write!(f, " why={why}")?;
         }
-        write!(f, " tree={} def={} log={}", self.tree, self.def, self.log)
+        if let Some(Tests { failed, all }) = self.tests {
+            write!(f, " tests={failed}/{all}")?;
+        }
+        if self.try_ != 1 {
+            write!(f, " try={}", self.try_)?;
+        }
+        if let Some(on) = &self.on {
+            write!(f, " on={on}")?;
+        }
+        if let Some(env) = self.env {
+            write!(f, " env={env}")?;
+        }
+        write!(f, " def={} log={}", self.def, self.log)?;
+        if let Some(input) = self.input {
+            write!(f, " in={input}")?;
+        }
+        write!(f, " tree={}", self.tree)?;
+        match self.seen {
+            Seen::Nothing => {}
+            Seen::Commit(id) => write!(f, " commit={id}")?,
+            Seen::Ignored(id) => write!(f, " saw={id}")?,
+        }
+        match &self.rest {
+            Some(rest) => write!(f, " {rest}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The keys of a line as far as they have been read.
+#[derive(Default)]
+struct Keys<'a> {
+    why: Option<Why>,
+    tests: Option<Tests>,
+    try_: Option<u32>,
+    on: Option<Platform>,
+    env: Option<EnvId>,
+    def: Option<DefId>,
+    log: Option<LogId>,
+    input: Option<InputId>,
+    tree: Option<Oid>,
+    commit: Option<Oid>,
+    saw: Option<Oid>,
+    rest: Vec<&'a str>,
+}
+
+impl<'a> Keys<'a> {
+    /// Takes a word. One that cannot be read, or is there twice, makes the line none of
+    /// ours: a record that is understood by half would count for more than it says.
+    fn take(&mut self, word: &'a str) -> Option<()> {
+        fn once<T: FromStr>(key: &mut Option<T>, value: &str) -> Option<()> {
+            match key.replace(value.parse().ok()?) {
+                None => Some(()),
+                Some(_) => None,
+            }
+        }
+        let (key, value) = word.split_once('=')?;
+        match key {
+            "why" => once(&mut self.why, value),
+            "tests" => once(&mut self.tests, value),
+            "try" => once(&mut self.try_, value),
+            "on" => once(&mut self.on, value),
+            "env" => once(&mut self.env, value),
+            "def" => once(&mut self.def, value),
+            "log" => once(&mut self.log, value),
+            "in" => once(&mut self.input, value),
+            "tree" => once(&mut self.tree, value),
+            "commit" => once(&mut self.commit, value),
+            "saw" => once(&mut self.saw, value),
+            _ => {
+                self.rest.push(word);
+                Some(())
+            }
+        }
+    }
+}
+
+impl FromStr for Tests {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (failed, all) = text.split_once('/').ok_or(())?;
+        let number = |digits: &str| {
+            // `parse` would take a sign, too.
+            let digits = Some(digits).filter(|digits| digits.bytes().all(|c| c.is_ascii_digit()));
+            digits.ok_or(())?.parse().map_err(|_| ())
+        };
+        Ok(Self {
+            failed: number(failed)?,
+            all: number(all)?,
+        })
     }
 }
 
@@ -144,29 +274,32 @@ impl FromStr for Record {
             Some(_) => return Err(Version),
             None => return Err(Foreign),
         }
-        let (mut try_, mut why, mut tree, mut def, mut log) = (None, None, None, None, None);
-        for word in words {
-            let (key, value) = word.split_once('=').ok_or(Foreign)?;
-            match key {
-                "try" => try_ = value.parse::<u32>().ok().filter(|&n| n >= 1),
-                "why" => why = Some(value.parse::<Why>().map_err(|()| Foreign)?),
-                "tree" => tree = value.parse().ok(),
-                "def" => def = value.parse().ok(),
-                "log" => log = value.parse().ok(),
-                _ => {} // A key that a later program added within the version.
-            }
-        }
+        let mut keys = Keys::default();
+        words.try_for_each(|word| keys.take(word)).ok_or(Foreign)?;
         Ok(Self {
             status,
             job,
             duration,
             finished,
             runner,
-            try_: try_.ok_or(Foreign)?,
-            why,
-            tree: tree.ok_or(Foreign)?,
-            def: def.ok_or(Foreign)?,
-            log: log.ok_or(Foreign)?,
+            why: keys.why,
+            tests: keys.tests,
+            try_: match keys.try_ {
+                Some(0) => return Err(Foreign),
+                other => other.unwrap_or(1),
+            },
+            on: keys.on,
+            env: keys.env,
+            def: keys.def.ok_or(Foreign)?,
+            log: keys.log.ok_or(Foreign)?,
+            input: keys.input,
+            tree: keys.tree.ok_or(Foreign)?,
+            seen: match (keys.commit, keys.saw) {
+                (None, None) => Seen::Nothing,
+                (Some(id), _) => Seen::Commit(id),
+                (None, Some(id)) => Seen::Ignored(id),
+            },
+            rest: (!keys.rest.is_empty()).then(|| keys.rest.join(" ").into()),
         })
     }
 }
@@ -184,167 +317,91 @@ fn parse_seconds(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(whole * 1000 + tenth * 100))
 }
 
-fn parse_line(line: &[u8]) -> Result<Record, ParseRecordError> {
-    let text = std::str::from_utf8(line).map_err(|_| ParseRecordError::Foreign)?;
-    text.parse()
-}
-
-/// How many lines of notes are whose.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Census {
-    /// Records that this program understands.
-    pub records: usize,
-    /// Records of versions that it does not know.
-    pub other_versions: usize,
-    /// Lines that are no records.
-    pub foreign: usize,
-}
-
-impl std::ops::AddAssign for Census {
-    fn add_assign(&mut self, other: Self) {
-        self.records += other.records;
-        self.other_versions += other.other_versions;
-        self.foreign += other.foreign;
-    }
-}
-
-/// One note: its lines, whosever they are, sorted and without duplicates.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Note {
-    lines: BTreeSet<Vec<u8>>,
-}
-
-impl Note {
-    /// The note whose blob is `bytes`. Anything parses: what is not ours is kept as it is.
-    pub fn parse(bytes: &[u8]) -> Self {
-        let mut note = Self::default();
-        note.merge_bytes(bytes);
-        note
-    }
-
-    /// Adds every line of another version of the note: the union, which is the merge.
-    pub fn merge_bytes(&mut self, bytes: &[u8]) {
-        let lines = bytes.split(|&c| c == b'\n').filter(|line| !line.is_empty());
-        self.lines.extend(lines.map(<[u8]>::to_vec));
-    }
-
-    /// Adds one record; `false` where that very line was there already.
-    pub fn insert(&mut self, record: &Record) -> bool {
-        self.lines.insert(record.to_string().into_bytes())
-    }
-
-    /// The blob: each line with its line feed.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for line in &self.lines {
-            bytes.extend_from_slice(line);
-            bytes.push(b'\n');
-        }
-        bytes
-    }
-
-    /// Whose its lines are.
-    pub fn census(&self) -> Census {
-        let mut census = Census::default();
-        for line in &self.lines {
-            match parse_line(line) {
-                Ok(_) => census.records += 1,
-                Err(ParseRecordError::Version) => census.other_versions += 1,
-                Err(ParseRecordError::Foreign) => census.foreign += 1,
-            }
-        }
-        census
-    }
-
-    /// The records that this program understands, in the order of their lines.
-    pub fn records(&self) -> impl Iterator<Item = Record> {
-        self.lines.iter().filter_map(|line| parse_line(line).ok())
-    }
-
-    /// The other lines, raw: those of other programs, and records of other versions.
-    pub fn foreign(&self) -> impl Iterator<Item = (&[u8], ParseRecordError)> {
-        self.lines
-            .iter()
-            .filter_map(|line| Some((line.as_slice(), parse_line(line).err()?)))
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    pub(crate) fn record() -> Record {
+    pub(in crate::model) fn record() -> Record {
         Record {
             status: Status::Fail,
             job: "test".parse().unwrap(),
             duration: Duration::from_millis(41_760),
             finished: "2026-08-23T10:11:55.9Z".parse().unwrap(),
             runner: "mira".parse().unwrap(),
-            try_: 1,
             why: Some(Why::Exit(101)),
-            tree: "0cf036bf".repeat(5).parse().unwrap(),
-            def: "5b21c0de9a410000".parse().unwrap(),
+            tests: None,
+            try_: 1,
+            on: Some("x86_64-linux".parse().unwrap()),
+            env: None,
+            def: "5b21c0de9a415b21c0de9a415b21c0de".parse().unwrap(),
             log: "7d3f9a02c4e10000".parse().unwrap(),
+            input: None,
+            tree: "0cf036bf".repeat(5).parse().unwrap(),
+            seen: Seen::Nothing,
+            rest: None,
         }
     }
 
     #[test]
     fn a_record_is_the_line_of_the_contract() {
-        insta::assert_snapshot!(record(), @"FAIL  test      41.8s 2026-08-23T10:11:55Z mira    v=1 try=1 why=exit:101 tree=0cf036bf0cf036bf0cf036bf0cf036bf0cf036bf def=5b21c0de9a410000 log=7d3f9a02c4e10000");
+        let mut fail = record();
+        fail.tests = "3/412".parse().ok();
+        insta::assert_snapshot!(fail, @"FAIL  test      41.8s 2026-08-23T10:11:55Z mira    v=1 why=exit:101 tests=3/412 on=x86_64-linux def=5b21c0de9a415b21c0de9a415b21c0de log=7d3f9a02c4e10000 tree=0cf036bf0cf036bf0cf036bf0cf036bf0cf036bf");
         let mut pass = record();
         pass.status = Status::Pass;
         pass.why = None;
-        pass.job = "lint".parse().unwrap();
+        pass.job = "describe".parse().unwrap();
         pass.duration = Duration::from_millis(3_149);
-        insta::assert_snapshot!(pass, @"pass  lint       3.1s 2026-08-23T10:11:55Z mira    v=1 try=1 tree=0cf036bf0cf036bf0cf036bf0cf036bf0cf036bf def=5b21c0de9a410000 log=7d3f9a02c4e10000");
+        pass.seen = Seen::Commit("a5cacd37".repeat(5).parse().unwrap());
+        insta::assert_snapshot!(pass, @"pass  describe   3.1s 2026-08-23T10:11:55Z mira    v=1 on=x86_64-linux def=5b21c0de9a415b21c0de9a415b21c0de log=7d3f9a02c4e10000 tree=0cf036bf0cf036bf0cf036bf0cf036bf0cf036bf commit=a5cacd37a5cacd37a5cacd37a5cacd37a5cacd37");
+    }
+
+    fn longest() -> Record {
+        Record {
+            status: Status::Flaky,
+            job: "j".repeat(64).parse().unwrap(),
+            duration: Duration::from_secs(9_999_999_999),
+            runner: "r".repeat(32).parse().unwrap(),
+            why: Some(Why::RunnerLost),
+            tests: Some(Tests {
+                failed: u32::MAX,
+                all: u32::MAX,
+            }),
+            try_: u32::MAX,
+            on: Some("p".repeat(32).parse().unwrap()),
+            env: EnvId::of(&[("a", b"b")]),
+            input: Some("5b21c0de".repeat(4).parse().unwrap()),
+            tree: "0cf036bf".repeat(8).parse().unwrap(),
+            seen: Seen::Commit("0cf036bf".repeat(8).parse().unwrap()),
+            ..record()
+        }
     }
 
     #[test]
     fn the_longest_record_fits_its_line_and_reads_back() {
-        let mut long = record();
-        long.status = Status::Flaky;
-        long.job = "j".repeat(64).parse().unwrap();
-        long.duration = Duration::from_secs(9_999_999_999);
-        long.runner = "r".repeat(32).parse().unwrap();
-        long.try_ = u32::MAX;
-        long.why = Some(Why::RunnerLost);
-        long.tree = "0cf036bf".repeat(8).parse().unwrap();
+        let mut long = longest();
         let line = long.to_string();
         assert!(line.len() <= MAX_LINE, "{} bytes", line.len());
-        assert_eq!(line.parse::<Record>().unwrap().to_string(), line);
+        assert_eq!(line.parse::<Record>().unwrap(), long.clone().as_written());
+        long.seen = Seen::Ignored("0cf036bf".repeat(8).parse().unwrap());
+        assert_eq!(long.to_string().parse::<Record>().unwrap().seen, long.seen);
     }
 
     #[test]
-    fn lines_of_others_are_ignored_when_read_and_kept_when_written() {
-        let ours = record().to_string();
-        let newer = ours.replace(" v=1 ", " v=2 ");
-        let blob = format!("{newer}\nreviewed by hand\n\n{ours}\n\u{1b}[31m\nFAIL\n");
-        let mut note = Note::parse(blob.as_bytes());
-        assert_eq!(note.records().count(), 1);
-        let versions = |&(_, why): &(&[u8], _)| why == ParseRecordError::Version;
-        assert_eq!(note.foreign().filter(versions).count(), 1);
-        assert_eq!(note.foreign().count(), 4);
-        let census = Census {
-            records: 1,
-            other_versions: 1,
-            foreign: 3,
-        };
-        assert_eq!(note.census(), census);
-        assert!(!note.insert(&record()), "already there");
-        let bytes = note.to_bytes();
-        for line in [
-            newer.as_str(),
-            "reviewed by hand",
-            "\u{1b}[31m",
-            "FAIL",
-            &ours,
-        ] {
-            assert!(
-                bytes.split(|&c| c == b'\n').any(|l| l == line.as_bytes()),
-                "{line}"
-            );
-        }
-        assert_eq!(Note::parse(&bytes).to_bytes(), bytes);
+    fn lines_of_earlier_versions_and_keys_of_later_ones_read() {
+        let tree = "0cf036bf".repeat(5);
+        let old = format!(
+            "pass  test       1.0s 2026-08-23T10:11:55Z mira    v=1 try=1 tree={tree} def=5b21c0de9a410000 log=7d3f9a02c4e10000"
+        );
+        let old: Record = old.parse().unwrap();
+        assert_eq!(
+            (old.try_, old.on.clone(), old.seen),
+            (1, None, Seen::Nothing)
+        );
+        let line = format!("{} size=3 by=somebody", record());
+        let later: Record = line.parse().unwrap();
+        assert_eq!(later.rest.as_deref(), Some("size=3 by=somebody"));
+        assert_eq!(later.to_string(), line);
     }
 
     #[test]
@@ -355,7 +412,11 @@ mod tests {
             ("41.8s", "41.8"),
             ("41.8s", "-1.8s"),
             ("55Z", "55+02:00"),
-            ("try=1", "try=0"),
+            (" on=", " try=0 on="),
+            (" on=", " tests=1 on="),
+            (" on=", " env=12 on="),
+            (" on=", " commit=HEAD on="),
+            (" on=", " on=x86_64-linux on="),
             ("tree=0", "tree=x"),
             ("why=exit:101", "why=because"),
             (" log=", " LOG="),

@@ -48,7 +48,7 @@ pub struct Task {
 impl Task {
     /// What makes two tasks the same in the eyes of whoever wants them.
     pub fn key(&self) -> TaskKey {
-        (self.commit.id, self.job.name.clone(), self.def.clone())
+        (self.commit.id, self.job.name.clone(), self.def)
     }
 }
 

@@ -24,7 +24,7 @@ use super::Request;
 use super::artifacts::Artifacts;
 use super::channel::{Channel, wait};
 use super::output::Output;
-use super::protocol::{FromAgent, PROTOCOL, RunTask, Setup, ToAgent};
+use super::protocol::{FromAgent, Observed, PROTOCOL, RunTask, Setup, ToAgent};
 
 /// How often a slot that others hold is tried again.
 const LEASE_INTERVAL: Duration = Duration::from_millis(5);
@@ -89,9 +89,15 @@ fn serve_on<I: Read + AsFd, O: Write>(channel: &mut Channel<I, O>) -> Result<(),
     loop {
         match channel.wait()? {
             ToAgent::Run(task) => {
+                let observed = Observed {
+                    on: Some(super::platform()),
+                };
                 let result = run(channel, &mut pool, &setup, &repo, &task)?;
-                let task = task.task;
-                channel.send(&FromAgent::Done { task, result })?;
+                channel.send(&FromAgent::Done {
+                    task: task.task,
+                    result,
+                    observed,
+                })?;
             }
             // Meant for a task that has ended meanwhile.
             ToAgent::Request { .. } => {}

@@ -201,7 +201,8 @@ impl HostRunner {
                     allowed = rest;
                     watch(Progress::Output(&bytes));
                 }
-                Ok(News::Done(result)) => {
+                Ok(News::Done(result, observed)) => {
+                    watch(Progress::Observed(observed));
                     let asked = self.current().asked;
                     let judged = judge(result, assignment, asked);
                     match wrong.map_or(judged, Err) {

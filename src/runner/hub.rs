@@ -24,7 +24,7 @@ use crate::worktree;
 
 use super::lifeline::{Lifeline, now};
 use super::outbox::Outbox;
-use super::protocol::{RunTask, Setup, receive, send};
+use super::protocol::{Observed, RunTask, Setup, receive, send};
 use super::wire::{About, FromHost, HELLO_PATIENCE, HostSetup, ToHost, Trouble, WIRE, ready_line};
 use super::{Control, LocalRunner, LocalSpec, Progress, Request, Runner as _};
 
@@ -102,7 +102,7 @@ enum Happening {
         lane: usize,
         task: TaskId,
         try_: u32,
-        result: Result<Outcome, String>,
+        result: Result<(Outcome, Observed), String>,
     },
     Taken(u64),
     Stored(u64),
@@ -280,7 +280,7 @@ impl Hub {
         let free = rustix::fs::statvfs(&dir).map_or(0, |fs| fs.f_bavail * fs.f_frsize);
         let about = About {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            platform: platform(),
+            platform: uname(),
             git: version,
             free,
             clock: jiff::Timestamp::now().as_millisecond(),
@@ -317,8 +317,13 @@ impl Hub {
             } => {
                 self.lanes[lane].running = None;
                 // Its jobs may still be there, below nobody: so everything ends.
-                let result = result.map_err(HubError::Agent)?;
-                self.say(FromHost::Done { task, try_, result });
+                let (result, observed) = result.map_err(HubError::Agent)?;
+                self.say(FromHost::Done {
+                    task,
+                    try_,
+                    result,
+                    observed,
+                });
             }
             Happening::Taken(bytes) => self.say(FromHost::Taken { bytes }),
             Happening::Stored(pack) => self.stored = pack,
@@ -368,8 +373,12 @@ impl Hub {
                 .retain(|(waiting, _)| (waiting.task, waiting.try_) != id);
         }
         if self.waiting.len() < before {
-            let result = Outcome::Cancelled;
-            self.say(FromHost::Done { task, try_, result });
+            self.say(FromHost::Done {
+                task,
+                try_,
+                result: Outcome::Cancelled,
+                observed: Observed::default(),
+            });
         }
     }
 
@@ -434,6 +443,7 @@ fn run_lane(
 ) {
     for frame in tasks {
         let (task, try_) = (frame.task, frame.try_);
+        let mut observed = Observed::default();
         let result = runner.execute(frame, &mut |progress| {
             let frame = match progress {
                 Progress::Started { slot } => FromHost::Started { task, try_, slot },
@@ -444,6 +454,10 @@ fn run_lane(
                 },
                 // The dispatcher counts for itself.
                 Progress::Ran(_) => return,
+                Progress::Observed(seen) => {
+                    observed = seen;
+                    return;
+                }
             };
             let _ = events.send(Happening::Progress(frame));
         });
@@ -451,7 +465,9 @@ fn run_lane(
             lane,
             task,
             try_,
-            result: result.map_err(|lost| lost.reason),
+            result: result
+                .map(|outcome| (outcome, observed))
+                .map_err(|lost| lost.reason),
         };
         if events.send(done).is_err() {
             return;
@@ -483,7 +499,7 @@ fn root(configured: Option<&str>) -> Result<PathBuf, HubError> {
 }
 
 /// As `uname -sm` says.
-pub fn platform() -> String {
+pub fn uname() -> String {
     let uname = rustix::system::uname();
     format!(
         "{} {}",

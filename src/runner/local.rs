@@ -187,7 +187,14 @@ impl LocalRunner {
                 Ok(Some(FromAgent::Ran { task: of, time })) if of == task => {
                     watch(Progress::Ran(time));
                 }
-                Ok(Some(FromAgent::Done { task: of, result })) if of == task => return Ok(result),
+                Ok(Some(FromAgent::Done {
+                    task: of,
+                    result,
+                    observed,
+                })) if of == task => {
+                    watch(Progress::Observed(observed));
+                    return Ok(result);
+                }
                 Ok(Some(FromAgent::Failed { reason })) => {
                     return Err(format!("it failed to {reason}"));
                 }

@@ -22,10 +22,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{LogId, Oid, Outcome, RunnerLabel, Task, TaskId, Why};
+use crate::model::{LogId, Oid, Outcome, Platform, RunnerLabel, Task, TaskId, Why};
 
 pub use host::{Host, HostError, HostRunner, HostSpec, Probe, Way, probe, protocol_line};
 pub use local::{LocalRunner, LocalSpec};
+pub use protocol::Observed;
 
 /// One try of a task, as it is handed to a runner.
 #[derive(Debug, Clone)]
@@ -52,6 +53,8 @@ pub enum Progress<'a> {
     Output(&'a [u8]),
     /// How long the job's process ran, where the runner can tell better than who waits for it.
     Ran(Duration),
+    /// What was seen of the task besides how it ended; where there is an outcome, before it.
+    Observed(Observed),
 }
 
 /// What may be asked of a runner that was given a task, from any thread.
@@ -149,6 +152,15 @@ pub struct Lost {
     pub why: Why,
     /// Completes "failed to …".
     pub reason: String,
+}
+
+/// The platform of this machine, which records carry.
+pub fn platform() -> Platform {
+    let uname = rustix::system::uname();
+    Platform::of(
+        &uname.sysname().to_string_lossy(),
+        &uname.machine().to_string_lossy(),
+    )
 }
 
 /// One place that runs one task at a time.

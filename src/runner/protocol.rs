@@ -18,7 +18,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Commit, Job, LogId, Oid, Outcome, RunnerLabel, TaskId};
+use crate::model::{Commit, Job, LogId, Oid, Outcome, Platform, RunnerLabel, TaskId};
 
 use super::Request;
 
@@ -156,12 +156,26 @@ pub enum FromAgent {
         task: TaskId,
         /// How.
         result: Outcome,
+        /// What was seen meanwhile.
+        #[serde(default)]
+        observed: Observed,
     },
     /// The agent cannot go on, and ends.
     Failed {
         /// Completes "failed to …".
         reason: String,
     },
+}
+
+/// What an agent saw of a task besides how it ended: what its record needs to say.
+///
+/// What is not told counts as the less favourable, so that a verdict never holds for more
+/// than it should.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observed {
+    /// The platform that it ran on.
+    #[serde(default)]
+    pub on: Option<Platform>,
 }
 
 /// Bytes as base64.

@@ -30,7 +30,7 @@ use crate::model::{Oid, Outcome, RunnerLabel, TaskId};
 use crate::worktree::Holder;
 
 use super::Request;
-use super::protocol::{OutputLimits, RunTask, bytes};
+use super::protocol::{Observed, OutputLimits, RunTask, bytes};
 
 /// The version of everything in this module.
 pub const WIRE: u32 = 1;
@@ -174,6 +174,9 @@ pub enum FromHost {
         try_: u32,
         /// How.
         result: Outcome,
+        /// What was seen meanwhile.
+        #[serde(default)]
+        observed: Observed,
     },
     /// The hub cannot go on, and ends with everything below it.
     Failed {

@@ -700,9 +700,7 @@ fn foreign_notes_are_ignored_and_kept() {
         assert!(note.contains(kept), "{note}");
     }
     assert_eq!(
-        note.lines()
-            .filter(|line| line.contains(" v=1 try="))
-            .count(),
+        note.lines().filter(|line| line.contains(" v=1 ")).count(),
         1,
         "{note}"
     );

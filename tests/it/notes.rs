@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use git_ci::git::{NoteStore, Repo, read_note};
-use git_ci::model::{Note, Oid, Record, Status, Why};
+use git_ci::model::{Note, Oid, Record, Seen, Status, Why};
 
 use crate::support::TestRepo;
 
@@ -59,11 +59,17 @@ fn record(n: u64, job: &str) -> Record {
         duration: Duration::from_millis(100 * n),
         finished: jiff::Timestamp::from_second(1_750_000_000 + n as i64).unwrap(),
         runner: "mira".parse().unwrap(),
-        try_: 1,
         why: n.is_multiple_of(3).then_some(Why::Exit(1)),
-        tree: "4b825dc642cb6eb9a060e54bf8d69288fbee4904".parse().unwrap(),
-        def: "5b21c0de9a410000".parse().unwrap(),
+        tests: None,
+        try_: 1,
+        on: "x86_64-linux".parse().ok(),
+        env: None,
+        def: "5b21c0de9a415b21c0de9a415b21c0de".parse().unwrap(),
         log: format!("{n:016x}").parse().unwrap(),
+        input: None,
+        tree: "4b825dc642cb6eb9a060e54bf8d69288fbee4904".parse().unwrap(),
+        seen: Seen::Nothing,
+        rest: None,
     }
 }
 

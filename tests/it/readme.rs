@@ -64,6 +64,7 @@ fn normal(transcript: &str) -> String {
             words.push(match word {
                 _ if seconds => "0.0s",
                 _ if word.starts_with("log=") => "log=…",
+                _ if word.starts_with("on=") => "on=…",
                 _ if word.len() == 20 && word.ends_with('Z') => "…Z",
                 _ => word,
             });

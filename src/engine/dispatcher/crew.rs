@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::model::{Job, Outcome, Task, Why};
-use crate::runner::{Lost, Place, Presence};
+use crate::runner::{Lost, Observed, Place, Presence};
 
 use super::super::message::{Desk, Ended};
 use super::super::queue::Waiting;
@@ -203,6 +203,7 @@ impl Dispatcher<'_> {
             outcome: Ok(outcome.clone()),
             duration: Duration::ZERO,
             finished: jiff::Timestamp::now(),
+            observed: Observed::default(),
             tail: Vec::new(),
         };
         let Some(label) = self.workers.first().map(|worker| worker.desk.label.clone()) else {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Span;
 
 use crate::fail;
-use crate::model::{Event, Oid, Outcome, Record, RunnerLabel, Status, Task};
+use crate::model::{Event, Oid, Outcome, Record, RunnerLabel, Seen, Status, Task};
 use crate::plan::{Known, Trust};
 
 use super::super::EngineError;
@@ -101,7 +101,7 @@ impl Dispatcher<'_> {
             commit: task.commit.id,
             subject: task.commit.subject.clone(),
             job: task.job.name.clone(),
-            def: task.def.clone(),
+            def: task.def,
             status,
             why,
             reason,
@@ -121,11 +121,17 @@ impl Dispatcher<'_> {
                     duration: ended.duration,
                     finished,
                     runner,
-                    try_,
                     why,
-                    tree: task.commit.tree,
+                    tests: None,
+                    try_,
+                    on: ended.observed.on,
+                    env: None,
                     def: task.def,
                     log,
+                    input: None,
+                    tree: task.commit.tree,
+                    seen: Seen::Nothing,
+                    rest: None,
                 },
                 event,
                 claim,
@@ -148,7 +154,7 @@ impl Dispatcher<'_> {
             commit: task.commit.id,
             subject: task.commit.subject.clone(),
             job: task.job.name.clone(),
-            def: task.def.clone(),
+            def: task.def,
             status: record.status,
             why: record.why,
             from: known.from,

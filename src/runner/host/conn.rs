@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::model::{Oid, Outcome, TaskId};
 
 use super::super::outbox::Outbox;
+use super::super::protocol::Observed;
 use super::super::wire::{PIECE, ToHost};
 use super::Tasks;
 use super::packer::Order;
@@ -33,7 +34,7 @@ pub(super) enum News {
         slot: u32,
     },
     Output(Vec<u8>),
-    Done(Outcome),
+    Done(Outcome, Observed),
     /// The host is gone, and no process of the task is left there.
     Lost(String),
     /// Nobody cares for the verdict any more.
@@ -203,7 +204,7 @@ impl Conn {
     /// Passes news on; what nobody waits for is dropped.
     pub(super) fn tell(&self, id: (TaskId, u32), news: News) {
         let mut books = self.books();
-        let done = matches!(news, News::Done(_));
+        let done = matches!(news, News::Done(..));
         let to = match done {
             true => books.tasks.remove(&id),
             false => books.tasks.get(&id).cloned(),

@@ -370,8 +370,13 @@ impl Reading<'_> {
             FromHost::Output { task, try_, bytes } => {
                 self.conn.tell((task, try_), News::Output(bytes));
             }
-            FromHost::Done { task, try_, result } => {
-                self.conn.tell((task, try_), News::Done(result));
+            FromHost::Done {
+                task,
+                try_,
+                result,
+                observed,
+            } => {
+                self.conn.tell((task, try_), News::Done(result, observed));
             }
             FromHost::Failed { trouble, reason } => {
                 let reason: String = reason.chars().take(500).collect();

@@ -140,7 +140,7 @@ impl Opening<'_> {
                     return Err(HostError::Agent(agent));
                 }
                 ("none", theirs) => {
-                    let ours = super::super::hub::platform();
+                    let ours = super::super::hub::uname();
                     if theirs != ours {
                         let theirs = printable_line(theirs.as_bytes()).into_owned();
                         return Err(HostError::NoAgent { ours, theirs });

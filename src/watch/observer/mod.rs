@@ -461,7 +461,7 @@ impl<'a> Observer<'a> {
 
 impl Offered {
     fn has(&self, job: &PlannedJob) -> bool {
-        self.done.contains(&(job.job.name.clone(), job.def.clone()))
+        self.done.contains(&(job.job.name.clone(), job.def))
     }
 
     fn is_done(&self, jobs: &[PlannedJob]) -> bool {
