@@ -18,14 +18,14 @@ pub enum Outcome {
     Passed,
     /// Exit code 125: this commit cannot be tested, as in `git bisect run`.
     Skipped,
-    /// Any other exit code, 126 and 127 excepted.
+    /// Any other exit code that says something about the commit.
     Failed {
-        /// 1 to 255, never 125, 126 or 127.
+        /// 1 to 255; never 125, 126 or 127, nor 128 and a signal that has its own outcome.
         code: i32,
     },
-    /// Ended by a signal that git-ci did not send.
+    /// Ended by a signal that is no sign of somebody else: it crashed, or sent it to itself.
     Signaled {
-        /// The signal's number.
+        /// The signal's number; never one by which programs are ended from outside.
         signal: i32,
     },
     /// Still running after the job's `timeout`; its processes were ended.
@@ -45,10 +45,38 @@ pub enum Outcome {
     Cancelled,
 }
 
+/// Signals by which a process ends itself when its code is wrong: `SIGILL`, `SIGTRAP`,
+/// `SIGABRT`, `SIGBUS`, `SIGFPE`, `SIGSEGV`, `SIGSYS`, as Linux numbers them on all but
+/// a few machines.
+const CRASHES: [i32; 7] = [4, 5, 6, 7, 8, 11, 31];
+
+/// Signals by which a process is ended from outside, by a person, a supervisor or the
+/// kernel when memory runs out: `SIGHUP`, `SIGINT`, `SIGQUIT`, `SIGKILL`, `SIGTERM`.
+const KILLS: [i32; 5] = [1, 2, 3, 9, 15];
+
+/// What a shell adds to the number of the signal that ended its last command.
+const SHELL: i32 = 128;
+
+/// Whether a signal tells of a crash, and so of the code.
+pub(super) fn is_crash(signal: i32) -> bool {
+    CRASHES.contains(&signal)
+}
+
+/// Whether a shell exits with `code` when its last command was ended from outside.
+pub(super) fn is_kill_code(code: i32) -> bool {
+    KILLS.contains(&(code - SHELL))
+}
+
 impl Outcome {
     /// The outcome that an exit code stands for.
+    ///
+    /// A shell tells by 128+n that signal n ended its last command. Crashes and kills are
+    /// told apart from exit codes, so that a job means the same with and without a shell
+    /// around it; the rest stays a code (141, for `SIGPIPE`, is what scripts with
+    /// `pipefail` return on purpose).
     pub fn from_exit_code(code: i32) -> Self {
         match code {
+            _ if is_crash(code - SHELL) || is_kill_code(code) => Self::from_signal(code - SHELL),
             0 => Self::Passed,
             125 => Self::Skipped,
             126 | 127 => Self::Errored {
@@ -60,6 +88,25 @@ impl Outcome {
                 },
             },
             _ => Self::Failed { code },
+        }
+    }
+
+    /// The outcome where a signal ended the job that git-ci did not send.
+    ///
+    /// A kill is no verdict: what ended the job, mostly the lack of memory, is not in
+    /// the commit. Everything else is the job's own doing, also what it may owe to a
+    /// limit (`SIGXCPU`) or an alarm: git-ci sets no limits.
+    pub fn from_signal(signal: i32) -> Self {
+        let sender = match signal {
+            _ if !KILLS.contains(&signal) => return Self::Signaled { signal },
+            9 => "; the kernel does so where memory runs out",
+            _ => "",
+        };
+        Self::Errored {
+            why: Why::Signal(signal),
+            reason: format!(
+                "reach a verdict: signal {signal} ended the job, and git-ci did not send it{sender}"
+            ),
         }
     }
 
@@ -228,6 +275,26 @@ mod tests {
         let mut words = Status::ALL.map(Status::as_str);
         words.sort_unstable();
         assert_eq!(words, Status::ALL.map(Status::as_str));
+    }
+
+    #[test]
+    fn a_crash_fails_and_a_kill_is_no_verdict_with_and_without_a_shell() {
+        for signal in [4, 5, 6, 7, 8, 11, 31] {
+            let crash = Outcome::Signaled { signal };
+            assert_eq!(Outcome::from_signal(signal), crash);
+            assert_eq!(Outcome::from_exit_code(128 + signal), crash);
+        }
+        for signal in [1, 2, 3, 9, 15] {
+            let killed = Outcome::from_signal(signal);
+            let verdict = Some((Status::Error, Some(Why::Signal(signal))));
+            assert_eq!(killed.verdict(1), verdict);
+            assert_eq!(Outcome::from_exit_code(128 + signal), killed);
+        }
+        // A pipe that nobody reads, an alarm, a limit, and what is no signal at all.
+        for code in [128, 138, 141, 142, 152, 193, 255] {
+            assert_eq!(Outcome::from_exit_code(code), Outcome::Failed { code });
+        }
+        assert_eq!(Outcome::from_signal(13), Outcome::Signaled { signal: 13 });
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::outcome::{is_crash, is_kill_code};
 use super::{DefId, EnvId, InputId, JobName, LogId, Oid, Platform, RunnerLabel, Status, Why};
 
 /// The version that this program writes and reads: the `v=` of a line.
@@ -106,12 +107,17 @@ pub struct Record {
 impl Record {
     /// Whether another commit (or another run) may take this verdict over.
     ///
-    /// Never where no verdict was reached, where time ran out or where a signal ended
-    /// the job: those say something about the machine, not about the tree.
+    /// Never where no verdict was reached or time ran out: that says something about the
+    /// machine, not about the tree. Of signals only a crash is about the code; a kill may
+    /// stand as a failure where an older version wrote it.
     pub fn reusable(&self) -> bool {
         match self.status {
             Status::Pass | Status::Flaky | Status::Skip => true,
-            Status::Fail => matches!(self.why, Some(Why::Exit(_))),
+            Status::Fail => match self.why {
+                Some(Why::Exit(code)) => !is_kill_code(code),
+                Some(Why::Signal(signal)) => is_crash(signal),
+                _ => false,
+            },
             Status::Error => false,
         }
     }

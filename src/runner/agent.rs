@@ -224,7 +224,7 @@ fn run_in<I: Read + AsFd, O: Write>(
             limit: task.job.timeout.unwrap_or_default(),
         },
         (None, ExitKind::Exited(code)) => Outcome::from_exit_code(code),
-        (None, ExitKind::Signaled(signal)) => Outcome::Signaled { signal },
+        (None, ExitKind::Signaled(signal)) => Outcome::from_signal(signal),
     })
 }
 

@@ -260,10 +260,13 @@ impl HostRunner {
 fn judge(result: Outcome, assignment: &Assignment, asked: bool) -> Result<Outcome, &'static str> {
     match result {
         Outcome::Passed | Outcome::Skipped => Ok(result),
+        // What a code or a signal stands for is judged here: an older agent may differ.
         Outcome::Failed {
-            code: 1..=124 | 128..=255,
-        } => Ok(result),
-        Outcome::Signaled { signal: 1..=64 } => Ok(result),
+            code: code @ (1..=124 | 128..=255),
+        } => Ok(Outcome::from_exit_code(code)),
+        Outcome::Signaled {
+            signal: signal @ 1..=64,
+        } => Ok(Outcome::from_signal(signal)),
         Outcome::TimedOut { .. } => match assignment.task.job.timeout {
             Some(limit) => Ok(Outcome::TimedOut { limit }),
             None => Err("it says that a job without a limit timed out"),
@@ -274,7 +277,7 @@ fn judge(result: Outcome, assignment: &Assignment, asked: bool) -> Result<Outcom
                 reason.truncate(end);
             }
             let why = match why {
-                Why::Exit(126 | 127) | Why::Worktree | Why::Spawn => why,
+                Why::Exit(126 | 127) | Why::Signal(1..=64) | Why::Worktree | Why::Spawn => why,
                 _ => Why::RunnerLost,
             };
             Ok(Outcome::Errored { why, reason })

@@ -519,7 +519,7 @@ fn exit_codes_and_output_are_the_jobs_own() {
     repo.ci(["run"]).expect_code(1);
     assert_eq!(
         repo.verdicts("HEAD"),
-        ["FAIL a255", "FAIL killed", "pass big"]
+        ["ERROR killed", "FAIL a255", "pass big"]
     );
     let note = repo.note("HEAD");
     assert!(

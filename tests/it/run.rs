@@ -51,6 +51,11 @@ fn verdicts_follow_the_exit_code() {
         ("untestable", "exit 125"),
         ("missing", "no-such-command-anywhere"),
         ("killed", "kill -KILL $$"),
+        ("killed-below", "sh -c 'kill -9 $$'; exit $?"),
+        ("interrupted", "kill -INT $$"),
+        ("crashed", "kill -SEGV $$"),
+        ("crashed-below", "sh -c 'kill -ABRT $$'; exit $?"),
+        ("piped", "exit 141"),
     ] {
         repo.job(name, run);
     }
@@ -61,7 +66,12 @@ fn verdicts_follow_the_exit_code() {
     for (status, job, why) in [
         ("ERROR", "missing", " why=exit:127 "),
         ("FAIL", "bad", " why=exit:3 "),
-        ("FAIL", "killed", " why=signal:9 "),
+        ("ERROR", "killed", " why=signal:9 "),
+        ("ERROR", "killed-below", " why=signal:9 "),
+        ("ERROR", "interrupted", " why=signal:2 "),
+        ("FAIL", "crashed", " why=signal:11 "),
+        ("FAIL", "crashed-below", " why=signal:6 "),
+        ("FAIL", "piped", " why=exit:141 "),
         ("pass", "good", ""),
         ("skip", "untestable", ""),
     ] {
@@ -72,11 +82,11 @@ fn verdicts_follow_the_exit_code() {
         assert!(line.starts_with(status) && line.contains(why), "{line}");
         assert_eq!(line.contains("why="), !why.is_empty(), "{line}");
     }
-    // A verdict on a signal is not reused, nor an ERROR; the rest is.
+    // An ERROR is not reused; the rest is.
     let again = repo.ci(["run", "--json"]).expect_code(1);
     assert_eq!(
         again.stdout().matches("\"task-reused\"").count(),
-        3,
+        6,
         "{}",
         again.stdout()
     );
