@@ -7,11 +7,12 @@ use gix::ObjectId;
 
 use super::Repo;
 use super::notes::from_gix;
+use super::reading::Objects;
 use crate::model::{Commit, Oid};
 
 /// Reads commits one by one, each once.
 pub struct CommitReader {
-    objects: gix::Repository,
+    objects: Objects,
     read: RefCell<HashMap<Oid, Option<Commit>>>,
 }
 

@@ -33,12 +33,24 @@ impl Repo {
         let objects = self.objects();
         let id = ObjectId::try_from(commit.as_bytes()).map_err(ReadError::of(commit))?;
         let found = objects.find_commit(id).map_err(ReadError::of(commit))?;
-        let tree = found.tree().map_err(ReadError::of(commit))?;
-        let entry = tree
-            .lookup_entry_by_path(path)
-            .map_err(ReadError::of(commit))?;
-        let file = entry.filter(|entry| entry.mode().is_blob());
-        Ok(file.map(|entry| from_gix(&entry.object_id())))
+        let mut tree = found.tree_id().map_err(ReadError::of(commit))?.detach();
+        let mut names = path.split('/').peekable();
+        while let Some(name) = names.next() {
+            let found = objects.find_tree(tree).map_err(ReadError::of(commit))?;
+            let entry = found.iter().find_map(|entry| match entry {
+                Ok(entry) if entry.filename() != name.as_bytes() => None,
+                other => Some(other),
+            });
+            let entry = entry.transpose().map_err(ReadError::of(commit))?;
+            match (entry, names.peek()) {
+                (Some(entry), None) if entry.mode().is_blob() => {
+                    return Ok(Some(from_gix(&entry.object_id())));
+                }
+                (Some(entry), Some(_)) if entry.mode().is_tree() => tree = entry.object_id(),
+                _ => return Ok(None),
+            }
+        }
+        Ok(None)
     }
 
     /// What a blob holds.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use gix::ObjectId;
 
 use super::notes::from_gix;
+use super::reading::Objects;
 use super::repo::Repo;
 use crate::model::{Commit, Oid};
 
@@ -112,7 +113,7 @@ impl Graph {
 
 /// Reads commits of one repository, for one thread.
 pub struct History {
-    objects: gix::Repository,
+    objects: Objects,
     shallow: HashSet<Oid>,
     known: HashMap<Oid, Node>,
 }

@@ -22,6 +22,7 @@ mod objects;
 mod pack;
 mod pack_format;
 mod packs;
+mod reading;
 mod records;
 mod refs;
 mod repo;

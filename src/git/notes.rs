@@ -26,6 +26,7 @@ use super::notes_ref::{RefError, RefWriter, read_ref};
 use super::notes_tree::NotesTree;
 use super::objects::{NewObjects, ObjectWriter, WriteError};
 use super::packs::Kept;
+use super::reading::Objects;
 use super::repo::Repo;
 use crate::fail;
 use crate::model::{Note, Oid, Record};
@@ -137,7 +138,7 @@ pub fn read_note(repo: &Repo, notes_ref: &str, commit: &Oid) -> Result<Note, Not
 /// Writes notes. One is enough for a run; it may move to another thread.
 pub struct NoteStore {
     notes_ref: String,
-    objects: gix::Repository,
+    objects: Objects,
     writer: ObjectWriter,
     refs: RefWriter,
     identity: Identity,
@@ -442,7 +443,7 @@ pub(super) fn from_gix(id: &ObjectId) -> Oid {
 }
 
 /// The id in gix's type.
-pub(super) fn to_gix(objects: &gix::Repository, id: &Oid) -> Result<ObjectId, NotesError> {
+pub(super) fn to_gix(objects: &Objects, id: &Oid) -> Result<ObjectId, NotesError> {
     match ObjectId::try_from(id.as_bytes()) {
         Ok(gix) if gix.kind() == objects.object_hash() => Ok(gix),
         _ => Err(NotesError::ForeignId { id: *id }),

@@ -16,6 +16,7 @@ use gix::objs::Kind;
 use gix::objs::tree::{Entry, EntryKind};
 
 use super::objects::WriteError;
+use super::reading::Objects;
 use crate::model::Note;
 
 /// No more entries than this are read for one question.
@@ -66,7 +67,7 @@ impl TreeError {
 }
 
 /// The root of the notes whose tip is `tip`: a commit or, as git allows, a tree.
-pub(super) fn tree_of(objects: &gix::Repository, tip: ObjectId) -> Result<ObjectId, TreeError> {
+pub(super) fn tree_of(objects: &Objects, tip: ObjectId) -> Result<ObjectId, TreeError> {
     let object = objects
         .find_object(tip)
         .map_err(|e| TreeError::read(tip, e))?;
@@ -83,7 +84,7 @@ pub(super) fn tree_of(objects: &gix::Repository, tip: ObjectId) -> Result<Object
 /// The note that `blobs` make up, each of which may be anybody's.
 ///
 /// As for git, what is no blob is an empty note.
-pub(super) fn read_note(objects: &gix::Repository, blobs: &[ObjectId]) -> Result<Note, TreeError> {
+pub(super) fn read_note(objects: &Objects, blobs: &[ObjectId]) -> Result<Note, TreeError> {
     let mut note = Note::default();
     for &blob in blobs {
         let object = objects
@@ -98,7 +99,7 @@ pub(super) fn read_note(objects: &gix::Repository, blobs: &[ObjectId]) -> Result
 
 /// The blobs that make up the note of `key`: none, one, or more where the tree is odd.
 pub(super) fn blobs_of(
-    objects: &gix::Repository,
+    objects: &Objects,
     root: ObjectId,
     key: ObjectId,
 ) -> Result<Vec<ObjectId>, TreeError> {
@@ -119,7 +120,7 @@ pub(super) fn blobs_of(
 /// The notes that differ between two trees, each with its blobs in the new one (none
 /// where it is gone). Directories that both have are not read.
 pub(super) fn changes(
-    objects: &gix::Repository,
+    objects: &Objects,
     old: Option<ObjectId>,
     new: ObjectId,
 ) -> Result<Vec<(ObjectId, Vec<ObjectId>)>, TreeError> {
@@ -211,12 +212,12 @@ pub(super) struct Listing {
 
 /// Reads directories, up to a limit.
 pub(super) struct Reader<'r> {
-    pub(super) objects: &'r gix::Repository,
+    pub(super) objects: &'r Objects,
     entries_left: u64,
 }
 
 impl<'r> Reader<'r> {
-    pub(super) fn new(objects: &'r gix::Repository) -> Self {
+    pub(super) fn new(objects: &'r Objects) -> Self {
         Self {
             objects,
             entries_left: MAX_ENTRIES,

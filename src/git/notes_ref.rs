@@ -17,6 +17,7 @@ use gix::ObjectId;
 
 use super::command::{Git, GitError, Version};
 use super::objects::sync_dir;
+use super::reading::Objects;
 
 /// Before this, `update-ref --stdin` answered only when it ended.
 const ANSWERS_AT_ONCE: Version = Version(2, 34);
@@ -55,10 +56,7 @@ pub enum RefError {
 ///
 /// # Errors
 /// Where the name is not a full ref name, or a file is broken.
-pub(super) fn read_ref(
-    objects: &gix::Repository,
-    name: &str,
-) -> Result<Option<ObjectId>, RefError> {
+pub(super) fn read_ref(objects: &Objects, name: &str) -> Result<Option<ObjectId>, RefError> {
     let bad_name = |name: &str| RefError::Name {
         name: name.to_owned(),
     };
@@ -118,7 +116,7 @@ fn read_file(path: &Path) -> Result<Option<String>, RefError> {
 }
 
 fn find_packed(
-    objects: &gix::Repository,
+    objects: &Objects,
     name: &str,
 ) -> Result<Option<ObjectId>, Box<dyn std::error::Error + Send + Sync>> {
     let Some(packed) = objects.refs.open_packed_buffer()? else {

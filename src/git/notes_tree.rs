@@ -19,6 +19,7 @@ use gix::objs::tree::{Entry, EntryKind};
 
 use super::notes_read::{Reader, TreeError, read_note};
 use super::objects::NewObjects;
+use super::reading::Objects;
 
 /// A directory that was read.
 ///
@@ -81,10 +82,7 @@ pub(super) struct NotesTree<'r> {
 
 impl<'r> NotesTree<'r> {
     /// The tree `root`, or an empty one.
-    pub(super) fn read(
-        objects: &'r gix::Repository,
-        root: Option<ObjectId>,
-    ) -> Result<Self, TreeError> {
+    pub(super) fn read(objects: &'r Objects, root: Option<ObjectId>) -> Result<Self, TreeError> {
         let mut tree = Self {
             root: Dir::default(),
             loader: Loader {

@@ -17,6 +17,7 @@ use gix::ObjectId;
 use super::notes::{NotesError, from_gix};
 use super::notes_read::{changes, read_note, tree_of};
 use super::notes_ref::read_ref;
+use super::reading::Objects;
 use super::repo::Repo;
 use crate::model::{Commit, DefId, JobName, Known, Oid, Record, Status};
 
@@ -121,7 +122,7 @@ impl Records {
         self.update(&repo.objects())
     }
 
-    fn update(&mut self, objects: &gix::Repository) -> Result<bool, NotesError> {
+    fn update(&mut self, objects: &Objects) -> Result<bool, NotesError> {
         let Some(tip) = read_ref(objects, &self.notes_ref)? else {
             let was_there = self.tree.is_some();
             if was_there {
@@ -134,7 +135,10 @@ impl Records {
             return Ok(false);
         }
         let mut stale = false;
-        for (commit, blobs) in changes(objects, self.tree, tree)? {
+        let changed = changes(objects, self.tree, tree)?;
+        let blobs = changed.iter().flat_map(|(_, blobs)| blobs.iter().copied());
+        objects.prefetch(blobs);
+        for (commit, blobs) in changed {
             let note = read_note(objects, &blobs)?;
             stale |= self.replace(from_gix(&commit), note.records().collect());
         }

@@ -8,8 +8,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use super::command::{Git, GitError};
+use super::reading::{Beyond, Objects};
 
 /// Why a repository cannot be worked with.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +51,8 @@ pub struct Repo {
     shallow: bool,
     config: BTreeMap<String, Vec<String>>,
     objects: gix::ThreadSafeRepository,
+    /// For objects that gix cannot get at.
+    beyond: Option<Arc<Beyond>>,
 }
 
 impl Repo {
@@ -140,7 +144,7 @@ impl Repo {
                     source: source.into(),
                 }
             })?;
-        Ok(Self {
+        let mut repo = Self {
             git,
             git_dir,
             common_dir,
@@ -149,7 +153,13 @@ impl Repo {
             shallow,
             config,
             objects,
-        })
+            beyond: None,
+        };
+        if repo.is_partial() || std::env::var_os("GIT_QUARANTINE_PATH").is_some() {
+            let beyond = Beyond::new(&repo.git, &repo.common_dir, repo.promisors());
+            repo.beyond = Some(Arc::new(beyond));
+        }
+        Ok(repo)
     }
 
     /// The `git` executable.
@@ -196,12 +206,21 @@ impl Repo {
 
     /// Whether objects may be missing and are fetched by git when asked for.
     pub fn is_partial(&self) -> bool {
-        self.config.contains_key("extensions.partialclone")
-            || self.config.iter().any(|(key, values)| {
-                key.starts_with("remote.")
-                    && key.ends_with(".promisor")
-                    && values.last().is_some_and(|value| value == "true")
-            })
+        !self.promisors().is_empty()
+    }
+
+    /// The remotes that promise the objects that are missing here.
+    fn promisors(&self) -> Vec<String> {
+        let mut names: Vec<_> = self
+            .config
+            .iter()
+            .filter(|(_, values)| values.last().is_some_and(|value| is_true(value)))
+            .filter_map(|(key, _)| key.strip_prefix("remote.")?.strip_suffix(".promisor"))
+            .map(str::to_owned)
+            .collect();
+        let named = self.config("extensions.partialclone").map(str::to_owned);
+        names.extend(named.filter(|name| !names.contains(name)));
+        names
     }
 
     /// The last value of a configuration key, as `git config --get` gives it; section and
@@ -218,11 +237,18 @@ impl Repo {
     }
 
     /// A handle for this thread to read objects and refs with, with an object cache.
-    pub(super) fn objects(&self) -> gix::Repository {
+    pub(super) fn objects(&self) -> Objects {
         let mut objects = self.objects.to_thread_local();
         objects.object_cache_size_if_unset(16 * 1024 * 1024);
-        objects
+        Objects::new(objects, self.beyond.clone())
     }
+}
+
+/// Whether git takes a value of a boolean key for true.
+fn is_true(value: &str) -> bool {
+    let words = ["true", "yes", "on"];
+    words.iter().any(|word| value.eq_ignore_ascii_case(word))
+        || value.parse().is_ok_and(|number: i64| number != 0)
 }
 
 /// The whole configuration as git sees it, `-c` options of the caller included.

@@ -29,6 +29,7 @@ mod notes_faults;
 mod notify;
 mod read;
 mod readme;
+mod repositories;
 mod requests;
 mod run;
 mod support;

@@ -17,6 +17,7 @@ use gix::ignore::search::Ignore;
 use rustix::fs::{FileType, RawMode};
 
 use super::super::Repo;
+use super::super::reading::Objects;
 use super::admin::Admin;
 use super::diff::{NotPlain, diff};
 use super::files::{Tree, umask};
@@ -29,7 +30,7 @@ use crate::model::{Clean, Oid};
 pub(super) struct Known {
     admin: Admin,
     ground: Ground,
-    objects: gix::Repository,
+    objects: Objects,
     image: Image,
     /// The tree that the image is of.
     tree: ObjectId,

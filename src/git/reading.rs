@@ -1,0 +1,247 @@
+//! Reading objects: gix in process, and git for what only git gets at.
+//!
+//! A partial clone lacks objects that git fetches when they are asked for, and in a hook
+//! before a push is accepted the new objects are in a directory that only the environment
+//! names. gix knows neither. So what gix does not find is asked of one `git cat-file`
+//! process there, and nowhere else: in any other repository a missing object is missing.
+//!
+//! Asking for objects one by one costs a connection each. Whoever is about to read many
+//! names them first, by [`Objects::prefetch`].
+
+use std::fmt::Write as _;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use gix::ObjectId;
+use gix::objs::{Exists as _, Kind, Write as _};
+
+use super::command::Git;
+
+/// Larger objects are not taken over a pipe: a note, a tree or a jobs file is smaller.
+const LARGEST: u64 = 256 * 1024 * 1024;
+
+/// Reads objects for one thread. All that gix offers is there, but what it does not find
+/// is looked for further only by the methods of this type.
+pub(super) struct Objects {
+    gix: gix::Repository,
+    beyond: Option<Arc<Beyond>>,
+}
+
+impl Deref for Objects {
+    type Target = gix::Repository;
+
+    fn deref(&self) -> &gix::Repository {
+        &self.gix
+    }
+}
+
+impl DerefMut for Objects {
+    fn deref_mut(&mut self) -> &mut gix::Repository {
+        &mut self.gix
+    }
+}
+
+impl Objects {
+    pub(super) fn new(gix: gix::Repository, beyond: Option<Arc<Beyond>>) -> Self {
+        let gix = match beyond {
+            // What git says of an object is kept in memory, as if it had been found.
+            Some(_) => gix.with_object_memory(),
+            None => gix,
+        };
+        Self { gix, beyond }
+    }
+
+    /// The object of this id, wherever git has it from.
+    ///
+    /// # Errors
+    /// Where it is nowhere, or cannot be read.
+    pub(super) fn find_object(&self, id: impl Into<ObjectId>) -> gix::Result<gix::Object<'_>> {
+        let id = id.into();
+        match (self.gix.find_object(id), &self.beyond) {
+            (Err(error), Some(beyond)) => match beyond.read(id) {
+                Some((kind, data)) => self.gix.find_object(id).or_else(|_| {
+                    // Not fetched, then, but in a directory that gix does not look into.
+                    self.gix.objects.write_buf(kind, &data)?;
+                    self.gix.find_object(id)
+                }),
+                None => Err(error),
+            },
+            (found, _) => found,
+        }
+    }
+
+    /// Has git fetch those of `ids` that are promised and not here, all at once. Whatever
+    /// goes wrong shows when they are read.
+    pub(super) fn prefetch(&self, ids: impl Iterator<Item = ObjectId>) {
+        let Some(beyond) = &self.beyond else {
+            return;
+        };
+        // Each miss would look through the directory of packs again.
+        let mut objects = self.gix.objects.clone();
+        objects.refresh_never();
+        let missing: Vec<_> = ids.filter(|id| !objects.exists(id)).collect();
+        if missing.len() > 1 {
+            beyond.fetch(&missing);
+        }
+    }
+
+    /// The commit of this id.
+    ///
+    /// # Errors
+    /// As [`find_object`](Self::find_object), and where it is something else.
+    pub(super) fn find_commit(&self, id: impl Into<ObjectId>) -> gix::Result<gix::Commit<'_>> {
+        self.find_object(id)?.try_into_commit()
+    }
+
+    /// The tree of this id.
+    ///
+    /// # Errors
+    /// As [`find_object`](Self::find_object), and where it is something else.
+    pub(super) fn find_tree(&self, id: impl Into<ObjectId>) -> gix::Result<gix::Tree<'_>> {
+        self.find_object(id)?.try_into_tree()
+    }
+
+    /// The blob of this id.
+    ///
+    /// # Errors
+    /// As [`find_object`](Self::find_object), and where it is something else.
+    pub(super) fn find_blob(&self, id: impl Into<ObjectId>) -> gix::Result<gix::Blob<'_>> {
+        self.find_object(id)?.try_into_blob()
+    }
+}
+
+/// Asks git for objects of one repository that gix does not find.
+pub(super) struct Beyond {
+    git: Git,
+    common_dir: PathBuf,
+    /// The remotes that promised what is not here.
+    promisors: Vec<String>,
+    session: Mutex<Option<Session>>,
+}
+
+/// A `git cat-file --batch`.
+struct Session {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Beyond {
+    pub(super) fn new(git: &Git, common_dir: &Path, promisors: Vec<String>) -> Self {
+        Self {
+            git: git.clone(),
+            common_dir: common_dir.to_owned(),
+            promisors,
+            session: Mutex::new(None),
+        }
+    }
+
+    fn read(&self, id: ObjectId) -> Option<(Kind, Vec<u8>)> {
+        let mut held = self.session.lock().ok()?;
+        let mut session = match held.take() {
+            Some(session) => session,
+            None => self.start().ok()?,
+        };
+        // After an error nobody knows what the next line belongs to.
+        let found = session.ask(id).ok()?;
+        *held = Some(session);
+        found
+    }
+
+    fn start(&self) -> io::Result<Session> {
+        let mut command = self.command();
+        command.args(["cat-file", "--batch"]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let missing = || io::Error::other("no pipe");
+        Ok(Session {
+            stdin: Some(child.stdin.take().ok_or_else(missing)?),
+            stdout: BufReader::new(child.stdout.take().ok_or_else(missing)?),
+            child,
+        })
+    }
+
+    /// As git fetches what is promised, but many at once.
+    fn fetch(&self, ids: &[ObjectId]) {
+        let mut input = String::new();
+        for id in ids {
+            // Writing to a String cannot fail.
+            let _ = writeln!(input, "{id}");
+        }
+        for remote in &self.promisors {
+            let mut command = self.command();
+            command
+                .args(["-c", "fetch.negotiationAlgorithm=noop", "fetch", "--quiet"])
+                .args(["--no-tags", "--no-write-fetch-head", "--refmap="])
+                .args(["--recurse-submodules=no", "--filter=blob:none", "--stdin"])
+                .arg(remote);
+            // What is not there after it is asked for one by one.
+            let done = self.git.output_with_input(&mut command, input.as_bytes());
+            if done.is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// git with what the caller's environment says of objects, and with nothing else of
+    /// it; it stays in our process group, and asks nobody for a password.
+    fn command(&self) -> Command {
+        let mut command = self.git.command();
+        for name in ["GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command
+            .env("GIT_ASKPASS", "false")
+            .env("SSH_ASKPASS", "false")
+            .env("SSH_ASKPASS_REQUIRE", "never")
+            .arg("--git-dir")
+            .arg(&self.common_dir)
+            .args(["-c", "gc.auto=0", "-c", "maintenance.auto=false"]);
+        command
+    }
+}
+
+impl Session {
+    /// The object; `None` where git has it from nowhere.
+    fn ask(&mut self, id: ObjectId) -> io::Result<Option<(Kind, Vec<u8>)>> {
+        let stdin = self.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        stdin.write_all(format!("{id}\n").as_bytes())?;
+        let mut line = String::new();
+        self.stdout.read_line(&mut line)?;
+        let mut words = line.split_ascii_whitespace().skip(1);
+        let (kind, size) = (words.next(), words.next());
+        if kind == Some("missing") {
+            return Ok(None);
+        }
+        let odd = || io::Error::from(io::ErrorKind::InvalidData);
+        let kind = kind.and_then(|kind| Kind::from_bytes(kind.as_bytes()).ok());
+        let kind = kind.ok_or_else(odd)?;
+        let size: u64 = size.and_then(|size| size.parse().ok()).ok_or_else(odd)?;
+        if size > LARGEST {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let mut data = Vec::new();
+        // A line feed comes after it.
+        (&mut self.stdout).take(size + 1).read_to_end(&mut data)?;
+        match data.pop() {
+            Some(b'\n') if data.len() as u64 == size => Ok(Some((kind, data))),
+            _ => Err(odd()),
+        }
+    }
+}
+
+impl Drop for Session {
+    /// End of input ends the process.
+    fn drop(&mut self) {
+        self.stdin = None;
+        let _ = self.child.wait();
+    }
+}
