@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use gix::ObjectId;
 
 use super::Repo;
+use super::commit_object;
 use super::notes::from_gix;
 use super::reading::Objects;
 use crate::model::{Commit, Oid};
@@ -38,13 +39,16 @@ impl CommitReader {
         if gix.kind() != self.objects.object_hash() {
             return None;
         }
-        let commit = self.objects.find_object(gix).ok()?.try_into_commit().ok()?;
-        let parts = commit.decode().ok()?;
+        let object = self.objects.find_object(gix).ok()?;
+        if !object.kind.is_commit() {
+            return None;
+        }
+        let read = commit_object::parse(&object.data, gix.kind()).ok()?;
         Some(Commit {
             id: *id,
-            tree: from_gix(&parts.tree()),
-            subject: String::from_utf8_lossy(&parts.message().summary()).into_owned(),
-            time: parts.committer().ok()?.time().ok()?.seconds,
+            tree: from_gix(&read.tree),
+            subject: commit_object::subject(&object.data),
+            time: read.time,
         })
     }
 }

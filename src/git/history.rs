@@ -6,11 +6,12 @@
 //! microseconds.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
 use gix::ObjectId;
 
+use super::commit_object::{self, CommitObject};
 use super::notes::from_gix;
 use super::reading::Objects;
 use super::repo::Repo;
@@ -39,10 +40,13 @@ struct Node {
 }
 
 /// Commits that a walk found.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Graph {
     /// Children before their parents, otherwise newest first.
     pub commits: Vec<GraphCommit>,
+    /// Tips and parents of these that cannot be read: where they are tested, what is
+    /// behind is not.
+    pub unreadable: BTreeMap<Oid, HistoryError>,
     places: HashMap<Oid, usize>,
 }
 
@@ -92,7 +96,11 @@ impl Graph {
             .enumerate()
             .map(|(at, one)| (one.id, at))
             .collect();
-        Self { commits, places }
+        Self {
+            commits,
+            unreadable: BTreeMap::new(),
+            places,
+        }
     }
 
     /// Where a commit stands in `commits`.
@@ -103,6 +111,11 @@ impl Graph {
     /// Whether a commit is one of these.
     pub fn contains(&self, id: &Oid) -> bool {
         self.places.contains_key(id)
+    }
+
+    /// Whether a commit belongs to what was asked for, and cannot be read.
+    pub fn lacks(&self, id: &Oid) -> bool {
+        self.unreadable.contains_key(id)
     }
 
     /// A commit of these.
@@ -116,6 +129,8 @@ pub struct History {
     objects: Objects,
     shallow: HashSet<Oid>,
     known: HashMap<Oid, Node>,
+    /// What tags lead to, and other objects that are no commits.
+    peeled: HashMap<Oid, Option<Oid>>,
 }
 
 const NEW: u8 = 1;
@@ -135,53 +150,68 @@ impl History {
             shallow: border.map(from_gix).collect(),
             objects,
             known: HashMap::new(),
+            peeled: HashMap::new(),
         }
     }
 
     /// The commit that an object is, or that a tag leads to; `None` for anything else.
     ///
     /// # Errors
-    /// Where it is not there.
+    /// Where it is not there, or is a commit that cannot be read.
     pub fn peel(&mut self, id: &Oid) -> Result<Option<Oid>, HistoryError> {
         if self.known.contains_key(id) {
             return Ok(Some(*id));
         }
+        if let Some(commit) = self.peeled.get(id) {
+            return Ok(*commit);
+        }
+        let commit = self.leads_to(id)?;
+        if let Some(commit) = &commit {
+            self.node(commit)?;
+        }
+        if commit != Some(*id) {
+            self.peeled.insert(*id, commit);
+        }
+        Ok(commit)
+    }
+
+    /// What an object or the tag that it is names, if that is a commit.
+    fn leads_to(&self, id: &Oid) -> Result<Option<Oid>, HistoryError> {
         let found = self.objects.find_object(object(id)?);
         let found = found.map_err(|error| failed(id, error))?;
-        match found.kind {
-            gix::objs::Kind::Commit => Ok(Some(*id)),
-            gix::objs::Kind::Tag => {
-                let peeled = found
-                    .peel_tags_to_end()
-                    .map_err(|error| failed(id, error))?;
-                let commit = peeled.kind == gix::objs::Kind::Commit;
-                Ok(commit.then(|| from_gix(&peeled.id)))
-            }
-            _ => Ok(None),
+        if found.kind.is_commit() {
+            return Ok(Some(*id));
         }
+        let peeled = found.peel_tags_to_end();
+        let peeled = peeled.map_err(|error| failed(id, error))?;
+        Ok(peeled.kind.is_commit().then(|| from_gix(&peeled.id)))
     }
 
     /// What is reachable from `tips` and not from `seen`. A commit of `seen` that is not
-    /// there any more hides nothing.
-    ///
-    /// # Errors
-    /// Where a commit cannot be read.
-    pub fn unseen(&mut self, tips: &[Oid], seen: &[Oid]) -> Result<Graph, HistoryError> {
+    /// there any more hides nothing; where a new one cannot be read, history ends there,
+    /// and the graph says so.
+    pub fn unseen(&mut self, tips: &[Oid], seen: &[Oid]) -> Graph {
         if self.known.len() > MOST_KEPT {
             self.known.clear();
         }
         let mut walk = Walk::default();
+        let mut unreadable = BTreeMap::new();
         for id in seen {
             if let Ok(node) = self.node(id) {
                 walk.push(*id, node.time, SEEN);
             }
         }
         for id in tips {
-            let node = self.node(id)?;
-            walk.push(*id, node.time, NEW);
+            match self.node(id) {
+                Ok(node) => walk.push(*id, node.time, NEW),
+                Err(error) => drop(unreadable.insert(*id, error)),
+            }
         }
         while let Some((_, id)) = walk.queue.pop() {
-            let node = self.node(&id)?;
+            // Only what could be read is in the queue, and is known by now.
+            let Ok(node) = self.node(&id) else {
+                continue;
+            };
             let paint = walk.pop(id, node.time);
             for parent in node.parents.iter() {
                 match walk.flags.get(parent).copied() {
@@ -189,7 +219,7 @@ impl History {
                         Ok(node) => walk.push(*parent, node.time, paint),
                         // Behind what was seen a repository may end anywhere.
                         Err(_) if paint == SEEN => {}
-                        Err(error) => return Err(error),
+                        Err(error) => drop(unreadable.insert(*parent, error)),
                     },
                     Some(old) if paint == SEEN && old & SEEN == 0 => {
                         walk.hide(*parent, &self.known);
@@ -203,21 +233,26 @@ impl History {
         }
         let mut commits = Vec::new();
         for id in walk.found {
-            if walk.flags.get(&id).is_some_and(|flags| flags & SEEN == 0) {
-                let Node { time, parents } = self.node(&id)?;
+            if walk.flags.get(&id).is_some_and(|flags| flags & SEEN == 0)
+                && let Ok(Node { time, parents }) = self.node(&id)
+            {
                 commits.push(GraphCommit { id, time, parents });
             }
         }
-        Ok(Graph::new(commits))
+        let mut graph = Graph::new(commits);
+        // What is behind a commit that was seen after all is not missed.
+        let parents = graph.commits.iter().flat_map(|one| one.parents.iter());
+        let missed: HashSet<_> = parents.chain(tips).copied().collect();
+        unreadable.retain(|id, _| missed.contains(id));
+        graph.unreadable = unreadable;
+        graph
     }
 
-    /// Whether `descendant` has `ancestor` in its history, or is it.
-    ///
-    /// # Errors
-    /// Where a commit cannot be read.
-    pub fn reaches(&mut self, descendant: &Oid, ancestor: &Oid) -> Result<bool, HistoryError> {
-        let missing = self.unseen(&[*ancestor], &[*descendant])?;
-        Ok(missing.commits.is_empty())
+    /// Whether `descendant` has `ancestor` in its history, or is it; no commit has one that
+    /// cannot be read.
+    pub fn reaches(&mut self, descendant: &Oid, ancestor: &Oid) -> bool {
+        let missing = self.unseen(&[*ancestor], &[*descendant]);
+        missing.commits.is_empty() && missing.unreadable.is_empty()
     }
 
     /// The parents of a commit.
@@ -233,39 +268,57 @@ impl History {
     /// # Errors
     /// Where it cannot be read.
     pub fn commit(&self, id: &Oid) -> Result<Commit, HistoryError> {
-        let commit = self.objects.find_commit(object(id)?);
-        let commit = commit.map_err(|error| failed(id, error))?;
-        let tree = commit.tree_id().map_err(|error| failed(id, error))?;
-        let time = commit.time().map_err(|error| failed(id, error))?;
-        let message = commit.message().map_err(|error| failed(id, error))?;
+        let (read, subject) = self.read(id, commit_object::subject)?;
         Ok(Commit {
             id: *id,
-            tree: from_gix(&tree.detach()),
-            subject: String::from_utf8_lossy(&message.summary()).into_owned(),
-            time: time.seconds,
+            tree: from_gix(&read.tree),
+            subject,
+            time: read.time,
         })
+    }
+
+    /// The commit, and what `more` makes of its raw form.
+    fn read<T>(
+        &self,
+        id: &Oid,
+        more: impl FnOnce(&[u8]) -> T,
+    ) -> Result<(CommitObject, T), HistoryError> {
+        let object = self.objects.find_object(object(id)?);
+        let object = object.map_err(|error| failed(id, error))?;
+        if !object.kind.is_commit() {
+            return Err(failed(id, format!("it is a {}", object.kind)));
+        }
+        let read = commit_object::parse(&object.data, self.objects.object_hash());
+        let read = read.map_err(|error| failed(id, error))?;
+        Ok((read, more(&object.data)))
     }
 
     fn node(&mut self, id: &Oid) -> Result<Node, HistoryError> {
         if let Some(node) = self.known.get(id) {
             return Ok(node.clone());
         }
-        let commit = self.objects.find_commit(object(id)?);
-        let commit = commit.map_err(|error| failed(id, error))?;
-        let time = commit.time().map_err(|error| failed(id, error))?;
+        let (read, ()) = self.read(id, |_| ())?;
         let parents = match self.shallow.contains(id) {
             true => Arc::new([]) as Arc<[Oid]>,
-            false => commit
-                .parent_ids()
-                .map(|id| from_gix(&id.detach()))
-                .collect(),
+            false => read.parents.iter().map(from_gix).collect(),
         };
         let node = Node {
-            time: time.seconds,
+            time: self.place_in_time(read.time, &parents),
             parents,
         };
         self.known.insert(*id, node.clone());
         Ok(node)
+    }
+
+    /// When a commit comes in a walk: a date that makes no sense would have all of history
+    /// walked before it, so it counts as that of the newest parent.
+    fn place_in_time(&self, time: i64, parents: &[Oid]) -> i64 {
+        if time != 0 {
+            return time;
+        }
+        let known = |id: &Oid| self.known.get(id).map(|node| node.time);
+        let read = |id: &Oid| known(id).or_else(|| Some(self.read(id, |_| ()).ok()?.0.time));
+        parents.iter().filter_map(read).max().unwrap_or(0)
     }
 }
 

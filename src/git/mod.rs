@@ -9,6 +9,7 @@ mod care;
 mod checkout;
 mod checkpoint;
 mod command;
+mod commit_object;
 mod commits;
 mod files;
 mod here;

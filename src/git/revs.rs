@@ -233,8 +233,10 @@ fn commit_of(rev: &str) -> String {
 
 fn rev_list(repo: &Repo) -> Command {
     let mut command = repo.git().as_the_user();
-    // Before each commit's line git prints another one, "commit ID".
-    command.args(["rev-list", "--format=%H %T %ct %s", "--encoding=UTF-8"]);
+    // Before each commit's line git prints another one, "TIME commit ID": the time as it
+    // sorts by it, and a number whatever the commit says (`%ct` may be empty).
+    command.args(["rev-list", "--timestamp", "--format=%T %s"]);
+    command.arg("--encoding=UTF-8");
     command
 }
 
@@ -272,10 +274,12 @@ impl Commits {
             .git()
             .output_with_input(command.arg("--stdin"), input.as_bytes())
             .map_err(|error| unknown(repo, revs, error))?;
-        let lines = output.stdout.split(|&c| c == b'\n');
-        for line in lines.skip(1).step_by(2) {
+        let mut lines = output.stdout.split(|&c| c == b'\n');
+        while let Some(head) = lines.next().filter(|head| !head.is_empty()) {
+            let line = lines.next().unwrap_or_default();
+            let commit = parse(head, line);
             let commit =
-                parse(line).ok_or_else(|| RevError::Output(printable_line(line).into_owned()))?;
+                commit.ok_or_else(|| RevError::Output(printable_line(head).into_owned()))?;
             if self.seen.insert(commit.id) {
                 self.list.push(commit);
             }
@@ -284,14 +288,18 @@ impl Commits {
     }
 }
 
-fn parse(line: &[u8]) -> Option<Commit> {
+/// A commit from the two lines that git prints of it.
+fn parse(head: &[u8], line: &[u8]) -> Option<Commit> {
+    let head = std::str::from_utf8(head).ok()?;
+    let (time, id) = head.split_once(" commit ")?;
     let line = String::from_utf8_lossy(line);
-    let mut words = line.splitn(4, ' ');
+    let (tree, subject) = line.split_once(' ')?;
+    let time: u64 = time.parse().ok()?;
     Some(Commit {
-        id: words.next()?.parse().ok()?,
-        tree: words.next()?.parse().ok()?,
-        time: words.next()?.parse().ok()?,
-        subject: words.next()?.to_owned(),
+        id: id.parse().ok()?,
+        tree: tree.parse().ok()?,
+        time: i64::try_from(time).unwrap_or(i64::MAX),
+        subject: subject.to_owned(),
     })
 }
 

@@ -75,7 +75,7 @@ pub fn complete(graph: &Graph, forced: &[Oid], handled: impl Fn(&Oid) -> bool) -
             .copied(),
     );
     for commit in graph.commits.iter().rev() {
-        let new = |id: &&Oid| graph.contains(id) || must.contains(*id);
+        let new = |id: &&Oid| graph.contains(id) || graph.lacks(id) || must.contains(*id);
         let mut parents = commit.parents.iter().filter(new);
         if handled(&commit.id) && parents.all(|id| complete.contains(id)) {
             complete.insert(commit.id);

@@ -1,4 +1,4 @@
-//! Repositories as they are.
+//! Repositories as they are: partial clones, odd commits, stray refs, reftables.
 
 use std::path::{Path, PathBuf};
 
@@ -75,4 +75,179 @@ fn notes_that_a_partial_clone_lacks_are_fetched_when_they_are_read() {
         let more = ci_in(&repo, &partial, &["run", "--all", "--force"]).expect_code(0);
         assert!(more.stderr().contains("12 passed"), "{}", more.stderr());
     }
+}
+
+/// A commit object with these lines after its tree and its parent `HEAD`; its id.
+fn raw_commit(repo: &TestRepo, rest: &[u8]) -> String {
+    let tree = repo.git(["rev-parse", "HEAD^{tree}"]);
+    let parent = repo.git(["rev-parse", "HEAD"]);
+    let mut raw = format!("tree {tree}\nparent {parent}\n").into_bytes();
+    raw.extend(rest);
+    write_object(repo, "commit", &raw)
+}
+
+/// Writes an object that git itself would not; its id.
+fn write_object(repo: &TestRepo, kind: &str, raw: &[u8]) -> String {
+    let file = repo.root().join("raw");
+    std::fs::write(&file, raw).unwrap();
+    let file = file.to_str().unwrap();
+    repo.git(["hash-object", "-t", kind, "-w", "--literally", file])
+}
+
+const AUTHOR: &str = "author A <a@b> 1 +0000\n";
+
+/// Commits that git works with, although nobody should have written them.
+fn odd_commits(repo: &TestRepo) -> Vec<(&'static str, String)> {
+    let committer = |date: &str| format!("{AUTHOR}committer C <c@d>{date}\n\nm\n").into_bytes();
+    let good = "committer C <c@d> 1750000000 +0000\n";
+    let all: Vec<(_, Vec<u8>)> = vec![
+        ("empty-date", committer(" ")),
+        ("no-date", committer("")),
+        ("absurd-date", committer(" the day before yesterday")),
+        ("negative-date", committer(" -86400 +0000")),
+        (
+            "overflowing-date",
+            committer(" 99999999999999999999999999 +0000"),
+        ),
+        ("far-date", committer(" 9999999999999 +0000")),
+        ("no-zone", committer(" 1750000000")),
+        ("absurd-zone", committer(" 1750000000 +99999999999999")),
+        ("word-zone", committer(" 1750000000 Europe/Berlin")),
+        ("no-author", format!("{good}\nm\n").into_bytes()),
+        ("no-committer", format!("{AUTHOR}\nm\n").into_bytes()),
+        ("nobody", b"\nm\n".to_vec()),
+        (
+            "no-address",
+            format!("author A\ncommitter C\n\n{good}").into_bytes(),
+        ),
+        ("cut-header", format!("{AUTHOR}{good}gpgsig").into_bytes()),
+        ("no-message", format!("{AUTHOR}{good}").into_bytes()),
+        (
+            "odd-header",
+            format!("{AUTHOR}{good}x\n y\n\n\n\nm\n").into_bytes(),
+        ),
+        (
+            "odd-encoding",
+            format!("{AUTHOR}{good}encoding \n\nm\n").into_bytes(),
+        ),
+        (
+            "not-utf-8",
+            [
+                format!("{AUTHOR}{good}\n").as_bytes(),
+                b"\xff\xfe\x1b[31m\n",
+            ]
+            .concat(),
+        ),
+        ("nul", format!("{AUTHOR}{good}\na\0b\n").into_bytes()),
+        (
+            "nul-in-header",
+            format!("author A\0 <a@b> 1 +0000\n{good}\nm\n").into_bytes(),
+        ),
+        (
+            "long-subject",
+            format!("{AUTHOR}{good}\n{}\n", "x".repeat(1_000_000)).into_bytes(),
+        ),
+        (
+            "mergetag",
+            format!("{AUTHOR}{good}mergetag object 0\n type x\n\nm\n").into_bytes(),
+        ),
+    ];
+    let all = all.into_iter();
+    all.map(|(name, raw)| (name, raw_commit(repo, &raw)))
+        .collect()
+}
+
+#[test]
+fn commits_that_nobody_should_have_written_are_read_as_git_reads_them() {
+    let repo = TestRepo::new();
+    repo.job("look", "test -f n");
+    repo.commit("one");
+    let odd = odd_commits(&repo);
+    for (name, id) in &odd {
+        repo.git(["update-ref", &format!("refs/heads/{name}"), id]);
+    }
+    let all = repo.ci(["status", "--all"]).expect_code(0);
+    assert_eq!(all.stdout().matches("one\n").count(), 1, "{}", all.stdout());
+    // Everything on every branch, by the walk of the watcher.
+    let new = repo.ci(["run", "--new", "-j1"]).expect_code(0);
+    for (name, id) in &odd {
+        assert_eq!(repo.verdicts(id), ["pass look"], "{name}: {}", new.stderr());
+        repo.ci(["run", name]).expect_code(0);
+    }
+    assert_eq!(repo.verdicts("main"), ["pass look"]);
+    // The same once more, with something new behind what was seen.
+    let next = repo.commit("two");
+    let again = odd_commits(&repo);
+    for (name, id) in &again {
+        repo.git(["update-ref", &format!("refs/heads/{name}"), id]);
+    }
+    repo.ci(["watch", "--until-idle"]).expect_code(0);
+    for (name, id) in &again {
+        assert_eq!(repo.verdicts(id), ["pass look"], "{name}");
+        let checkpoint = format!("refs/ci/checkpoint/heads/{name}");
+        assert_eq!(&repo.git(["rev-parse", &checkpoint]), id, "{name}");
+    }
+    assert_eq!(repo.verdicts(&next), ["pass look"]);
+    let log = repo.ci(["log", "--all"]).expect_code(0).stdout();
+    assert_eq!(log.matches("pass ").count(), odd.len() + 2);
+}
+
+#[test]
+fn a_commit_that_git_cannot_read_is_named_and_the_others_are_tested() {
+    let repo = TestRepo::new();
+    repo.job("look", "test -f n");
+    repo.commit("one");
+    repo.ci(["run", "--new"]).expect_code(0);
+    let tree = repo.git(["rev-parse", "HEAD^{tree}"]);
+    let date = "1750000000 +0000";
+    let head = format!("author A <a@b> {date}\ncommitter C <c@d> {date}\n");
+    let bogus = [
+        (
+            "no-tree",
+            write_object(&repo, "commit", format!("{head}\nm\n").as_bytes()),
+        ),
+        ("bad-parent", {
+            let raw = format!("tree {tree}\nparent {}\n{head}\nm\n", "x".repeat(40));
+            write_object(&repo, "commit", raw.as_bytes())
+        }),
+        (
+            "missing",
+            "1234567890123456789012345678901234567890".to_owned(),
+        ),
+        ("blob", repo.git(["rev-parse", "HEAD:n"])),
+    ];
+    for (name, id) in &bogus {
+        std::fs::write(
+            repo.git_dir().join("refs/heads").join(name),
+            format!("{id}\n"),
+        )
+        .unwrap();
+    }
+    // What is behind a commit that cannot be read cannot be tested, but what is before it.
+    let raw = format!("tree {tree}\nparent {}\n{head}\nm\n", bogus[2].1);
+    let child = write_object(&repo, "commit", raw.as_bytes());
+    std::fs::write(
+        repo.git_dir().join("refs/heads/child"),
+        format!("{child}\n"),
+    )
+    .unwrap();
+    let two = repo.commit("two");
+    for command in [&["run", "--new"][..], &["watch", "--until-idle"]] {
+        let done = repo.ci(command).expect_code(0);
+        let said = done.stderr();
+        for (name, _) in &bogus[..3] {
+            assert!(said.contains(&format!("{name} is left out")), "{said}");
+        }
+        assert!(!said.contains("blob"), "{said}");
+        assert_eq!(
+            said.matches("what is behind 1234567890").count(),
+            1,
+            "{said}"
+        );
+        assert!(!said.contains("trying again"), "{said}");
+        assert_eq!(repo.verdicts(&two), ["pass look"]);
+        assert_eq!(repo.verdicts(&child), ["pass look"]);
+    }
+    let checkpoints = repo.git(["for-each-ref", "--format=%(refname)", "refs/ci/checkpoint"]);
+    assert_eq!(checkpoints, "refs/ci/checkpoint/heads/main");
 }

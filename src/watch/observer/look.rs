@@ -11,7 +11,7 @@ use crate::watch::jobs::Change;
 use crate::watch::tips::short_name;
 use crate::watch::wanted;
 
-use super::{Observer, WatchError};
+use super::{Observer, WatchError, describe};
 
 impl Observer<'_> {
     /// Marks where watching begins.
@@ -55,26 +55,15 @@ impl Observer<'_> {
                 return Ok(());
             }
         };
-        let spooled = match self.read_spool(moved || self.first) {
-            Ok(spooled) => spooled,
-            Err(error) => {
-                self.complain(&error);
-                return Ok(());
-            }
-        };
+        let spooled = self.read_spool(moved || self.first);
         let moved = moved || spooled;
         let jobs = self.look_at_jobs(moved);
         if let Err(error) = self.notice.extend() {
             self.say_polling(&error);
         }
         if moved || self.first {
-            // Also after a walk that failed.
             self.first = true;
-            if let Err(error) = self.walk() {
-                self.check_place()?;
-                self.complain(&error);
-                return Ok(());
-            }
+            self.walk();
             self.dirty = true;
             fail::point("noticed");
         }
@@ -118,10 +107,8 @@ impl Observer<'_> {
                 Ok(None) => {}
                 Err(error) => {
                     if self.broken.insert(id) {
-                        self.warn(format!(
-                            "{} is left out: failed to {error}",
-                            short_name(&name)
-                        ));
+                        let why = describe(&error);
+                        self.warn(format!("{} is left out: {why}", short_name(&name)));
                     }
                 }
             }
@@ -158,7 +145,7 @@ impl Observer<'_> {
     }
 
     /// Finds what the tips reach and the checkpoints do not.
-    pub(super) fn walk(&mut self) -> Result<(), WatchError> {
+    pub(super) fn walk(&mut self) {
         let mut seen = self.checkpoints.ids();
         let begun: Vec<_> = self.checkpoints.all_begun().map(|(_, id)| id).collect();
         for id in &begun {
@@ -172,12 +159,18 @@ impl Observer<'_> {
         tips.retain(|id| !hidden.contains(id));
         tips.sort_unstable();
         tips.dedup();
-        let graph = self.history.unseen(&tips, &seen)?;
+        let graph = self.history.unseen(&tips, &seen);
+        for (id, error) in &graph.unreadable {
+            if self.ends.insert(*id) {
+                let why = describe(error);
+                self.warn(format!("what is behind {} is left out: {why}", id.short()));
+            }
+        }
 
         let mut forced = Vec::new();
         for (name, tip) in &self.tips {
             if let Some(begun) = self.checkpoints.begun(name)
-                && (begun == *tip || self.history.reaches(tip, &begun)?)
+                && (begun == *tip || self.history.reaches(tip, &begun))
             {
                 forced.push(begun);
             }
@@ -201,6 +194,5 @@ impl Observer<'_> {
         self.offered.retain(|id, _| live.contains(id));
         self.errored.retain(|(id, _), _| live.contains(id));
         self.dropped.retain(|(id, _)| live.contains(id));
-        Ok(())
     }
 }

@@ -200,6 +200,8 @@ pub struct Observer<'a> {
     tips: BTreeMap<String, Oid>,
     /// What refs name and nobody can read.
     broken: HashSet<Oid>,
+    /// Where history ended too early, and that was said.
+    ends: HashSet<Oid>,
     /// When each ref was last seen to move: the number of the look.
     moved: HashMap<String, u64>,
     look: u64,
@@ -268,6 +270,7 @@ impl<'a> Observer<'a> {
             place: (meta.dev(), meta.ino()),
             tips: BTreeMap::new(),
             broken: HashSet::new(),
+            ends: HashSet::new(),
             moved: HashMap::new(),
             look: 0,
             looked: Instant::now(),
@@ -446,17 +449,23 @@ impl<'a> Observer<'a> {
     fn complain(&mut self, error: &dyn std::error::Error) {
         self.pause = Some(Instant::now() + AGAIN);
         self.stale = true;
-        let mut text = format!("failed to {error}");
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text += &format!(": {error}");
-            cause = error.source();
-        }
+        let text = describe(error);
         if self.complaint.as_ref() != Some(&text) {
             self.warn(format!("{text}; trying again"));
             self.complaint = Some(text);
         }
     }
+}
+
+/// An error with its causes, on one line.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = format!("failed to {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
 }
 
 impl Offered {
@@ -472,14 +481,15 @@ impl Offered {
 /// The watched refs and the commits they are at, as of now.
 ///
 /// # Errors
-/// Where refs or commits cannot be read.
+/// Where refs cannot be read.
 pub fn tips(repo: &Repo, patterns: &Patterns) -> Result<BTreeMap<String, Oid>, WatchError> {
     let refs = RefReader::new(repo).read(&patterns.prefixes());
     let mut history = History::new(repo);
     let mut tips = BTreeMap::new();
     for (name, id) in refs.map_err(WatchError::Refs)? {
         if patterns.matches(&name)
-            && let Some(commit) = history.peel(&id)?
+            // What cannot be read is left out, as an observer does.
+            && let Ok(Some(commit)) = history.peel(&id)
         {
             tips.insert(name, commit);
         }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::fail;
-use crate::git::{CheckpointError, HistoryError, Move, care};
+use crate::git::{CheckpointError, Move, care};
 use crate::model::Oid;
 use crate::watch::wanted;
 
@@ -29,15 +29,7 @@ impl Observer<'_> {
         }
         self.dirty = false;
         self.advanced = Some(Instant::now());
-        let moves = match self.moves() {
-            Ok(moves) => moves,
-            Err(error) => {
-                self.check_place()?;
-                self.complain(&error);
-                self.dirty = true;
-                return Ok(());
-            }
-        };
+        let moves = self.moves();
         if !moves.is_empty() {
             fail::point("moving");
             if let Err(error) = self.move_all(&moves) {
@@ -50,10 +42,7 @@ impl Observer<'_> {
                 return Ok(());
             }
             fail::point("moved");
-            if let Err(error) = self.walk() {
-                self.complain(&error);
-                self.stale = true;
-            }
+            self.walk();
         }
         self.drain_spool();
         if self.since_care >= CARE && self.running.is_empty() {
@@ -80,7 +69,7 @@ impl Observer<'_> {
         self.forced.binary_search(id).is_ok()
     }
 
-    fn moves(&mut self) -> Result<Vec<Move>, HistoryError> {
+    fn moves(&mut self) -> Vec<Move> {
         let complete = wanted::complete(&self.graph, &self.forced, |id| self.handled.contains(id));
         let mut moves = Vec::new();
         for (name, tip) in &self.tips {
@@ -97,7 +86,7 @@ impl Observer<'_> {
                 (true, _) => wanted::furthest(&self.graph, &complete, *tip),
                 // All of it was seen by way of other refs. A checkpoint never goes
                 // back to where it has been.
-                (false, Some(now)) => self.history.reaches(tip, &now)?.then_some(*tip),
+                (false, Some(now)) => self.history.reaches(tip, &now).then_some(*tip),
                 (false, None) => Some(*tip),
             };
             if let Some(to) = to.filter(|to| Some(*to) != now) {
@@ -105,7 +94,7 @@ impl Observer<'_> {
                 moves.push(Move { name, to });
             }
         }
-        Ok(moves)
+        moves
     }
 
     pub(super) fn close_when_idle(&mut self) -> Result<(), WatchError> {

@@ -12,7 +12,7 @@ use std::path::Path;
 use crate::model::Oid;
 use crate::spool::{Entry, Position, Source, Spool};
 
-use super::{Observer, WatchError};
+use super::Observer;
 
 /// What was read from the spool and is not drained yet.
 #[derive(Default)]
@@ -26,16 +26,16 @@ pub(super) struct Spooled {
 
 impl Observer<'_> {
     /// Reads the spool; whether that changes what is wanted.
-    pub(super) fn read_spool(&mut self, moved: bool) -> Result<bool, WatchError> {
+    pub(super) fn read_spool(&mut self, moved: bool) -> bool {
         let spool = Spool::new(&self.repo.ci_dir());
         // A spool that cannot be read loses nothing that the refs tell of.
         let Ok(pending) = spool.read() else {
-            return Ok(false);
+            return false;
         };
         if !moved && pending.entries == self.spooled.entries {
-            return Ok(false);
+            return false;
         }
-        let wanted = self.reached(&pending.entries)?;
+        let wanted = self.reached(&pending.entries);
         let changed = wanted != self.spooled.wanted;
         // Also where nothing of it is wanted: then it can be drained at once.
         self.dirty |= !pending.entries.is_empty();
@@ -44,11 +44,11 @@ impl Observer<'_> {
             position: (!pending.entries.is_empty()).then_some(pending.position),
             entries: pending.entries,
         };
-        Ok(changed)
+        changed
     }
 
     /// The commits of these entries that are still part of something.
-    fn reached(&mut self, entries: &[Entry]) -> Result<Vec<Oid>, WatchError> {
+    fn reached(&mut self, entries: &[Entry]) -> Vec<Oid> {
         let mut tips: HashSet<Oid> = self.tips.values().copied().collect();
         let mut commits = HashSet::new();
         for entry in entries {
@@ -63,11 +63,11 @@ impl Observer<'_> {
         tips.retain(|tip| matches!(self.history.peel(tip), Ok(Some(_))));
         let (commits, tips): (Vec<_>, Vec<_>) =
             (commits.into_iter().collect(), tips.into_iter().collect());
-        let replaced = self.history.unseen(&commits, &tips)?;
+        let replaced = self.history.unseen(&commits, &tips);
         let mut wanted = commits;
         wanted.retain(|commit| !replaced.contains(commit));
         wanted.sort_unstable();
-        Ok(wanted)
+        wanted
     }
 
     /// Empties the spool of what was read, once all of it is handled.
