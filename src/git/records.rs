@@ -5,7 +5,8 @@
 //! to date by comparing that tree with the present one, and made anew where that does
 //! not work. Anybody may delete it at any time.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -42,11 +43,15 @@ pub struct Records {
 
 type ByCommit = HashMap<Oid, Vec<Record>>;
 
+/// What makes one record count more than another.
+type Rank = (jiff::Timestamp, Reverse<Status>);
+
 /// What is made of the records so that they are found.
 #[derive(Debug, Default)]
 struct Contents {
-    /// For each definition and tree the commit whose note has the newest record.
-    newest: HashMap<(DefId, Oid), Oid>,
+    /// For each definition and tree the rank of the newest record, and the commit whose
+    /// note has it.
+    newest: HashMap<(DefId, Oid), (Rank, Oid)>,
     /// The latest running times of each job, newest first.
     durations: HashMap<JobName, Vec<(jiff::Timestamp, Duration)>>,
 }
@@ -54,11 +59,11 @@ struct Contents {
 impl Contents {
     /// Takes in one of the records of a commit: by what was tested, if none that counts
     /// more is there already, and its running time.
-    fn note(&mut self, by_commit: &ByCommit, commit: Oid, record: &Record) {
+    fn note(&mut self, commit: Oid, record: &Record) {
         let key = (record.def, record.tree);
-        let newest = self.newest_of(by_commit, &key).map(Record::rank);
+        let newest = self.newest.get(&key).map(|newest| newest.0);
         if newest.is_none_or(|newest| record.rank() > newest) {
-            self.newest.insert(key, commit);
+            self.newest.insert(key, (record.rank(), commit));
         }
         if record.status == Status::Error {
             return;
@@ -76,7 +81,7 @@ impl Contents {
     }
 
     fn newest_of<'a>(&self, by_commit: &'a ByCommit, key: &(DefId, Oid)) -> Option<&'a Record> {
-        let commit = self.newest.get(key)?;
+        let (_, commit) = self.newest.get(key)?;
         let of_key = |record: &&Record| record.def == key.0 && record.tree == key.1;
         let records = by_commit.get(commit)?.iter();
         records.filter(of_key).max_by_key(|record| record.rank())
@@ -151,17 +156,28 @@ impl Records {
 
     /// Makes `records` all there is of a commit; whether something is gone by that.
     fn replace(&mut self, commit: Oid, records: Vec<Record>) -> bool {
-        let own = self.by_commit.entry(commit).or_default();
-        let before = own.len();
-        own.retain(|record| records.contains(record));
-        let gone = own.len() < before;
-        if own.is_empty() && records.is_empty() {
-            self.by_commit.remove(&commit);
+        let mut records: Vec<_> = records.into_iter().map(Record::as_written).collect();
+        // Each once, and no step for each pair: a note may have very many lines.
+        let mut seen = HashSet::with_capacity(records.len());
+        let first: Vec<_> = records.iter().map(|record| seen.insert(record)).collect();
+        let mut first = first.into_iter();
+        records.retain(|_| first.next().unwrap_or(false));
+
+        let before = self.by_commit.remove(&commit).unwrap_or_default();
+        let old: HashSet<_> = before.iter().collect();
+        let mut kept = 0;
+        for record in &records {
+            match old.contains(record) {
+                true => kept += 1,
+                false => self.contents.note(commit, record),
+            }
         }
-        for record in records {
-            self.insert(commit, record);
+        if !records.is_empty() {
+            // Most commits have few records, and there are many commits.
+            records.shrink_to_fit();
+            self.by_commit.insert(commit, records);
         }
-        gone
+        kept < before.len()
     }
 
     /// Takes in a record that was just stored.
@@ -170,14 +186,9 @@ impl Records {
         // known as the same.
         let record = record.as_written();
         let own = self.by_commit.entry(commit).or_default();
-        if own.contains(&record) {
-            return;
-        }
-        // Most commits have few records, and there are many commits.
-        own.reserve_exact(1);
-        own.push(record);
-        if let Some(record) = self.by_commit.get(&commit).and_then(|own| own.last()) {
-            self.contents.note(&self.by_commit, commit, record);
+        if !own.contains(&record) {
+            self.contents.note(commit, &record);
+            own.push(record);
         }
     }
 
@@ -186,7 +197,7 @@ impl Records {
         self.contents = Contents::default();
         for (commit, records) in &self.by_commit {
             for record in records {
-                self.contents.note(&self.by_commit, *commit, record);
+                self.contents.note(*commit, record);
             }
         }
     }
@@ -208,7 +219,7 @@ impl Records {
         });
         let (record, from) = match own {
             Some(own) => (own, commit.id),
-            None => (newest, *self.contents.newest.get(&key)?),
+            None => (newest, self.contents.newest.get(&key)?.1),
         };
         Some(Known {
             record: record.clone(),
@@ -285,14 +296,22 @@ fn read_file(path: &PathBuf, notes_ref: &str) -> Option<Records> {
     let mut records = Records::empty(notes_ref);
     records.tree = Some(ObjectId::from_hex(tree.as_bytes()).ok()?);
     let mut commit = None;
+    let mut own = Vec::new();
     for line in lines {
+        if line.contains(' ') {
+            own.push(line.parse().ok()?);
+            continue;
+        }
+        let earlier = std::mem::take(&mut own);
+        match commit {
+            Some(commit) => drop(records.replace(commit, earlier)),
+            None if !earlier.is_empty() => return None,
+            None => {}
+        }
         if line == END {
             return Some(records);
         }
-        match line.contains(' ') {
-            false => commit = Some(line.parse().ok()?),
-            true => records.insert(commit?, line.parse().ok()?),
-        }
+        commit = Some(line.parse().ok()?);
     }
     None
 }

@@ -31,7 +31,7 @@ pub enum ParseRecordError {
 }
 
 /// How many tests a job ran, and how many of them failed: `tests=3/412`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tests {
     /// Those that failed.
     pub failed: u32,
@@ -43,7 +43,7 @@ pub struct Tests {
 ///
 /// This is what was seen and not what follows from it: a job that says that it does not
 /// care (`reuse = "tree"`) may come to say something else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Seen {
     /// It did not: the verdict holds for every commit with that tree.
     #[default]
@@ -68,7 +68,7 @@ impl Seen {
 ///
 /// It is self-contained: copied to the note of another commit with the same tree, it
 /// says the same.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Record {
     /// The verdict.
     pub status: Status,

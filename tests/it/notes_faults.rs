@@ -1,11 +1,13 @@
 //! The note store where others prune, repack and damage: what was reported is there,
 //! whole, whatever happens beside it.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use crate::support::TestRepo;
+use crate::support::{Ran, TestRepo};
 
 const NOTES: &str = "refs/notes/ci";
 
@@ -134,4 +136,52 @@ fn wherever_a_run_is_killed_a_gc_finds_no_half_and_the_next_run_tidies() {
         let size = repo.git(["count-objects", "-v"]);
         assert!(size.contains("garbage: 0"), "{point}: {size}");
     }
+}
+
+/// Ends a command that takes longer than any honest work here.
+#[track_caller]
+fn ci_in_time(repo: &TestRepo, args: &[&str]) -> Ran {
+    let limit = Duration::from_secs(30);
+    let mut command = repo.command("timeout", repo.path());
+    command.arg(limit.as_secs().to_string());
+    command.arg(env!("CARGO_BIN_EXE_git-ci")).args(args);
+    let ran = Ran(command.output().unwrap());
+    assert_ne!(ran.code(), 124, "{args:?} takes more than {limit:?}");
+    ran
+}
+
+/// The id of a blob that holds `text`.
+fn blob(repo: &TestRepo, text: &str) -> String {
+    let file = repo.root().join("blob");
+    fs::write(&file, text).unwrap();
+    repo.git(["hash-object", "-w", file.to_str().unwrap()])
+}
+
+#[test]
+fn a_note_of_very_many_lines_takes_time_in_proportion() {
+    let repo = with_commits(1);
+    let tree = repo.git(["rev-parse", "HEAD^{tree}"]);
+    let mut lines = String::new();
+    for n in 0..40_000 {
+        let minute = n / 60;
+        let (hour, minute, second) = (minute / 60, minute % 60, n % 60);
+        let _ = writeln!(
+            lines,
+            "pass  other     0.1s 2025-01-01T{hour:02}:{minute:02}:{second:02}Z x       v=1 \
+             tree={tree} def=5b21c0de9a410000 log={n:016x}"
+        );
+    }
+    let blob = blob(&repo, &lines);
+    repo.git(["notes", "--ref=ci", "add", "-C", &blob, "HEAD"]);
+    for (args, code) in [
+        (&["status"] as &[&str], 0),
+        (&["run", "-q"], 0),
+        (&["run", "-q", "--force"], 0),
+        (&["show"], 0),
+        (&["log"], 0),
+        (&["doctor"], 0),
+    ] {
+        ci_in_time(&repo, args).expect_code(code);
+    }
+    assert_eq!(repo.note("HEAD").lines().count(), 40_002);
 }
