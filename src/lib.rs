@@ -29,6 +29,7 @@
 //! | [`watch`] | the observer: which commits are new, what is wanted, when a checkpoint moves |
 //! | [`commands`] | the command line, one file a subcommand |
 //! | [`settings`] | what this machine's git configuration says |
+//! | [`private`] | files and directories of ours: modes, owners, no links |
 //! | [`fail`] | where a test may end the program: fail points of debug builds |
 //! | [`error`] | what the user is told when a command cannot do its work |
 //!
@@ -40,22 +41,23 @@
 //!
 //! ```text
 //! main     → commands
-//! commands → watch engine reporter runner plan verdict hooks spool worktree process logs settings config git error model
-//! watch    → engine reporter plan spool config git fail error model
-//! engine   → reporter runner plan worktree process logs git fail model
+//! commands → watch engine reporter runner plan verdict hooks spool worktree process logs settings config git error private model
+//! watch    → engine reporter plan spool config git fail error private model
+//! engine   → reporter runner plan worktree process logs git fail private model
 //! reporter → model
-//! runner   → worktree process logs git model
-//! worktree → process git model
+//! runner   → worktree process logs git private model
+//! worktree → process git private model
 //! hooks    → spool process git model
-//! spool    → git model
-//! process  → git model
+//! spool    → git private model
+//! process  → git private model
 //! settings → config git model
 //! config   → git model
-//! git      → fail model
-//! logs     → model
+//! git      → fail private model
+//! logs     → model private
 //! plan     → model
 //! verdict  → model
 //! error    →
+//! private  →
 //! fail     →
 //! model    →
 //!
@@ -104,6 +106,7 @@ pub mod hooks;
 pub mod logs;
 pub mod model;
 pub mod plan;
+pub mod private;
 pub mod process;
 pub mod reporter;
 pub mod runner;

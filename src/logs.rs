@@ -18,6 +18,7 @@ use flate2::write::GzEncoder;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::model::LogId;
+use crate::private;
 
 /// Logs up to this size stay as they are: compressed they would take the same block of the disk.
 const SMALL: u64 = 4096;
@@ -100,9 +101,9 @@ impl LogStore {
     /// # Errors
     /// Where it cannot be made, or is there already.
     pub fn create(&self, id: &LogId) -> io::Result<LogWriter> {
-        fs::create_dir_all(&self.dir)?;
+        private::dir_in(self.dir.parent().unwrap_or(&self.dir), "logs")?;
         let path = self.dir.join(format!("{id}.log"));
-        let file = File::options().write(true).create_new(true).open(&path)?;
+        let file = private::open(&path, private::Open::New)?;
         // Where the file system has no locks, followers stop early, and age must do.
         let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
         Ok(LogWriter {
@@ -259,7 +260,10 @@ impl LogWriter {
         }
         let packed = self.path.with_extension("log.gz");
         let half = self.path.with_extension("log.gz.tmp");
-        let mut encoder = GzEncoder::new(File::create(&half)?, Compression::fast());
+        let mut encoder = GzEncoder::new(
+            private::open(&half, private::Open::Truncate)?,
+            Compression::fast(),
+        );
         io::copy(&mut File::open(&self.path)?, &mut encoder)?;
         encoder.finish()?;
         fs::rename(&half, &packed)?;

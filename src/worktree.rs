@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::git::{Checkout, CheckoutError, Repo};
 use crate::model::{Clean, JobName, LogId, Oid};
+use crate::private;
 use crate::process;
 
 pub use crate::git::MARK;
@@ -39,6 +40,14 @@ pub enum LeaseError {
         /// The slot.
         slot: u32,
         /// Why.
+        source: io::Error,
+    },
+    /// The place for its worktree.
+    #[error("use slot {slot}")]
+    Place {
+        /// The slot.
+        slot: u32,
+        /// Why not.
         source: io::Error,
     },
     /// Processes of an earlier task are still there.
@@ -131,6 +140,7 @@ impl SlotState {
 /// The slots of a repository, as one process uses them.
 pub struct Pool<'a> {
     repo: &'a Repo,
+    ci_dir: PathBuf,
     locks: PathBuf,
     root: PathBuf,
     slots: u32,
@@ -154,6 +164,7 @@ impl<'a> Pool<'a> {
     pub fn new(repo: &'a Repo, root: PathBuf, slots: u32) -> Self {
         Self {
             repo,
+            ci_dir: repo.ci_dir(),
             locks: locks(&repo.ci_dir()),
             root,
             slots,
@@ -176,7 +187,7 @@ impl<'a> Pool<'a> {
     ) -> Result<Option<Lease<'_, 'a>>, LeaseError> {
         let lock = |slot, source| LeaseError::Lock { slot, source };
         if self.ticket.is_none() {
-            fs::create_dir_all(&self.locks).map_err(|error| lock(0, error))?;
+            private::dir_in(&self.ci_dir, "slots").map_err(|error| lock(0, error))?;
             self.ticket = try_lock(&self.locks.join("ticket")).map_err(|error| lock(0, error))?;
             if self.ticket.is_none() {
                 return Ok(None);
@@ -189,6 +200,9 @@ impl<'a> Pool<'a> {
         let _ticket = self.ticket.take();
 
         let path = self.root.join(format!("slot-{slot}"));
+        private::make_private_dir(&self.root)
+            .and_then(|()| private::check_own_dir(&path))
+            .map_err(|source| LeaseError::Place { slot, source })?;
         let kept = self.kept.remove(&slot);
         let old = old.unwrap_or_default();
         if !old.clean && old.token > 0 {
@@ -312,8 +326,7 @@ pub struct Standstill {
 /// # Errors
 /// Where locks cannot be made.
 pub fn standstill(ci_dir: &Path) -> io::Result<Option<Standstill>> {
-    let locks = locks(ci_dir);
-    fs::create_dir_all(&locks)?;
+    let locks = private::dir_in(ci_dir, "slots")?;
     let start = Instant::now();
     loop {
         if let Some(ticket) = try_lock(&locks.join("ticket"))? {
@@ -369,12 +382,7 @@ fn is_held(file: &File) -> bool {
 
 /// Locks a file, making it where needed; `None` where somebody else has the lock.
 fn try_lock(path: &Path) -> io::Result<Option<File>> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(path)?;
+    let file = private::open(path, private::Open::Update)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),

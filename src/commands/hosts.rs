@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use crate::error::{Failure, FailureKind};
 use crate::git::Repo;
 use crate::model::printable_line;
+use crate::private;
 use crate::runner::wire::About;
 use crate::runner::{HostError, HostSpec, Probe, probe};
 use crate::settings::{HostSettings, Settings};
@@ -63,10 +64,13 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     if let Some(name) = &args.drain {
         known(&settings, name)?;
         let mark = drain_mark(&repo, name);
-        let made = mark.parent().map_or(Ok(()), fs::create_dir_all);
-        made.and_then(|()| fs::write(&mark, "")).map_err(|error| {
-            Failure::failed_to(format!("leave a mark at {}", mark.display()), error)
-        })?;
+        let made = repo
+            .make_ci_dir()
+            .and_then(|ci_dir| private::dir_in(&ci_dir, "drained"));
+        made.and_then(|_| private::replace(&mark, b""))
+            .map_err(|error| {
+                Failure::failed_to(format!("leave a mark at {}", mark.display()), error)
+            })?;
         output::note(&format!(
             "{name} gets no more tasks; `git ci hosts --undrain {name}` undoes this"
         ));

@@ -12,6 +12,7 @@ use crate::git::revs;
 use crate::git::{Here, Repo};
 use crate::hooks::Hook;
 use crate::model::{Oid, printable_line};
+use crate::private::{self, Sharing};
 use crate::process::start_detached;
 use crate::settings::{HookMode, SettingsError};
 use crate::spool::{Entry, Source, Spool};
@@ -118,6 +119,11 @@ fn by_hook(hook: Hook) -> Result<(), NotifyError> {
         return Ok(());
     }
     let ci_dir = here.ci_dir();
+    if !ci_dir.is_dir() {
+        let sharing = here.config("core.sharedRepository").ok().flatten();
+        let sharing = Sharing::parse(sharing.as_deref());
+        private::make_ci_dir(&ci_dir, sharing).map_err(NotifyError::Spool)?;
+    }
     let spool = Spool::new(&ci_dir);
     spool.append(&entries).map_err(NotifyError::Spool)?;
     if mode == HookMode::Run {

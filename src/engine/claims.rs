@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::model::Task;
+use crate::private;
 
 /// The directory of claims of one repository.
 #[derive(Debug)]
@@ -34,8 +35,7 @@ impl Claims {
     /// # Errors
     /// Where the directory cannot be made.
     pub(super) fn new(ci_dir: &Path) -> io::Result<Self> {
-        let dir = ci_dir.join("claims");
-        fs::create_dir_all(&dir)?;
+        let dir = private::dir_in(ci_dir, "claims")?;
         Ok(Self { dir })
     }
 
@@ -43,11 +43,7 @@ impl Claims {
     pub(super) fn try_claim(&self, task: &Task) -> io::Result<Option<Claim>> {
         let path = self.dir.join(format!("{}-{}", task.def, task.commit.tree));
         loop {
-            let file = File::options()
-                .create(true)
-                .write(true)
-                .truncate(false)
-                .open(&path)?;
+            let file = private::open(&path, private::Open::Update)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),

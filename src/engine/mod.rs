@@ -99,11 +99,13 @@ pub struct Summary {
 /// # Errors
 /// Only where the run could not begin; what goes wrong later is in the [`Summary`].
 pub fn run(run: Run<'_>, reporter: &mut dyn Reporter) -> Result<Summary, EngineError> {
-    let ci_dir = run.repo.ci_dir();
-    let claims = Claims::new(&ci_dir).map_err(|source| EngineError::Prepare {
-        path: ci_dir,
-        source,
-    })?;
+    let made = run.repo.make_ci_dir();
+    let claims = made
+        .and_then(|ci_dir| Claims::new(&ci_dir))
+        .map_err(|source| EngineError::Prepare {
+            path: run.repo.ci_dir(),
+            source,
+        })?;
     let count = run.runners.len();
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(count)

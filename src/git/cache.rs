@@ -5,7 +5,7 @@
 //! below [`HAVE`], so that `git gc` keeps it and the next dispatcher need not send it
 //! again. Several hubs may use one cache at once: every step is git's own and atomic.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::command::{Git, GitError};
 use super::repo::Repo;
 use crate::model::Oid;
+use crate::private;
 
 /// Where the refs are that keep received commits.
 const HAVE: &str = "refs/ci/have/";
@@ -105,9 +106,9 @@ impl Cache {
             path: dir.to_owned(),
             source,
         };
-        fs::create_dir_all(dir).map_err(io)?;
+        private::make_private_dir(dir).map_err(io)?;
         // Two at once would trip over each other's half-made repository.
-        let lock = File::create(dir.join("lock")).map_err(io)?;
+        let lock = private::open(&dir.join("lock"), private::Open::Update).map_err(io)?;
         flock(&lock, FlockOperation::LockExclusive).map_err(|error| io(error.into()))?;
         let cache = Self {
             git,
@@ -128,7 +129,7 @@ impl Cache {
                 let text: String = shallow.iter().map(|id| format!("{id}\n")).collect();
                 fs::write(cache.repository.join("shallow"), text).map_err(io)?;
             }
-            fs::write(&made, "").map_err(io)?;
+            private::replace(&made, b"").map_err(io)?;
         }
         let now = serde_json::to_string(beyond).map_err(|error| io(error.into()))?;
         let noted = dir.join("beyond");
@@ -139,7 +140,7 @@ impl Cache {
                     .git
                     .output(cache.command().args(["config", &key, value]))?;
             }
-            fs::write(&noted, now).map_err(io)?;
+            private::replace(&noted, now.as_bytes()).map_err(io)?;
         }
         Ok(cache)
     }

@@ -23,6 +23,7 @@ use super::objects::sync_dir;
 use super::refs::RefReader;
 use super::repo::Repo;
 use crate::model::Oid;
+use crate::private;
 
 /// All checkpoints are below this.
 pub const CHECKPOINTS: &str = "refs/ci/checkpoint/";
@@ -114,13 +115,13 @@ impl<'a> Checkpoints<'a> {
         let path = self.begin_path();
         let write = || -> io::Result<()> {
             let dir = path.parent().unwrap_or(&path);
-            fs::create_dir_all(dir)?;
+            self.repo.make_ci_dir()?;
             let mut text = String::new();
             for (name, id) in &tips {
                 // Writing to a String cannot fail.
                 let _ = writeln!(text, "{id} {name}");
             }
-            let mut file = tempfile::Builder::new().prefix("begin-").tempfile_in(dir)?;
+            let mut file = private::temporary(dir, "begin-")?;
             file.write_all(text.as_bytes())?;
             file.as_file().sync_all()?;
             file.persist(&path)?;

@@ -28,7 +28,6 @@ mod records;
 mod refs;
 mod repo;
 pub mod revs;
-mod sharing;
 mod worktrees;
 
 pub use audit::{audit_notes, identity, setting_scope};

@@ -30,6 +30,7 @@ use super::reading::Objects;
 use super::repo::Repo;
 use crate::fail;
 use crate::model::{Note, Oid, Record};
+use crate::private;
 
 /// How long a lock on the ref may be in the way before that is an error.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -162,8 +163,7 @@ impl NoteStore {
         read_ref(&objects, notes_ref)?;
         let identity = Identity::ask(repo)?;
         let common_dir = repo.common_dir();
-        let shared = repo.config("core.sharedrepository");
-        let writer = ObjectWriter::new(common_dir, objects.object_hash(), shared);
+        let writer = ObjectWriter::new(common_dir, objects.object_hash(), repo.sharing());
         for path in [writer.dir(), &common_dir.join("refs")] {
             let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
             rustix::fs::access(path, access).map_err(|errno| NotesError::ReadOnly {
@@ -325,12 +325,8 @@ impl NoteStore {
     /// Waits until no other process of git-ci writes. Where that cannot be found out, or
     /// takes too long (the other is stopped), goes on without.
     fn take_turn(&self, patience: Duration) -> Option<File> {
-        fs::create_dir_all(self.turn.parent()?).ok()?;
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(&self.turn)
-            .ok()?;
+        private::dir_in(self.turn.parent()?, "").ok()?;
+        let file = private::open(&self.turn, private::Open::Append).ok()?;
         let start = Instant::now();
         loop {
             let lock = rustix::fs::FlockOperation::NonBlockingLockExclusive;

@@ -21,7 +21,7 @@ use gix::objs::{Kind, Tree, WriteTo as _};
 
 use super::pack_format::PackBuilder;
 use super::packs::{Kept, PackDir};
-use super::sharing::Sharing;
+use crate::private::Sharing;
 
 /// While results come in, packs of ours are merged when there are more than this.
 const MANY: usize = 20;
@@ -92,11 +92,11 @@ pub(super) struct ObjectWriter {
 }
 
 impl ObjectWriter {
-    /// `shared` is the value of `core.sharedRepository`.
-    pub(super) fn new(common_dir: &Path, hash: gix::hash::Kind, shared: Option<&str>) -> Self {
+    /// What is written is for those with whom the repository is shared.
+    pub(super) fn new(common_dir: &Path, hash: gix::hash::Kind, sharing: Sharing) -> Self {
         let objects_dir = common_dir.join("objects");
         Self {
-            packs: PackDir::new(&objects_dir, hash, Sharing::parse(shared)),
+            packs: PackDir::new(&objects_dir, hash, sharing),
             objects_dir,
             count: 0,
         }

@@ -29,8 +29,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::objects::WriteError;
 use super::pack_format::{Pack, PackBuilder, entries};
-use super::sharing::Sharing;
 use crate::fail;
+use crate::private::Sharing;
 
 /// How the name of a pack of ours begins, after `pack-`: "git-ci" in hexadecimal.
 const MARK: &str = "6769742d6369";

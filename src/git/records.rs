@@ -8,7 +8,6 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
@@ -21,6 +20,7 @@ use super::notes_ref::read_ref;
 use super::reading::Objects;
 use super::repo::Repo;
 use crate::model::{Commit, DefId, JobName, Known, Oid, Record, Status};
+use crate::private;
 
 /// The first line of the file, with the ref and the tree that it is of.
 const HEADER: &str = "git-ci records 1";
@@ -105,7 +105,7 @@ impl Records {
         }
         if records.tree != before {
             // Without the file the next start is slower, and nothing else.
-            let _ = records.write_file(&path);
+            let _ = repo.make_ci_dir().and_then(|_| records.write_file(&path));
         }
         Ok(records)
     }
@@ -258,12 +258,7 @@ impl Records {
 
     fn write_file(&self, path: &Path) -> io::Result<()> {
         let dir = path.parent().unwrap_or(path);
-        fs::create_dir_all(dir)?;
-        let mut file = tempfile::Builder::new()
-            .prefix("records-")
-            // As the umask says, like every other file here.
-            .permissions(fs::Permissions::from_mode(0o666))
-            .tempfile_in(dir)?;
+        let mut file = private::temporary(dir, "records-")?;
         let mut out = io::BufWriter::new(file.as_file_mut());
         let tree = self.tree.map(|tree| tree.to_string()).unwrap_or_default();
         writeln!(out, "{HEADER} {tree} {}", self.notes_ref)?;
@@ -378,7 +373,7 @@ mod tests {
     #[test]
     fn a_file_reads_back_and_a_torn_one_is_no_use() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("ci/records");
+        let path = dir.path().join("records");
         let mut records = Records::empty("refs/notes/ci");
         records.tree = Some(ObjectId::empty_tree(gix::hash::Kind::Sha1));
         let line = record("pass test 1.0s 2026-01-01T00:00:00Z x v=1 try=1");

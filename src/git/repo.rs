@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::command::{Git, GitError};
 use super::reading::{Beyond, Objects};
+use crate::private::{self, Sharing};
 
 /// Why a repository cannot be worked with.
 #[derive(Debug, thiserror::Error)]
@@ -159,6 +160,7 @@ impl Repo {
             let beyond = Beyond::new(&repo.git, &repo.common_dir, repo.promisors());
             repo.beyond = Some(Arc::new(beyond));
         }
+        private::settle_ci_dir(&repo.ci_dir(), repo.sharing());
         Ok(repo)
     }
 
@@ -187,6 +189,21 @@ impl Repo {
     /// Where spool, logs, locks and the derived index live; it may not exist yet.
     pub fn ci_dir(&self) -> PathBuf {
         self.common_dir.join("ci")
+    }
+
+    /// The same, made where it is missing, for those who may use the repository.
+    ///
+    /// # Errors
+    /// Where it cannot be made, is no directory, or belongs to somebody else.
+    pub fn make_ci_dir(&self) -> std::io::Result<PathBuf> {
+        let path = self.ci_dir();
+        private::make_ci_dir(&path, self.sharing())?;
+        Ok(path)
+    }
+
+    /// `core.sharedRepository`.
+    pub fn sharing(&self) -> Sharing {
+        Sharing::parse(self.config("core.sharedrepository"))
     }
 
     /// The top of the work tree that the command was called in.

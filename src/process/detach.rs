@@ -4,7 +4,7 @@
 //! one of its descriptors keeps the caller. And what a terminal sends to its group must
 //! not reach a process that nobody at that terminal started.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -16,6 +16,7 @@ use signal_hook::consts::{SIGCHLD, SIGTERM};
 use signal_hook::flag::register;
 
 use crate::git::forget_repository;
+use crate::private;
 
 /// A log that is larger when something starts is put aside, in the place of the one
 /// before: together they stay below twice this, plus what one process writes.
@@ -39,7 +40,7 @@ pub fn start_detached(program: &Path, args: &[&str], dir: &Path, log: &Path) -> 
         // Somebody else may have done it this moment.
         let _ = fs::rename(log, log.with_extension("log.old"));
     }
-    let output = File::options().create(true).append(true).open(log)?;
+    let output = private::open(log, private::Open::Append)?;
     let mut command = Command::new("/bin/sh");
     forget_repository(&mut command);
     command

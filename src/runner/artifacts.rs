@@ -14,6 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::git::Repo;
 use crate::model::{JobName, Oid};
+use crate::private;
 
 /// How often others may remove what is being made before that is an error.
 const TRIES: u32 = 100;
@@ -30,14 +31,15 @@ impl Artifacts {
     pub(super) fn open(repo: &Repo, commit: &Oid, job: &JobName) -> io::Result<Self> {
         // A job's name may hold slashes; a directory's must not.
         let job = job.as_str().replace('/', "%2f");
-        let path = repo.ci_dir().join("artifacts").join(commit.to_string());
-        Self::open_at(path.join(job))
+        let name = Path::new("artifacts").join(commit.to_string()).join(job);
+        Self::open_in(&repo.ci_dir(), &name)
     }
 
-    fn open_at(path: PathBuf) -> io::Result<Self> {
+    fn open_in(ci_dir: &Path, name: &Path) -> io::Result<Self> {
+        let path = ci_dir.join(name);
         let mut tries = 0;
         loop {
-            match Self::try_open(&path) {
+            match Self::try_open(ci_dir, name) {
                 Ok(Some(dir)) => return Ok(Self { path, dir }),
                 Err(error) if tries >= TRIES => return Err(error),
                 // Somebody removed it, or its parent, at one moment or another.
@@ -54,9 +56,9 @@ impl Artifacts {
     }
 
     /// `None` where another directory has its place, or none.
-    fn try_open(path: &Path) -> io::Result<Option<File>> {
-        fs::create_dir_all(path)?;
-        let dir = File::open(path)?;
+    fn try_open(ci_dir: &Path, name: &Path) -> io::Result<Option<File>> {
+        let path = private::dir_in(ci_dir, name)?;
+        let dir = File::open(&path)?;
         flock(&dir, FlockOperation::LockShared)?;
         let (ours, there) = (dir.metadata()?, fs::metadata(path)?);
         Ok((ours.ino() == there.ino() && ours.dev() == there.dev()).then_some(dir))
@@ -87,10 +89,11 @@ mod tests {
     #[test]
     fn empty_ones_go_and_the_rest_stays() {
         let root = tempfile::tempdir().unwrap();
+        let open = |name| Artifacts::open_in(root.path(), Path::new(name)).unwrap();
         let commit = root.path().join("commit");
-        let lint = Artifacts::open_at(commit.join("lint")).unwrap();
-        let test = Artifacts::open_at(commit.join("test")).unwrap();
-        let same = Artifacts::open_at(commit.join("test")).unwrap();
+        let lint = open("commit/lint");
+        let test = open("commit/test");
+        let same = open("commit/test");
         drop(test);
         assert!(same.path().is_dir(), "another job uses it");
         fs::write(lint.path().join("report"), "fine").unwrap();
@@ -99,7 +102,7 @@ mod tests {
         assert!(!commit.join("test").exists());
         assert!(commit.join("lint/report").exists());
         fs::remove_file(commit.join("lint/report")).unwrap();
-        drop(Artifacts::open_at(commit.join("lint")).unwrap());
+        drop(open("commit/lint"));
         assert!(!commit.exists());
         assert!(root.path().exists());
     }
@@ -109,10 +112,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         std::thread::scope(|scope| {
             for job in 0..4 {
-                let path = root.path().join("commit").join((job / 2).to_string());
+                let root = root.path();
+                let name = Path::new("commit").join((job / 2).to_string());
                 scope.spawn(move || {
                     for _ in 0..200 {
-                        let artifacts = Artifacts::open_at(path.clone()).unwrap();
+                        let artifacts = Artifacts::open_in(root, &name).unwrap();
                         assert!(artifacts.path().is_dir());
                     }
                 });

@@ -26,11 +26,13 @@ mod entry;
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
+
+use crate::private;
 
 pub use entry::{Entry, Source};
 
@@ -105,14 +107,10 @@ impl Spool {
         }
         let entries = &entries[entries.len().saturating_sub(MAX_ENTRIES)..];
         let lines: String = entries.iter().map(Entry::line).collect();
-        let mode = self.create_dir()?;
+        self.create_dir()?;
         let deadline = Instant::now() + PATIENCE;
         let (mut file, locked) = loop {
-            let file = File::options()
-                .read(true)
-                .append(true)
-                .create(true)
-                .open(self.path())?;
+            let file = private::open(&self.path(), private::Open::Append)?;
             let locked = lock(&file, deadline)?;
             if self.is_current(&file)? {
                 break (file, locked);
@@ -125,12 +123,10 @@ impl Spool {
             file.read_to_end(&mut kept)?;
             kept.extend_from_slice(b"\n");
             kept.extend_from_slice(lines.as_bytes());
-            return self.replace(compacted(&kept).as_bytes(), mode);
+            return self.replace(compacted(&kept).as_bytes());
         }
         let mut text = String::new();
         if size == 0 {
-            // A file of a repository that several people share must be writable for them.
-            let _ = file.set_permissions(fs::Permissions::from_mode(mode));
             text = header();
         } else if !ends_with_line_feed(&mut file, size)? {
             text.push('\n');
@@ -193,35 +189,12 @@ impl Spool {
         if bytes.len() == offset {
             return fs::remove_file(self.path());
         }
-        let mode = file.metadata()?.permissions().mode() & 0o777;
         let rest = header().into_bytes();
-        self.replace(&[rest.as_slice(), &bytes[offset..]].concat(), mode)
+        self.replace(&[rest.as_slice(), &bytes[offset..]].concat())
     }
 
-    /// Makes the directory; returns the mode for files in it: what the object store's
-    /// says about a group that shares the repository counts here, too.
-    fn create_dir(&self) -> io::Result<u32> {
-        let ci_dir = self.dir.parent().unwrap_or(&self.dir);
-        let objects = ci_dir.parent().map(|common| common.join("objects"));
-        let shared = objects
-            .and_then(|objects| fs::metadata(objects).ok())
-            .map(|metadata| metadata.permissions().mode())
-            .filter(|mode| mode & 0o020 != 0);
-        for dir in [ci_dir, &self.dir] {
-            match fs::create_dir(dir) {
-                Ok(()) => {
-                    if let Some(mode) = shared {
-                        let _ = fs::set_permissions(dir, fs::Permissions::from_mode(mode & 0o7777));
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(match shared {
-            Some(mode) => (mode & 0o666) | 0o600,
-            None => 0o644,
-        })
+    fn create_dir(&self) -> io::Result<()> {
+        private::dir_in(self.dir.parent().unwrap_or(&self.dir), "spool").map(|_| ())
     }
 
     /// Whether `file` is still the one at its path: it may have been replaced between
@@ -237,10 +210,9 @@ impl Spool {
 
     /// Puts another file in the place of this one, whole or not at all. The caller holds
     /// the lock, so there is one writer of the temporary file.
-    fn replace(&self, bytes: &[u8], mode: u32) -> io::Result<()> {
+    fn replace(&self, bytes: &[u8]) -> io::Result<()> {
         let half = self.dir.join("commits.new");
-        let written = File::create(&half).and_then(|mut file| {
-            let _ = file.set_permissions(fs::Permissions::from_mode(mode));
+        let written = private::open(&half, private::Open::Truncate).and_then(|mut file| {
             file.write_all(bytes)?;
             file.sync_all()
         });

@@ -1,8 +1,8 @@
 //! Talking to the observer from another terminal: what runs and waits, and dropping tasks.
 //!
 //! A Unix socket, `<ci>/watch.sock`: an observer that is gone does not answer, so nothing
-//! here can be stale. One JSON line asks, one answers. Only the user's own processes can
-//! reach it, as far as the socket's mode goes.
+//! here can be stale. One JSON line asks, one answers. Who can reach it are this user, and
+//! those with whom the repository is shared.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lease::Observer;
 use crate::model::{JobName, Oid};
+use crate::private;
 
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -106,8 +107,10 @@ impl Listener {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
+        private::dir_in(ci_dir, "")?;
         let listener = with_short_path(&path, |path| UnixListener::bind(path))?;
-        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        // Nobody gets into the directory who may not.
+        fs::set_permissions(&path, Permissions::from_mode(private::file_mode(ci_dir)))?;
         std::thread::Builder::new()
             .name("control".into())
             .spawn(move || {

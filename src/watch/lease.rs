@@ -3,13 +3,15 @@
 //! A `flock` on `<ci>/watch.lock`, so that a dead observer never blocks; what is in the
 //! file says who has it.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
+
+use crate::private;
 
 /// How often a lease that is held is asked for again.
 const TRIES: u32 = 5;
@@ -87,14 +89,8 @@ impl Lease {
             path: path.clone(),
             source,
         };
-        fs::create_dir_all(ci_dir).map_err(failed)?;
-        let mut file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(failed)?;
+        private::dir_in(ci_dir, "").map_err(failed)?;
+        let mut file = private::open(&path, private::Open::Update).map_err(failed)?;
         let mut tries = 0;
         let locked = loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -144,7 +140,7 @@ impl Drop for Lease {
 
 /// Who observes the repository now; `None` where nobody does.
 pub fn observer(ci_dir: &Path) -> Option<Observer> {
-    let file = File::open(ci_dir.join("watch.lock")).ok()?;
+    let file = private::open(&ci_dir.join("watch.lock"), private::Open::Read).ok()?;
     match flock(&file, FlockOperation::NonBlockingLockShared) {
         Err(rustix::io::Errno::WOULDBLOCK) => serde_json::from_reader(&file).ok().or_else(|| {
             Some(Observer {

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 
 use super::{MARK, SlotState, locks, slot_lock, try_lock};
 use crate::git::{Repo, admin_of};
+use crate::private;
 use crate::process;
 
 /// A slot that nobody uses, nor can while this exists.
@@ -57,7 +58,7 @@ impl IdleSlot {
     /// # Errors
     /// Where there can be no lock.
     pub fn take(ci_dir: &Path, root: &Path, slot: u32) -> io::Result<Option<Self>> {
-        fs::create_dir_all(locks(ci_dir))?;
+        private::dir_in(ci_dir, "slots")?;
         let used = last_use(ci_dir, root, slot);
         let lock = try_lock(&slot_lock(&locks(ci_dir), slot))?;
         Ok(lock.map(|lock| Self::new(root, slot, used, Some(lock))))

@@ -27,6 +27,7 @@ mod layers;
 mod notes;
 mod notes_faults;
 mod notify;
+mod private;
 mod read;
 mod readme;
 mod repositories;

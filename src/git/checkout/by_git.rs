@@ -22,6 +22,7 @@ use super::scan::scan;
 use super::submodules::{self, Sources, Super};
 use super::{CheckoutError, MARK};
 use crate::model::{Clean, Oid};
+use crate::private;
 
 /// How far to go: the worktree as it is, then without believing its index, then anew.
 const ATTEMPTS: [Attempt; 3] = [Attempt::AsItIs, Attempt::WithoutIndex, Attempt::Anew];
@@ -378,11 +379,8 @@ fn state_line(admin: &Admin, key: &str) -> Option<String> {
 
 /// Waits until no other process of git-ci makes a worktree.
 fn turn(ci_dir: &Path) -> std::io::Result<fs::File> {
-    fs::create_dir_all(ci_dir)?;
-    let file = fs::File::options()
-        .create(true)
-        .append(true)
-        .open(ci_dir.join("worktrees.lock"))?;
+    private::dir_in(ci_dir, "")?;
+    let file = private::open(&ci_dir.join("worktrees.lock"), private::Open::Append)?;
     rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
     Ok(file)
 }
@@ -395,7 +393,7 @@ fn make(repo: &Repo, path: &Path, commit: &Oid) -> Result<Admin, CheckoutError> 
     };
     clear_path(path).map_err(io)?;
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(io)?;
+        private::make_private_dir(parent).map_err(io)?;
     }
     // git looks at all worktrees when it makes one, and fails on one that is half made.
     let _turn = turn(&repo.ci_dir()).map_err(io)?;

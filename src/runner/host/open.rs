@@ -104,7 +104,7 @@ fn script(spec: &HostSpec, nonce: &str) -> String {
          echo; echo \"git-ci:$n:none:$(uname -sm)\"; read h s || exit; \
          d=\"{root}/agents\"; a=\"$d/$h\"; \
          if [ \"$(\"$a\" agent --protocol {is_one}; then exec \"$a\" {run}; fi; \
-         mkdir -p \"$d\" && t=\"$a.$$\" && : >\"$t\" && echo \"git-ci:$n:send\" && \
+         (umask 077 && mkdir -p \"$d\") && t=\"$a.$$\" && : >\"$t\" && echo \"git-ci:$n:send\" && \
          head -c \"$s\" >\"$t\" && chmod 700 \"$t\" && \
          if [ \"$(\"$t\" agent --protocol {is_one}; then mv -f \"$t\" \"$a\" && exec \"$a\" {run}; fi; \
          rm -f \"$t\"; echo \"git-ci:$n:broken\""

@@ -23,6 +23,7 @@ use crate::git::{
 };
 use crate::model::{Commit, DefId, Event, JobName, Oid};
 use crate::plan::PlannedJob;
+use crate::private;
 use crate::spool::Entry;
 
 use crate::watch::control::{Reply, Request};
@@ -423,7 +424,7 @@ impl<'a> Observer<'a> {
         }
         let places = places(self.repo, &self.options, &self.jobs);
         // Whatever cannot be made is polled for.
-        let _ = fs::create_dir_all(&places.spool);
+        let _ = private::dir_in(places.spool.parent().unwrap_or(&places.spool), "spool");
         match Notice::start(places, self.inbox.bell()) {
             Ok(notice) => self.notice = notice,
             Err(error) => self.say_polling(&error),
