@@ -28,6 +28,7 @@ mod records;
 mod refs;
 mod repo;
 pub mod revs;
+mod store;
 mod worktrees;
 
 pub use audit::{audit_notes, identity, setting_scope};

@@ -8,6 +8,7 @@
 //! Asking for objects one by one costs a connection each. Whoever is about to read many
 //! names them first, by [`Objects::prefetch`].
 
+use std::cell::OnceCell;
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::ops::{Deref, DerefMut};
@@ -19,6 +20,7 @@ use gix::ObjectId;
 use gix::objs::{Exists as _, Kind, Write as _};
 
 use super::command::Git;
+use super::store::{Handle, Store};
 
 /// Larger objects are not taken over a pipe: a note, a tree or a jobs file is smaller.
 const LARGEST: u64 = 256 * 1024 * 1024;
@@ -27,7 +29,11 @@ const LARGEST: u64 = 256 * 1024 * 1024;
 /// is looked for further only by the methods of this type.
 pub(super) struct Objects {
     gix: gix::Repository,
+    epoch: u64,
+    store: Arc<Store>,
     beyond: Option<Arc<Beyond>>,
+    /// Where the store had to be opened again: what is read with from then on.
+    newer: OnceCell<Box<Objects>>,
 }
 
 impl Deref for Objects {
@@ -45,13 +51,24 @@ impl DerefMut for Objects {
 }
 
 impl Objects {
-    pub(super) fn new(gix: gix::Repository, beyond: Option<Arc<Beyond>>) -> Self {
+    pub(super) fn new(store: Arc<Store>, beyond: Option<Arc<Beyond>>) -> Self {
+        let handle = store.handle();
+        Self::with(handle, store, beyond)
+    }
+
+    fn with(handle: Handle, store: Arc<Store>, beyond: Option<Arc<Beyond>>) -> Self {
         let gix = match beyond {
             // What git says of an object is kept in memory, as if it had been found.
-            Some(_) => gix.with_object_memory(),
-            None => gix,
+            Some(_) => handle.gix.with_object_memory(),
+            None => handle.gix,
         };
-        Self { gix, beyond }
+        Self {
+            gix,
+            epoch: handle.epoch,
+            store,
+            beyond,
+            newer: OnceCell::new(),
+        }
     }
 
     /// The object of this id, wherever git has it from.
@@ -60,17 +77,37 @@ impl Objects {
     /// Where it is nowhere, or cannot be read.
     pub(super) fn find_object(&self, id: impl Into<ObjectId>) -> gix::Result<gix::Object<'_>> {
         let id = id.into();
-        match (self.gix.find_object(id), &self.beyond) {
-            (Err(error), Some(beyond)) => match beyond.read(id) {
-                Some((kind, data)) => self.gix.find_object(id).or_else(|_| {
-                    // Not fetched, then, but in a directory that gix does not look into.
-                    self.gix.objects.write_buf(kind, &data)?;
-                    self.gix.find_object(id)
-                }),
-                None => Err(error),
-            },
-            (found, _) => found,
+        let newest = self.newest();
+        let error = match newest.gix.find_object(id) {
+            Ok(found) => return Ok(found),
+            Err(error) => error,
+        };
+        let missing = error.classify().is_not_found();
+        if let Some(handle) = self.store.newer(newest.epoch, missing) {
+            let (store, beyond) = (Arc::clone(&self.store), self.beyond.clone());
+            let newer = Self::with(handle, store, beyond);
+            if newer.gix.has_object(id) {
+                let newer = newest.newer.get_or_init(|| Box::new(newer));
+                return newer.gix.find_object(id);
+            }
         }
+        let Some((kind, data)) = self.beyond.as_ref().and_then(|beyond| beyond.read(id)) else {
+            return Err(error);
+        };
+        newest.gix.find_object(id).or_else(|_| {
+            // Not fetched, then, but in a directory that gix does not look into.
+            newest.gix.objects.write_buf(kind, &data)?;
+            newest.gix.find_object(id)
+        })
+    }
+
+    /// What the store was opened with the last time that this one had to know of.
+    fn newest(&self) -> &Self {
+        let mut newest = self;
+        while let Some(newer) = newest.newer.get() {
+            newest = newer;
+        }
+        newest
     }
 
     /// Has git fetch those of `ids` that are promised and not here, all at once. Whatever
@@ -80,7 +117,7 @@ impl Objects {
             return;
         };
         // Each miss would look through the directory of packs again.
-        let mut objects = self.gix.objects.clone();
+        let mut objects = self.newest().gix.objects.clone();
         objects.refresh_never();
         let missing: Vec<_> = ids.filter(|id| !objects.exists(id)).collect();
         if missing.len() > 1 {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::command::{Git, GitError};
 use super::reading::{Beyond, Objects};
+use super::store::Store;
 use crate::private::{self, Sharing};
 
 /// Why a repository cannot be worked with.
@@ -51,7 +52,7 @@ pub struct Repo {
     bare: bool,
     shallow: bool,
     config: BTreeMap<String, Vec<String>>,
-    objects: gix::ThreadSafeRepository,
+    store: Arc<Store>,
     /// For objects that gix cannot get at.
     beyond: Option<Arc<Beyond>>,
 }
@@ -132,19 +133,10 @@ impl Repo {
                        `git refs migrate --ref-format=files` converts it",
             });
         }
-        // git found and trusts it: that is the trust that counts. No variable of the
-        // caller's reaches gix, which was told where everything is.
-        let options = gix::open::Options::isolated()
-            .with(gix::sec::Trust::Full)
-            .config_overrides(["core.useReplaceRefs=false"])
-            .open_path_as_is(true);
-        let objects =
-            gix::ThreadSafeRepository::open_opts(&common_dir, options).map_err(|source| {
-                RepoError::Open {
-                    path: common_dir.clone(),
-                    source: source.into(),
-                }
-            })?;
+        let store = Store::open(&common_dir).map_err(|source| RepoError::Open {
+            path: common_dir.clone(),
+            source,
+        })?;
         let mut repo = Self {
             git,
             git_dir,
@@ -153,7 +145,7 @@ impl Repo {
             bare,
             shallow,
             config,
-            objects,
+            store: Arc::new(store),
             beyond: None,
         };
         if repo.is_partial() || std::env::var_os("GIT_QUARANTINE_PATH").is_some() {
@@ -255,9 +247,7 @@ impl Repo {
 
     /// A handle for this thread to read objects and refs with, with an object cache.
     pub(super) fn objects(&self) -> Objects {
-        let mut objects = self.objects.to_thread_local();
-        objects.object_cache_size_if_unset(16 * 1024 * 1024);
-        Objects::new(objects, self.beyond.clone())
+        Objects::new(Arc::clone(&self.store), self.beyond.clone())
     }
 }
 

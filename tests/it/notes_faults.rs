@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::{Ran, TestRepo};
+use crate::watch::{Watcher, wait_for_checkpoint};
 
 const NOTES: &str = "refs/notes/ci";
 
@@ -184,4 +185,58 @@ fn a_note_of_very_many_lines_takes_time_in_proportion() {
         ci_in_time(&repo, args).expect_code(code);
     }
     assert_eq!(repo.note("HEAD").lines().count(), 40_002);
+}
+
+/// Packs everything, and puts so many copies of the packs beside them.
+fn copy_packs(repo: &TestRepo, count: usize) {
+    repo.git(["repack", "-d", "-q"]);
+    let dir = repo.git_dir().join("objects/pack");
+    let pack = pack_files(repo, ".pack").swap_remove(0);
+    let pack = dir.join(pack);
+    for n in 0..count {
+        for part in ["pack", "idx"] {
+            let copy = dir.join(format!("pack-{n:040x}.{part}"));
+            fs::hard_link(pack.with_extension(part), copy).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_watcher_goes_on_however_many_packs_there_come_to_be() {
+    let repo = with_commits(1);
+    let watcher = Watcher::start(&repo, &["-j1"]);
+    let one = repo.git(["rev-parse", "HEAD"]);
+    wait_for_checkpoint(&repo, "main", &one);
+    copy_packs(&repo, 2100);
+    let two = repo.commit("two");
+    repo.git(["repack", "-d", "-q"]);
+    wait_for_checkpoint(&repo, "main", &two);
+    // All of them vanish, and what they held is elsewhere.
+    repo.git(["repack", "-a", "-d", "-q"]);
+    let three = repo.commit("three");
+    wait_for_checkpoint(&repo, "main", &three);
+    assert_eq!(watcher.interrupt(), 130);
+    assert_eq!(repo.noted_commits(), 3);
+    expect_whole(&repo, "after all");
+}
+
+#[test]
+fn many_results_leave_few_packs() {
+    let repo = with_commits(1);
+    let list: Vec<_> = (0..60)
+        .map(|n| format!("[jobs.j{n}]\nrun = \"true\"\n"))
+        .collect();
+    repo.jobs_file(&list.concat());
+    // One at a time, and each stored by itself as far as may be.
+    repo.ci(["run", "-q", "-j1"]).expect_code(0);
+    let batches: usize = repo.git(["rev-list", "--count", NOTES]).parse().unwrap();
+    assert!(batches > 4, "{batches}");
+    assert!(pack_files(&repo, ".pack").len() <= 4);
+    for n in 0..12 {
+        repo.ci(["run", "-q", "--force", "--job", &format!("j{n}")])
+            .expect_code(0);
+    }
+    assert!(pack_files(&repo, ".pack").len() <= 5);
+    assert!(repo.git(["count-objects", "-v"]).contains("garbage: 0"));
+    expect_whole(&repo, "merged");
 }
