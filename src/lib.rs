@@ -81,7 +81,7 @@
 //! | hub | what runs at the host's end: it stores commits and starts agents |
 //! | agent | the small process at a runner's end that leases a slot and is the subreaper of its jobs |
 //! | dispatcher, worker | the owner of the run's state, and the loops that ask it for tasks |
-//! | slot | one reusable worktree with its lock |
+//! | slot | one reusable worktree, of a repository of its own that borrows the user's objects, with its lock |
 //! | outcome | the verdict of a task |
 //! | record | what a note holds of it |
 //! | checkpoint | the ref that marks "seen up to here" |

@@ -125,6 +125,7 @@ impl Settings {
     /// Where a value makes no sense, and where there is no place for worktrees.
     pub fn of(repo: &Repo) -> Result<Self, SettingsError> {
         let name = name(repo)?;
+        sparse(repo)?;
         Ok(Self {
             local: local(repo)?,
             labels: labels(repo, &name)?,
@@ -307,6 +308,11 @@ pub const KEYS: &[Key] = &[
         "the number of CPUs",
     ),
     key(
+        "ci.sparse",
+        "whether tasks get only the part of a tree that a sparse checkout shows",
+        "false",
+    ),
+    key(
         "ci.sshCommand",
         "the ssh that leads to hosts",
         "GIT_SSH_COMMAND, core.sshCommand or ssh",
@@ -328,6 +334,7 @@ pub fn problems(repo: &Repo) -> Vec<SettingsError> {
         Retention::of(repo).err(),
         HookMode::of(repo.config("ci.hookmode")).err(),
         local(repo).err(),
+        sparse(repo).err(),
         hosts::hosts(repo).err(),
     ];
     all.into_iter().flatten().collect()
@@ -373,6 +380,17 @@ fn local(repo: &Repo) -> Result<bool, SettingsError> {
     };
     boolean(value).ok_or_else(|| SettingsError::Value {
         key: "ci.local",
+        value: value.to_owned(),
+        expected: "true or false",
+    })
+}
+
+/// `ci.sparse`: whether tasks get only the part of a tree that the sparse checkout of the
+/// main work tree shows. Slots follow it by themselves; this is whether it makes sense.
+fn sparse(repo: &Repo) -> Result<bool, SettingsError> {
+    let value = repo.config("ci.sparse").unwrap_or("false");
+    boolean(value).ok_or_else(|| SettingsError::Value {
+        key: "ci.sparse",
         value: value.to_owned(),
         expected: "true or false",
     })

@@ -12,12 +12,13 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::git::{Checkout, CheckoutError, Repo};
+use crate::git::{Checkout, CheckoutError, Repo, Templates};
 use crate::model::{Clean, JobName, LogId, Oid};
 use crate::private;
 use crate::process;
@@ -144,6 +145,8 @@ pub struct Pool<'a> {
     locks: PathBuf,
     root: PathBuf,
     slots: u32,
+    /// What slots are made from.
+    templates: Rc<Templates>,
     /// Worktrees that this process has brought somewhere, with the token of that lease.
     kept: HashMap<u32, (u64, Checkout<'a>)>,
     last: Option<u32>,
@@ -168,6 +171,7 @@ impl<'a> Pool<'a> {
             locks: locks(&repo.ci_dir()),
             root,
             slots,
+            templates: Templates::new(),
             kept: HashMap::new(),
             last: None,
             ticket: None,
@@ -211,7 +215,7 @@ impl<'a> Pool<'a> {
         }
         let checkout = match kept {
             Some((token, checkout)) if token == old.token && old.clean => checkout,
-            _ => Checkout::new(self.repo, path),
+            _ => Checkout::new(self.repo, &self.templates, path),
         };
         let state = SlotState {
             token: old.token.wrapping_add(1),

@@ -13,7 +13,10 @@
 //! | `by_git` | the move by git, and worktrees made anew |
 //! | `submodules` | submodules, from what is there locally |
 //! | `plain` | whether a checkout is plain |
-//! | `admin` | the worktree's own git directory |
+//! | `template` | what a slot's git directory has to be, from the user's repository |
+//! | `admin` | that git directory |
+//! | `layout` | a directory brought to what should be in it |
+//! | `mark` | whether a file is as it was |
 //! | `index` | what a worktree held when it was left |
 //! | `scan` | what a job did to it |
 //! | `diff` | what differs between two commits |
@@ -21,6 +24,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use crate::model::{Clean, Oid};
 
@@ -32,9 +36,16 @@ mod diff;
 mod fast;
 mod files;
 mod index;
+mod layout;
+mod mark;
 mod plain;
 mod scan;
 mod submodules;
+mod template;
+
+pub(super) use admin::slot_of;
+pub use template::Templates;
+pub(super) use template::read_file;
 
 /// The variable that names a task's worktree to its processes, and to every git that
 /// prepares it, and so marks them: whoever gets the slot after a crash ends them first.
@@ -89,9 +100,11 @@ pub enum CheckoutError {
     },
 }
 
-/// A linked worktree outside the repository, with a detached `HEAD`.
+/// A worktree of a repository of its own, which borrows the objects of the user's, with a
+/// detached `HEAD`.
 pub struct Checkout<'a> {
     repo: &'a Repo,
+    templates: Rc<Templates>,
     path: PathBuf,
     /// The state that the last move left, if a move in process can start from there.
     known: Option<Box<fast::Known>>,
@@ -99,9 +112,10 @@ pub struct Checkout<'a> {
 
 impl<'a> Checkout<'a> {
     /// The worktree at `path`, in whatever state it is, if it is there at all.
-    pub fn new(repo: &'a Repo, path: PathBuf) -> Self {
+    pub fn new(repo: &'a Repo, templates: &Rc<Templates>, path: PathBuf) -> Self {
         Self {
             repo,
+            templates: Rc::clone(templates),
             path,
             known: None,
         }
@@ -121,14 +135,20 @@ impl<'a> Checkout<'a> {
     /// Where git cannot, not even in a worktree made anew, and where a submodule's
     /// commit is not there locally.
     pub fn move_to(&mut self, commit: &Oid, clean: Clean) -> Result<(), CheckoutError> {
+        let template = self.templates.of(self.repo);
+        let template = template.map_err(|source| CheckoutError::Git {
+            commit: *commit,
+            source,
+        })?;
         if let Some(mut known) = self.known.take() {
-            match known.move_to(self.repo, &self.path, commit, clean) {
+            match known.move_to(self.repo, &template, &self.path, commit, clean) {
                 Ok(fast::Left::Nothing) => {
                     self.known = Some(known);
                     return Ok(());
                 }
                 Ok(fast::Left::Untracked) => {
-                    if by_git::clean(self.repo, &self.path, clean).is_ok() {
+                    let git = by_git::GitIn::slot(self.repo, &self.path);
+                    if git.clean(clean).is_ok() {
                         self.known = Some(known);
                         return Ok(());
                     }
@@ -136,7 +156,8 @@ impl<'a> Checkout<'a> {
                 Err(fast::GivenUp) => {}
             }
         }
-        self.known = by_git::move_to(self.repo, &self.path, commit, clean)?.map(Box::new);
+        let known = by_git::move_to(self.repo, &template, &self.path, commit, clean)?;
+        self.known = known.map(Box::new);
         Ok(())
     }
 }

@@ -1,4 +1,5 @@
-//! The linked worktrees that git has on its books.
+//! Whose a worktree is: the slots, each a repository of its own, and the linked worktrees
+//! that git has on its books. Those of older versions of git-ci were such.
 
 use std::fs;
 use std::io;
@@ -49,16 +50,24 @@ impl Repo {
         for entry in self.linked_worktrees() {
             if entry.path == path {
                 fs::remove_dir_all(&entry.admin)?;
+                // As git does; where there are others it stays.
+                let _ = fs::remove_dir(self.common_dir().join("worktrees"));
             }
         }
         Ok(())
     }
 }
 
-/// git's directory for the worktree at `path`, as the worktree itself has it; `None`
-/// where it is no linked worktree.
-pub fn admin_of(path: &Path) -> Option<PathBuf> {
-    let text = fs::read_to_string(path.join(".git")).ok()?;
-    let admin = text.strip_prefix("gitdir: ")?.trim_end_matches('\n');
-    Some(path.join(admin))
+/// The repository that the slot at `path` is of, as it says itself; `None` where there is
+/// no slot. Those of older versions are linked worktrees.
+pub fn slot_of(path: &Path) -> Option<PathBuf> {
+    let dot_git = path.join(".git");
+    if fs::symlink_metadata(&dot_git).ok()?.is_dir() {
+        return super::checkout::slot_of(&dot_git);
+    }
+    // `<common git dir>/worktrees/NAME`.
+    let text = super::checkout::read_file(&dot_git, 1 << 16)?;
+    let text = String::from_utf8(text).ok()?;
+    let admin = path.join(text.strip_prefix("gitdir: ")?.trim_end_matches('\n'));
+    Some(admin.parent()?.parent()?.to_owned())
 }

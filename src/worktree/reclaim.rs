@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::{MARK, SlotState, locks, slot_lock, try_lock};
-use crate::git::{Repo, admin_of};
+use crate::git::{Repo, slot_of};
 use crate::private;
 use crate::process;
 
@@ -28,8 +28,8 @@ pub struct IdleSlot {
     lock: Option<File>,
 }
 
-/// The numbers of all slots that have a worktree below `root`, or an entry in git's books
-/// that says so.
+/// The numbers of all slots that have a worktree below `root`, or, from older versions, an
+/// entry in git's books that says so.
 pub fn slots_on_disk(repo: &Repo, root: &Path) -> Vec<u32> {
     let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let mut found = BTreeSet::new();
@@ -90,21 +90,17 @@ impl IdleSlot {
         }
     }
 
-    /// Whether the worktree and git's books about it do not belong together any more.
+    /// Whether what is there is no slot, or no more: one of an older version, or what a
+    /// job left of one. The next lease would make it anew.
     pub fn is_abandoned(&self) -> bool {
-        // A worktree points to its books by a file. The next lease would make it anew.
-        admin_of(&self.path).is_none_or(|admin| !admin.join("HEAD").exists())
+        slot_of(&self.path).is_none() || !self.path.join(".git/HEAD").exists()
     }
 
     /// Whether the worktree is another repository's: where `ci.worktreeDir` is set for
     /// several, they share a directory and not the locks.
     pub fn is_foreign(&self, repo: &Repo) -> bool {
-        let ours = repo.common_dir();
-        let ours = ours.canonicalize().unwrap_or_else(|_| ours.to_owned());
-        admin_of(&self.path).is_some_and(|admin| {
-            let admin = admin.canonicalize().unwrap_or(admin);
-            !admin.starts_with(&ours) && !admin.starts_with(repo.common_dir())
-        })
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        slot_of(&self.path).is_some_and(|of| real(&of) != real(repo.common_dir()))
     }
 
     /// Removes the worktree, strikes it off git's books, and ends what an unclean task

@@ -19,7 +19,7 @@ git diff --no-ext-diff HEAD
 find . -name .git -prune -o -printf '%y %m %p -> %l\n' | LC_ALL=C sort
 find . -name .git -prune -o -type f -exec sha256sum {} + | LC_ALL=C sort
 find . -mindepth 2 -name .git -printf '%p\n' | LC_ALL=C sort
-(cd "$(git rev-parse --git-dir)" && ls | grep -vxE 'HEAD|ORIG_HEAD|commondir|gitdir|index|logs|refs|info|modules|config.worktree|git-ci')
+(cd "$(git rev-parse --git-dir)" && ls | grep -vxE 'HEAD|ORIG_HEAD|commondir|gitdir|index|logs|refs|info|modules|config.worktree|git-ci|config|objects|packed-refs|lfs|hooks')
 git ls-files -v | grep -v '^[HS] '
 true
 "#;
@@ -430,9 +430,10 @@ fn submodules_come_from_what_is_there() {
 }
 
 #[test]
-fn a_sparse_checkout_is_as_sparse_in_the_slots() {
+fn a_sparse_checkout_is_as_sparse_in_the_slots_where_that_is_asked_for() {
     let bench = Bench::new();
     let repo = &bench.repo;
+    repo.git(["config", "ci.sparse", "true"]);
     for path in ["in/a", "out/b", "in/deep/c"] {
         repo.write(path, "x\n");
     }

@@ -164,14 +164,18 @@ fn stale_locks_are_named_with_their_age() {
 }
 
 #[test]
-fn worktrees_that_do_not_fit_the_books_are_found() {
+fn what_is_no_slot_any_more_is_found() {
     let repo = healthy();
     repo.ci(["run"]).expect_code(0);
     repo.ci(["doctor"]).expect_code(0);
-    fs::remove_dir_all(repo.git_dir().join("worktrees")).unwrap();
+    let cache = repo.root().join("home/.cache/git-ci");
+    let slots = fs::read_dir(&cache).unwrap().next().unwrap().unwrap();
+    let slot = slots.path().join("slot-1");
+    fs::remove_dir_all(slot.join(".git")).unwrap();
     mend(&repo, &finds(&repo, "warning worktrees"));
-    repo.ci(["run", "--force"]).expect_code(0);
-    fs::remove_dir_all(repo.root().join("home/.cache/git-ci")).unwrap();
+    // What an older version left: a linked worktree that is gone.
+    repo.git(["worktree", "add", "-q", "--detach", slot.to_str().unwrap()]);
+    fs::remove_dir_all(&slot).unwrap();
     mend(&repo, &finds(&repo, "warning worktrees"));
 }
 

@@ -325,7 +325,7 @@ fn a_job_that_wrecks_its_worktree_does_not_spoil_the_next() {
             "conflict",
             "git -c user.name=J -c user.email=j@x cherry-pick HEAD~1 >/dev/null 2>&1; true",
         ),
-        ("detach", "rm .git"),
+        ("detach", "rm -rf .git"),
         ("modes", "chmod 000 dir; chmod 755 n"),
     ];
     repo.write("dir/file", "x\n");
@@ -379,7 +379,7 @@ fn what_a_job_leaves_and_nobody_can_remove_is_moved_out_of_the_way() {
 }
 
 #[test]
-fn a_worktree_removed_or_pruned_between_runs_comes_back() {
+fn a_worktree_removed_between_runs_comes_back() {
     let repo = TestRepo::new();
     repo.job("test", "test -f n && test -z \"$(git status --porcelain)\"");
     repo.commit("one");
@@ -387,11 +387,9 @@ fn a_worktree_removed_or_pruned_between_runs_comes_back() {
     let cache = repo.root().join("home/.cache/git-ci");
     fs::remove_dir_all(&cache).unwrap();
     repo.ci(["run", "-j1", "--force"]).expect_code(0);
-    fs::remove_dir_all(&cache).unwrap();
-    repo.git(["worktree", "prune", "--expire=now"]);
-    repo.ci(["run", "-j1", "--force"]).expect_code(0);
-    // The other way round: the administrative files go, the directory stays.
-    fs::remove_dir_all(repo.git_dir().join("worktrees")).unwrap();
+    // The other way round: the git directory goes, the files stay.
+    let slot = fs::read_dir(&cache).unwrap().next().unwrap().unwrap();
+    fs::remove_dir_all(slot.path().join("slot-1/.git")).unwrap();
     repo.ci(["run", "-j1", "--force"]).expect_code(0);
 }
 
@@ -748,7 +746,7 @@ fn gc_and_hand_made_notes_and_branch_deletion_in_the_middle() {
     let output = run.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     // The commits are gone with their branch and the reflog of it; those that ran have notes.
-    assert!(matches!(output.status.code(), Some(0 | 3)), "{said}");
+    assert!(matches!(output.status.code(), Some(0 | 125)), "{said}");
     let noted: Vec<_> = ids
         .iter()
         .filter(|id| repo.note(id).contains("test"))

@@ -33,6 +33,7 @@ mod readme;
 mod repositories;
 mod requests;
 mod run;
+mod slots;
 mod support;
 mod usage;
 

@@ -223,14 +223,6 @@ fn locks(repo: &Repo, settings: Option<&Settings>, findings: &mut Findings) {
         .collect();
     files.push(common.join(format!("{notes_ref}.lock")));
     files.push(common.join("objects/maintenance.lock"));
-    if let Some(settings) = settings {
-        let ours = |path: &Path| path.parent() == Some(&settings.worktree_root);
-        for worktree in repo.linked_worktrees() {
-            if ours(&worktree.path) {
-                files.extend(["index.lock", "HEAD.lock"].map(|name| worktree.admin.join(name)));
-            }
-        }
-    }
     for file in files {
         let written = fs::symlink_metadata(&file).and_then(|meta| meta.modified());
         let Some(age) = written.ok().and_then(|at| at.elapsed().ok()) else {
@@ -286,10 +278,12 @@ fn worktrees(repo: &Repo, settings: &Settings, findings: &mut Findings) {
                 &["git config --unset-all ci.worktreeDir"],
             );
         } else if !idle.path.exists() {
-            let message = format!("{path} is gone, and git still has it on its books");
+            let message =
+                format!("{path} is gone, and git has it on its books, from an older version");
             findings.warning("worktrees", message, &["git ci gc"]);
         } else if idle.is_abandoned() {
-            let message = format!("{path} is a worktree that git does not know any more");
+            let message =
+                format!("{path} is no slot, or no more: the next task there makes it anew");
             findings.warning("worktrees", message, &["git ci gc"]);
         }
     }

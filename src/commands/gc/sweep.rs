@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::git::{Repo, admin_of};
+use crate::git::{Repo, slot_of};
 use crate::logs::LogStore;
 use crate::model::LogId;
 use crate::settings::{Retention, Settings};
@@ -235,8 +235,8 @@ impl<'a> Sweep<'a> {
         wanted
     }
 
-    /// Worktrees that were not used for long, that are more than `ci.slots`, or that git's
-    /// books do not know; and what the books have of ours that is gone.
+    /// Worktrees that were not used for long, that are more than `ci.slots`, or that are no
+    /// slots any more; and what git's books have of older versions.
     pub(super) fn slots(&mut self) {
         let root = &self.settings.worktree_root;
         for slot in slots_on_disk(self.repo, root) {
@@ -258,7 +258,7 @@ impl<'a> Sweep<'a> {
             }
             let unused = |age| self.is_older(idle.used, age);
             let why = if idle.path.is_dir() && idle.is_abandoned() {
-                "git has no record of it"
+                "it is no slot, or no more"
             } else if !idle.path.exists() {
                 "its directory is gone"
             } else if self.retention.slot_age.is_some_and(unused) {
@@ -434,11 +434,7 @@ fn is_abandoned_cache(path: &Path, age: Duration, now: SystemTime) -> bool {
     for entry in entries.flatten() {
         let slot = entry.path();
         let is_slot = entry.file_name().to_string_lossy().starts_with("slot-");
-        // `<common git dir>/worktrees/NAME`.
-        let gone = admin_of(&slot).is_some_and(|admin| {
-            let common = admin.parent().and_then(Path::parent);
-            common.is_some_and(|common| common.is_absolute() && !common.exists())
-        });
+        let gone = slot_of(&slot).is_some_and(|of| of.is_absolute() && !of.exists());
         if !is_slot || !gone || !older(&slot, age, now) {
             return false;
         }

@@ -1,82 +1,89 @@
-//! A worktree's own git directory, `<repository>/worktrees/NAME`, and the file `.git`
-//! that leads there.
+//! The git directory of a slot: a directory `.git` in its worktree, of a repository of
+//! its own.
 //!
-//! A job can do anything to both. Before git is run in a worktree it is certain that
-//! `.git` leads to the worktree's own directory: had a job pointed it elsewhere, git
-//! would write the user's index and `HEAD`.
+//! A job can do anything to it, and nothing in it is believed that could lead elsewhere:
+//! before each task [`renew`](Admin::renew) brings it back to what its
+//! [`Template`] says, and what of it is a job's goes, objects included (one that a job
+//! made would hide the user's of the same name). What stays is the index, which tells what
+//! was tracked, and what git-ci notes about the files. Where there is no such directory,
+//! or a link or something else in its place, the slot is made anew.
 
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
 
 use crate::model::Oid;
 
-use super::files::{remove_path, umask};
+use super::files::{open_dir, remove_path, umask};
 use super::index::{Image, Time, mtime};
-
-/// What git and git-ci keep there. All else is what a job left: locks, a merge or
-/// rebase half done, refs and reflogs of its own.
-const KEPT: [&str; 10] = [
-    "HEAD",
-    "commondir",
-    "gitdir",
-    "index",
-    "info",
-    "config.worktree",
-    "locked",
-    "modules",
-    "refs",
-    STATE,
-];
+use super::layout::{self, Children, Node};
+use super::mark::Mark;
+use super::template::{Template, read_file};
 
 /// What git-ci knows about the files of the worktree; see [`Admin::state`].
 const STATE: &str = "git-ci";
 
-/// A worktree's git directory that is sound.
+/// The first words of the state: the repository that the slot is of.
+const OF: &str = "slot-of ";
+
+/// What git-ci and git keep there besides what the template has.
+const KEPT: [(&str, Node); 5] = [
+    ("HEAD", Node::AnyFile),
+    ("index", Node::AnyFile),
+    // A sign, until the next index is in place.
+    ("index.lock", Node::AnyFile),
+    (STATE, Node::AnyFile),
+    ("modules", Node::AnyDir),
+];
+
+/// The files of ours are small.
+const MAX_SIZE: u64 = 1 << 20;
+
+/// The git directory of a slot, or of a submodule in one.
 pub(super) struct Admin {
     dir: PathBuf,
-    /// The worktree's file `.git`, and what it says.
-    dot_git: PathBuf,
-    leads_here: Vec<u8>,
+    /// Of the directory that was found, to tell it from another in its place.
+    identity: (u64, u64),
+    known: layout::Known,
+    children: Children,
+    /// The template's that `children` are of.
+    generation: u64,
 }
 
 impl Admin {
-    /// Finds that of the worktree at `path`, and mends the way to it. `None` where
-    /// there is none, or only ruins.
+    /// Finds that of the worktree at `path`, if it is one of ours and of the repository
+    /// `common`.
     pub(super) fn find(common: &Path, path: &Path) -> Option<Self> {
         if !fs::symlink_metadata(path).ok()?.is_dir() {
             return None;
         }
-        let dot_git = path.join(".git");
-        let all = fs::canonicalize(common.join("worktrees")).ok()?;
-        let leads_here = read_file(&dot_git);
-        let named = leads_here.as_deref().and_then(|text| {
-            let target = text.strip_prefix(b"gitdir: ")?.trim_ascii_end();
-            let dir = fs::canonicalize(path.join(OsStr::from_bytes(target))).ok()?;
-            (dir.parent() == Some(&all) && is_of(&dir, common, path)).then_some(dir)
-        });
-        if let (Some(dir), Some(leads_here)) = (named, leads_here) {
-            return Some(Self {
-                dir,
-                dot_git,
-                leads_here,
-            });
-        }
-        let dir = fs::read_dir(&all)
-            .ok()?
-            .flatten()
-            .map(|entry| entry.path())
-            .find(|dir| is_of(dir, common, path))?;
-        let leads_here = [b"gitdir: ", dir.as_os_str().as_bytes(), b"\n"].concat();
-        remove_path(&dot_git).ok()?;
-        fs::write(&dot_git, &leads_here).ok()?;
+        let admin = Self::at(path.join(".git"))?;
+        let of = slot_of(&admin.dir)?;
+        (of == common).then_some(admin)
+    }
+
+    /// The directory `dir`, if that is what it is.
+    pub(super) fn at(dir: PathBuf) -> Option<Self> {
+        let mark = mark(&dir).filter(|mark| mark.kind() == FileType::Directory)?;
         Some(Self {
             dir,
-            dot_git,
-            leads_here,
+            identity: mark.identity(),
+            known: layout::Known::default(),
+            children: Children::new(),
+            generation: 0,
         })
+    }
+
+    /// Makes that of the worktree at `path`, which must be an empty directory.
+    pub(super) fn make(common: &Path, path: &Path, template: &Template) -> io::Result<Self> {
+        let dir = path.join(".git");
+        fs::create_dir(&dir)?;
+        let mut admin = Self::at(dir).ok_or(io::ErrorKind::NotADirectory)?;
+        admin.renew(template)?;
+        admin.set_state(common, "")?;
+        Ok(admin)
     }
 
     /// Where it is.
@@ -84,27 +91,27 @@ impl Admin {
         &self.dir
     }
 
-    /// Whether `.git` still leads here.
-    pub(super) fn is_led_to(&self) -> bool {
-        read_file(&self.dot_git).as_deref() == Some(&self.leads_here)
+    /// Whether it is still what was found.
+    pub(super) fn is_there(&self) -> bool {
+        mark(&self.dir).is_some_and(|mark| {
+            mark.kind() == FileType::Directory && mark.identity() == self.identity
+        })
     }
 
-    /// Removes what a job left.
-    pub(super) fn tidy(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.dir)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if !KEPT.iter().any(|kept| *kept == name) {
-                remove_path(&entry.path())?;
+    /// Brings it to what it has to be, and removes what a job left.
+    ///
+    /// # Errors
+    /// Where something cannot be removed or written.
+    pub(super) fn renew(&mut self, template: &Template) -> io::Result<()> {
+        if self.generation != template.generation() {
+            self.children = template.children(&self.dir);
+            for (name, node) in KEPT {
+                self.children.insert(name.as_bytes().to_vec(), node);
             }
+            self.generation = template.generation();
         }
-        match fs::read_dir(self.dir.join("refs")) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(_) => remove_path(&self.dir.join("refs")),
-            Ok(refs) => refs
-                .flatten()
-                .try_for_each(|entry| remove_path(&entry.path())),
-        }
+        let dir = open_dir(rustix::fs::CWD, self.dir.as_os_str())?;
+        layout::apply(dir, &self.children, &mut self.known, umask())
     }
 
     /// Whether a move was killed before its index was written, or a job's git was.
@@ -112,20 +119,19 @@ impl Admin {
         fs::symlink_metadata(self.dir.join("index.lock")).is_ok()
     }
 
+    /// Removes the lock of the index: nobody can have it.
+    pub(super) fn unlock_index(&self) -> io::Result<()> {
+        remove_path(&self.dir.join("index.lock"))
+    }
+
     /// Detaches `HEAD` at a commit, unless it is.
     pub(super) fn set_head(&self, commit: &Oid) -> io::Result<()> {
         let head = self.dir.join("HEAD");
         let line = format!("{commit}\n");
-        if read_file(&head).as_deref() == Some(line.as_bytes()) {
+        if read_file(&head, MAX_SIZE).as_deref() == Some(line.as_bytes()) {
             return Ok(());
         }
-        let lock = self.dir.join("HEAD.lock");
-        remove_path(&lock)?;
-        fs::write(&lock, line)?;
-        if fs::symlink_metadata(&head).is_ok_and(|meta| meta.is_dir()) {
-            remove_path(&head)?;
-        }
-        fs::rename(&lock, &head)
+        self.replace("HEAD", line.as_bytes())
     }
 
     /// Where the index is.
@@ -138,7 +144,8 @@ impl Admin {
         let Ok(trailer) = image.trailer() else {
             return false;
         };
-        read_file(&self.index())
+        let limit = image.body().len() as u64 + 1024;
+        read_file(&self.index(), limit)
             .is_some_and(|bytes| bytes.strip_prefix(image.body()) == Some(trailer.as_bytes()))
     }
 
@@ -157,15 +164,54 @@ impl Admin {
 
     /// What is known of how the files were made, as [`set_state`](Self::set_state) left it.
     pub(super) fn state(&self) -> String {
-        let bytes = read_file(&self.dir.join(STATE)).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        let bytes = read_file(&self.dir.join(STATE), MAX_SIZE).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        text.split_once('\0')
+            .map_or(text.clone(), |(_, state)| state.to_owned())
     }
 
-    /// Remembers how the files were made.
-    pub(super) fn set_state(&self, state: &str) -> io::Result<()> {
-        let new = self.dir.join(format!("{STATE}.lock"));
-        fs::write(&new, state)?;
-        fs::rename(&new, self.dir.join(STATE))
+    /// Remembers how the files were made, and whose they are.
+    pub(super) fn set_state(&self, common: &Path, state: &str) -> io::Result<()> {
+        let text = [
+            OF.as_bytes(),
+            common.as_os_str().as_encoded_bytes(),
+            b"\0",
+            state.as_bytes(),
+        ];
+        self.replace(STATE, &text.concat())
+    }
+
+    /// Puts a file in place of whatever is there.
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let (new, path) = (self.dir.join(format!("{name}.lock")), self.dir.join(name));
+        remove_path(&new)?;
+        let mut file = File::options().write(true).create_new(true).open(&new)?;
+        file.write_all(bytes)?;
+        put_in_place(&new, &path)
+    }
+}
+
+/// The repository that the slot with the git directory `dir` is of.
+pub(in crate::git) fn slot_of(dir: &Path) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let text = read_file(&dir.join(STATE), MAX_SIZE)?;
+    let rest = text.strip_prefix(OF.as_bytes())?;
+    let end = rest.iter().position(|&byte| byte == 0)?;
+    Some(PathBuf::from(std::ffi::OsStr::from_bytes(&rest[..end])))
+}
+
+fn mark(path: &Path) -> Option<Mark> {
+    Mark::at(rustix::fs::CWD, path.as_os_str()).ok()
+}
+
+/// Renames a file over another, or over a directory that a job made of it.
+fn put_in_place(new: &Path, path: &Path) -> io::Result<()> {
+    match fs::rename(new, path) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            remove_path(path)?;
+            fs::rename(new, path)
+        }
+        done => done,
     }
 }
 
@@ -191,38 +237,7 @@ impl IndexLock {
             self.file.set_permissions(old.permissions())?;
         }
         let written = mtime(&rustix::fs::fstat(&self.file)?);
-        if let Err(error) = fs::rename(&self.path, &self.index) {
-            // A directory, of all things, is in its place.
-            if error.kind() != io::ErrorKind::IsADirectory {
-                return Err(error);
-            }
-            remove_path(&self.index)?;
-            fs::rename(&self.path, &self.index)?;
-        }
+        put_in_place(&self.path, &self.index)?;
         Ok(written)
     }
-}
-
-/// Whether `dir` is the git directory of the worktree at `path` of this repository.
-fn is_of(dir: &Path, common: &Path, path: &Path) -> bool {
-    let leads = |name: &str| {
-        let text = read_file(&dir.join(name))?;
-        Some(dir.join(OsStr::from_bytes(text.trim_ascii_end())))
-    };
-    let same = |a: &Path, b: &Path| matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b);
-    let back = leads("gitdir");
-    fs::symlink_metadata(dir).is_ok_and(|meta| meta.is_dir())
-        && back.is_some_and(|back| {
-            back.file_name() == Some(OsStr::new(".git"))
-                && back.parent().is_some_and(|parent| same(parent, path))
-        })
-        && leads("commondir").is_some_and(|led| same(&led, common))
-}
-
-/// The contents of a regular file; a link is none, nor is anything else.
-fn read_file(path: &Path) -> Option<Vec<u8>> {
-    if !fs::symlink_metadata(path).ok()?.is_file() {
-        return None;
-    }
-    fs::read(path).ok()
 }

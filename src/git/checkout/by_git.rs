@@ -6,13 +6,13 @@
 //! they do not look for repositories that a job made between tracked files.
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use gix::index::entry::{Flags, Mode};
 use sha2::{Digest as _, Sha256};
 
-use super::super::{GitError, Repo};
+use super::super::{Git, GitError, Repo};
 use super::admin::Admin;
 use super::fast::Known;
 use super::files::{Tree, clear_path, remove_path, umask, unlock_all};
@@ -20,6 +20,7 @@ use super::index::Image;
 use super::plain::{self, Ground};
 use super::scan::scan;
 use super::submodules::{self, Sources, Super};
+use super::template::Template;
 use super::{CheckoutError, MARK};
 use crate::model::{Clean, Oid};
 use crate::private;
@@ -38,25 +39,29 @@ enum Attempt {
 /// move in process can start from there.
 pub(super) fn move_to(
     repo: &Repo,
+    template: &Template,
     path: &Path,
     commit: &Oid,
     clean: Clean,
 ) -> Result<Option<Known>, CheckoutError> {
     let mut last = None;
+    let sparse = sparse(template);
     for attempt in ATTEMPTS {
         let found = if attempt == Attempt::Anew {
             None
         } else {
             let admin = Admin::find(repo.common_dir(), path);
-            admin.filter(|admin| state_line(admin, "sparse ") == Some(sparse(repo, admin)))
+            admin.filter(|admin| state_line(admin, "sparse ").as_ref() == Some(&sparse))
         };
         let fresh = found.is_none();
         let admin = match found {
             Some(admin) => admin,
-            None => make(repo, path, commit)?,
+            None => make(repo, template, path)?,
         };
         let mut worktree = Worktree {
             repo,
+            template,
+            git: GitIn::slot(repo, path),
             path,
             admin,
             commit,
@@ -66,7 +71,7 @@ pub(super) fn move_to(
         match worktree.bring(attempt) {
             Ok(ground) => {
                 let known = if ground.plain {
-                    Known::after_git(repo, worktree.admin, ground, commit)
+                    Known::after_git(repo, template, worktree.admin, ground, commit)
                 } else {
                     None
                 };
@@ -81,35 +86,78 @@ pub(super) fn move_to(
     last.map_or(Ok(None), Err)
 }
 
-/// A `git` command in a worktree, with nothing on that would make the index more than a list.
-pub(super) fn git_in(repo: &Repo, path: &Path) -> Command {
-    let mut command = repo.git().command();
-    for setting in [
-        "core.fsmonitor=false",
-        "core.untrackedCache=false",
-        "core.splitIndex=false",
-        "core.trustctime=true",
-        "core.checkStat=default",
-        "submodule.recurse=false",
-        "advice.detachedHead=false",
-    ] {
-        command.args(["-c", setting]);
-    }
-    command.env(MARK, path).arg("-C").arg(path);
-    command
+/// How `git` is run in a slot, or in a submodule in one.
+pub(super) struct GitIn<'a> {
+    git: &'a Git,
+    /// The slot, whose mark the processes carry.
+    slot: &'a Path,
+    path: PathBuf,
+    /// Where objects are read, and written where git fetches them as it goes: the user's,
+    /// whatever a job left in the slot's.
+    objects: PathBuf,
 }
 
-/// Removes what is not tracked.
-pub(super) fn clean(repo: &Repo, path: &Path, clean: Clean) -> Result<(), GitError> {
-    let option = match clean {
-        Clean::None => return Ok(()),
-        Clean::Untracked => "-ffdq",
-        Clean::All => "-ffdxq",
-    };
-    let mut command = git_in(repo, path);
-    repo.git()
-        .output(command.args(["clean", option]))
-        .map(|_| ())
+impl<'a> GitIn<'a> {
+    /// In the slot at `path`.
+    pub(super) fn slot(repo: &'a Repo, path: &'a Path) -> Self {
+        Self {
+            git: repo.git(),
+            slot: path,
+            path: path.to_owned(),
+            objects: repo.common_dir().join("objects"),
+        }
+    }
+
+    /// In a submodule at `path`, of which the user's git directory is `source`.
+    pub(super) fn submodule(&self, path: PathBuf, source: &Path) -> Self {
+        Self {
+            git: self.git,
+            slot: self.slot,
+            path,
+            objects: source.join("objects"),
+        }
+    }
+
+    /// A command with nothing on that would make the index more than a list.
+    pub(super) fn command(&self) -> Command {
+        let mut command = self.git.command();
+        for setting in [
+            "core.fsmonitor=false",
+            "core.untrackedCache=false",
+            "core.splitIndex=false",
+            "core.trustctime=true",
+            "core.checkStat=default",
+            "core.logAllRefUpdates=false",
+            "submodule.recurse=false",
+            "advice.detachedHead=false",
+        ] {
+            command.args(["-c", setting]);
+        }
+        // Where there is no sound repository git must not find one further up.
+        let ceiling = self.path.parent().unwrap_or(&self.path);
+        command
+            .env("GIT_CEILING_DIRECTORIES", ceiling)
+            .env("GIT_OBJECT_DIRECTORY", &self.objects)
+            .env(MARK, self.slot)
+            .arg("-C")
+            .arg(&self.path);
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(super) fn run(&self, args: &[&str]) -> Result<Output, GitError> {
+        self.git.output(self.command().args(args))
+    }
+
+    /// Removes what is not tracked.
+    pub(super) fn clean(&self, clean: Clean) -> Result<(), GitError> {
+        let option = match clean {
+            Clean::None => return Ok(()),
+            Clean::Untracked => "-ffdq",
+            Clean::All => "-ffdxq",
+        };
+        self.run(&["clean", option]).map(|_| ())
+    }
 }
 
 /// Whether an index says things that only a job could have had it say. `skipping` is
@@ -132,6 +180,8 @@ pub(super) fn distrusts(index: &Path, hash: gix::hash::Kind, skipping: bool) -> 
 
 struct Worktree<'a> {
     repo: &'a Repo,
+    template: &'a Template,
+    git: GitIn<'a>,
     path: &'a Path,
     admin: Admin,
     commit: &'a Oid,
@@ -149,12 +199,8 @@ impl Worktree<'_> {
     }
 
     fn git(&self, args: &[&str]) -> Result<(), CheckoutError> {
-        let mut command = git_in(self.repo, self.path);
-        self.repo
-            .git()
-            .output(command.args(args))
-            .map(|_| ())
-            .map_err(|source| self.git_error(source))
+        let done = self.git.run(args);
+        done.map(|_| ()).map_err(|source| self.git_error(source))
     }
 
     fn git_error(&self, source: GitError) -> CheckoutError {
@@ -176,7 +222,9 @@ impl Worktree<'_> {
         let hash = objects.object_hash();
         let index = self.admin.index();
         let interrupted = self.admin.was_interrupted();
-        self.admin.tidy().map_err(|error| self.io(error))?;
+        let renewed = self.admin.renew(self.template);
+        renewed.map_err(|error| self.io(error))?;
+        self.admin.unlock_index().map_err(|error| self.io(error))?;
         if !self.fresh {
             let distrusted = attempt != Attempt::AsItIs || distrusts(&index, hash, true);
             if distrusted {
@@ -184,7 +232,9 @@ impl Worktree<'_> {
             }
             if interrupted || distrusted {
                 // What that commit has is tracked then, and does not stay as a leftover.
-                let _ = self.git(&["checkout", "-q", "-f", "--detach", "HEAD"]);
+                let tracked = self.git(&["checkout", "-q", "-f", "--detach", "HEAD"]);
+                // Without index and commit nobody knows what was tracked.
+                tracked.or_else(|error| if distrusted { Err(error) } else { Ok(()) })?;
             }
         }
         self.admin
@@ -198,7 +248,7 @@ impl Worktree<'_> {
             } else {
                 self.leave_submodules(&objects)?;
                 // Attributes that a job left would count for what is checked out.
-                let _ = clean(self.repo, self.path, self.clean);
+                let _ = self.git.clean(self.clean);
             }
         }
         let commit = self.commit.to_string();
@@ -210,6 +260,7 @@ impl Worktree<'_> {
             let slots = self.path.parent().unwrap_or(self.path);
             let outer = Super {
                 repo: self.repo,
+                git: &self.git,
                 path: self.path,
                 modules: &self.admin.dir().join("modules"),
                 clean: self.clean,
@@ -217,7 +268,11 @@ impl Worktree<'_> {
             let sources = Sources::of_repository(self.repo.common_dir(), slots, main);
             submodules::update(&outer, &sources, &links)?;
         }
-        clean(self.repo, self.path, self.clean).map_err(|error| self.git_error(error))?;
+        let cleaned = self.git.clean(self.clean);
+        cleaned.map_err(|error| self.git_error(error))?;
+        // Filters leave things, too: git-lfs installs hooks wherever it runs.
+        let renewed = self.admin.renew(self.template);
+        renewed.map_err(|error| self.io(error))?;
         Ok(ground)
     }
 
@@ -315,12 +370,14 @@ impl Worktree<'_> {
     }
 
     fn remember(&self, conversion: &str) -> Result<(), CheckoutError> {
-        let sparse = sparse(self.repo, &self.admin);
+        let sparse = sparse(self.template);
         let state = format!("conversion {conversion}\nsparse {sparse}\n");
         if self.admin.state() == state {
             return Ok(());
         }
-        self.admin.set_state(&state).map_err(|error| self.io(error))
+        self.admin
+            .set_state(self.repo.common_dir(), &state)
+            .map_err(|error| self.io(error))
     }
 }
 
@@ -348,23 +405,9 @@ fn conversion(objects: &gix::Repository, ground: &Ground, file: &gix::index::Fil
     }
 }
 
-/// What decides which part of a tree is there. `git worktree add` copies it from the
-/// repository; where either has changed since, the copy is no longer what it would be.
-fn sparse(repo: &Repo, admin: &Admin) -> String {
-    let mut hash = Sha256::new();
-    for dir in [repo.common_dir(), admin.dir()] {
-        for file in ["config.worktree", "info/sparse-checkout"] {
-            match fs::read(dir.join(file)) {
-                Ok(text) => {
-                    hash.update([1]);
-                    hash.update((text.len() as u64).to_be_bytes());
-                    hash.update(&text);
-                }
-                Err(_) => hash.update([0]),
-            }
-        }
-    }
-    hex(&hash.finalize()[..8])
+/// What decides which part of a tree is there.
+fn sparse(template: &Template) -> String {
+    template.sparse().map_or("all".to_owned(), |id| hex(&id))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -377,16 +420,8 @@ fn state_line(admin: &Admin, key: &str) -> Option<String> {
     Some(line.to_owned())
 }
 
-/// Waits until no other process of git-ci makes a worktree.
-fn turn(ci_dir: &Path) -> std::io::Result<fs::File> {
-    private::dir_in(ci_dir, "")?;
-    let file = private::open(&ci_dir.join("worktrees.lock"), private::Open::Append)?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
-    Ok(file)
-}
-
-/// Makes the worktree anew, without files.
-fn make(repo: &Repo, path: &Path, commit: &Oid) -> Result<Admin, CheckoutError> {
+/// Makes the slot anew, without files.
+fn make(repo: &Repo, template: &Template, path: &Path) -> Result<Admin, CheckoutError> {
     let io = |source| CheckoutError::Io {
         path: path.to_owned(),
         source,
@@ -395,22 +430,11 @@ fn make(repo: &Repo, path: &Path, commit: &Oid) -> Result<Admin, CheckoutError> 
     if let Some(parent) = path.parent() {
         private::make_private_dir(parent).map_err(io)?;
     }
-    // git looks at all worktrees when it makes one, and fails on one that is half made.
-    let _turn = turn(&repo.ci_dir()).map_err(io)?;
-    let git = repo.git();
-    let mut add = repo.git_command();
-    add.args(["worktree", "add", "-q", "-f", "-f"]);
-    add.args(["--detach", "--no-checkout"]);
-    add.arg(path).arg(commit.to_string()).env(MARK, path);
-    git.output(&mut add).map_err(|source| CheckoutError::Git {
-        commit: *commit,
-        source,
-    })?;
-    let admin = Admin::find(repo.common_dir(), path)
-        .ok_or_else(|| io(std::io::ErrorKind::NotFound.into()))?;
-    // No index and no files: `git checkout` must not believe otherwise.
-    remove_path(&admin.index()).map_err(io)?;
-    let state = format!("sparse {}\n", sparse(repo, &admin));
-    admin.set_state(&state).map_err(io)?;
+    fs::create_dir(path).map_err(io)?;
+    // Older versions had linked worktrees of the user's repository.
+    repo.forget_worktree(path).map_err(io)?;
+    let admin = Admin::make(repo.common_dir(), path, template).map_err(io)?;
+    let state = format!("sparse {}\n", sparse(template));
+    admin.set_state(repo.common_dir(), &state).map_err(io)?;
     Ok(admin)
 }

@@ -24,12 +24,15 @@ use super::files::{Tree, umask};
 use super::index::{Changes, Image, Written};
 use super::plain::Ground;
 use super::scan::scan;
+use super::template::Template;
 use crate::model::{Clean, Oid};
 
 /// A worktree that was left in a state that is known.
 pub(super) struct Known {
     admin: Admin,
     ground: Ground,
+    /// What the template's ground was then.
+    seen: u64,
     objects: Objects,
     image: Image,
     /// The tree that the image is of.
@@ -64,6 +67,7 @@ impl Known {
     /// What git has just made of the worktree at `commit`, where all of it is plain.
     pub(super) fn after_git(
         repo: &Repo,
+        template: &Template,
         admin: Admin,
         ground: Ground,
         commit: &Oid,
@@ -84,6 +88,7 @@ impl Known {
         Some(Self {
             admin,
             ground,
+            seen: template.ground(),
             objects,
             image,
             tree,
@@ -95,13 +100,16 @@ impl Known {
     pub(super) fn move_to(
         &mut self,
         repo: &Repo,
+        template: &Template,
         path: &Path,
         commit: &Oid,
         clean: Clean,
     ) -> Result<Left, GivenUp> {
-        if !self.ground.unchanged() || !self.admin.is_led_to() {
+        let known = self.seen == template.ground() && self.ground.unchanged();
+        if !known || !self.admin.is_there() {
             return Err(GivenUp);
         }
+        self.admin.renew(template)?;
         let mut files = Tree::open(path)?;
         let found = scan(&files, &self.image)?;
         let new = tree_of(&self.objects, commit).ok_or(GivenUp)?;
@@ -110,7 +118,6 @@ impl Known {
 
         if changes.is_empty() && !self.admin.was_interrupted() && self.admin.has_index(&self.image)
         {
-            self.admin.tidy()?;
             self.admin.set_head(commit)?;
         } else {
             let lock = self.admin.lock_index()?;
@@ -119,7 +126,6 @@ impl Known {
             self.image = self.image.with(&written);
             self.tree = new;
             self.image.written = lock.commit(&self.image)?;
-            self.admin.tidy()?;
         }
         self.sweep(repo, &mut files, found.nested, found.untracked, clean)
     }

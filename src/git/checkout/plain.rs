@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::super::{GitError, Repo};
+use super::by_git::GitIn;
 
 /// What surrounds a worktree and decides how git fills it: configuration, and attributes
 /// from outside the tree.
@@ -51,24 +52,14 @@ impl Ground {
             .map(PathBuf::from)
             .or_else(|| home.as_ref().map(|home| home.join(".config")))
             .map(|dir| dir.join("git"));
-        let mut files = BTreeSet::from([
-            common.join("config"),
-            common.join("config.worktree"),
-            admin.join("config.worktree"),
-            admin.join("commondir"),
-            admin.join("gitdir"),
-            common.join("info/sparse-checkout"),
-            admin.join("info"),
-            PathBuf::from("/etc/gitconfig"),
-        ]);
+        let mut files = BTreeSet::from([common.join("config"), PathBuf::from("/etc/gitconfig")]);
         files.extend(home.as_ref().map(|home| home.join(".gitconfig")));
         files.extend(user.as_ref().map(|user| user.join("config")));
         for variable in ["GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"] {
             files.extend(std::env::var_os(variable).map(PathBuf::from));
         }
 
-        let mut list = repo.git().command();
-        list.arg("-C").arg(path);
+        let mut list = GitIn::slot(repo, path).command();
         list.args(["config", "--list", "--show-origin", "-z"]);
         let listed = repo.git().output(&mut list)?.stdout;
         let mut ground = Self {
@@ -84,7 +75,11 @@ impl Ground {
         while let (Some(origin), Some(entry)) = (fields.next(), fields.next()) {
             match origin.strip_prefix(b"file:") {
                 Some(file) => {
-                    files.insert(path.join(OsStr::from_bytes(file)));
+                    let file = path.join(OsStr::from_bytes(file));
+                    // The slot's own has been made to what it has to be.
+                    if !file.starts_with(admin) {
+                        files.insert(file);
+                    }
                 }
                 // Ours.
                 None if origin.starts_with(b"command line:") => continue,

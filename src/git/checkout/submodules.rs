@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use super::super::cache::ON_HOST;
 use super::super::{GitError, Repo};
 use super::CheckoutError;
-use super::by_git::{clean, distrusts, git_in};
+use super::by_git::{GitIn, distrusts};
 use super::files::{Tree, remove_path};
 use crate::model::{Clean, printable_line};
 
@@ -38,6 +38,7 @@ const CONFIG: &str = "git-ci-config";
 /// A worktree with submodules.
 pub(super) struct Super<'a> {
     pub(super) repo: &'a Repo,
+    pub(super) git: &'a GitIn<'a>,
     pub(super) path: &'a Path,
     /// Where the git directories of its submodules go.
     pub(super) modules: &'a Path,
@@ -131,6 +132,7 @@ pub(super) fn update(
         };
         let module = Module {
             outer,
+            git: outer.git.submodule(outer.path.join(path), &source),
             path: outer.path.join(path),
             below: path,
             dir: outer.modules.join(name),
@@ -144,6 +146,7 @@ pub(super) fn update(
         }
         let inner = Super {
             repo: outer.repo,
+            git: &module.git,
             path: &module.path,
             modules: &module.dir.join("modules"),
             clean: outer.clean,
@@ -195,6 +198,7 @@ fn names(outer: &Super<'_>) -> HashMap<Vec<u8>, String> {
 
 struct Module<'a> {
     outer: &'a Super<'a>,
+    git: GitIn<'a>,
     /// Where it is checked out.
     path: PathBuf,
     /// The same, below the worktree that it is in.
@@ -295,7 +299,7 @@ impl Module<'_> {
             fs::write(self.dir.join("shallow"), shallow).map_err(io)?;
         }
         // Names to describe commits with. Without them it is a submodule all the same.
-        let mut fetch = git_in(self.outer.repo, &self.path);
+        let mut fetch = self.git.command();
         fetch.args([
             "-c",
             "protocol.allow=never",
@@ -320,19 +324,15 @@ impl Module<'_> {
     }
 
     fn check_out(&self, commit: &str) -> Result<(), GitError> {
-        let git = self.outer.repo.git();
-        let mut command = git_in(self.outer.repo, &self.path);
-        git.output(command.args(["checkout", "-q", "-f", "--detach", commit]))?;
-        clean(self.outer.repo, &self.path, self.outer.clean)
+        self.git
+            .run(&["checkout", "-q", "-f", "--detach", commit])?;
+        self.git.clean(self.outer.clean)
     }
 
     /// The submodules of this one.
     fn links(&self) -> Result<Vec<(Vec<u8>, gix::ObjectId)>, CheckoutError> {
-        let git = self.outer.repo.git();
-        let mut list = git_in(self.outer.repo, &self.path);
-        let listed = git
-            .output(list.args(["ls-files", "-s", "-z"]))
-            .map_err(|error| self.failed(error))?;
+        let listed = self.git.run(&["ls-files", "-s", "-z"]);
+        let listed = listed.map_err(|error| self.failed(error))?;
         let mut links = Vec::new();
         for line in listed.stdout.split(|&byte| byte == 0) {
             let Some(rest) = line.strip_prefix(b"160000 ") else {

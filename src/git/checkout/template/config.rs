@@ -1,0 +1,511 @@
+//! The configuration of a slot: what counts for the user's repository, written into one
+//! file.
+//!
+//! It is a flattened copy and does not include the user's own file: jobs ask with
+//! `git config --local` and change with `git remote set-url`, and both look at one file
+//! only. What ties a configuration to one work tree is left out, and nothing in it leads
+//! back to the user's repository: a job's `git push` must not end there.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
+
+use super::super::mark::Marks;
+use crate::git::{Git, GitError};
+use crate::private;
+
+/// Keys that are about one work tree, one store of refs or one file.
+const LEFT_OUT: [&[u8]; 15] = [
+    b"core.worktree",
+    b"core.bare",
+    b"core.fsmonitor",
+    b"core.splitindex",
+    b"core.repositoryformatversion",
+    b"core.sparsecheckout",
+    b"core.sparsecheckoutcone",
+    b"index.sparse",
+    b"extensions.worktreeconfig",
+    b"extensions.refstorage",
+    b"extensions.relativeworktrees",
+    b"extensions.preciousobjects",
+    b"extensions.noop",
+    b"lfs.storage",
+    b"include.path",
+];
+
+/// What counts besides the user's: no work in the background that a job did not ask
+/// for, and a work tree.
+const OURS: &[(&[u8], &[u8])] = &[
+    (b"core.bare", b"false"),
+    (b"core.fsmonitor", b"false"),
+    (b"gc.auto", b"0"),
+    (b"maintenance.auto", b"false"),
+];
+
+/// A repository's configuration, and the slot's version of it.
+#[derive(Debug, Default)]
+pub(super) struct Config {
+    marks: Marks,
+    entries: Vec<Entry>,
+    /// The file for the slot.
+    pub(super) file: Vec<u8>,
+    /// The patterns of the user's sparse checkout count.
+    pub(super) sparse: bool,
+    /// Where LFS objects are, if that is not their usual place.
+    pub(super) lfs: Option<PathBuf>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    /// Of the repository, and not of the user or the system.
+    local: bool,
+    file: Option<PathBuf>,
+    key: Vec<u8>,
+    /// `None` where the key stands alone, which is a true boolean.
+    value: Option<Vec<u8>>,
+}
+
+/// Where a repository is.
+pub(super) struct Place<'a> {
+    /// Its common git directory.
+    pub(super) dir: &'a Path,
+    /// Ours in it.
+    pub(super) ci_dir: &'a Path,
+}
+
+impl Config {
+    /// Whether the files are as they were.
+    pub(super) fn holds(&self) -> bool {
+        self.marks.hold()
+    }
+
+    /// Asks git for what counts in the repository at `place`.
+    ///
+    /// # Errors
+    /// Those of git: a file that cannot be parsed, for one.
+    pub(super) fn read(git: &Git, place: &Place<'_>) -> Result<Self, GitError> {
+        let began = SystemTime::now();
+        let mut entries = list(git, place.dir, &[])?;
+        if entries
+            .iter()
+            .any(|entry| entry.key.starts_with(b"includeif.onbranch:"))
+        {
+            entries = without_branch(git, place, entries)?;
+        }
+        let mut config = Self {
+            marks: Marks::default(),
+            entries,
+            file: Vec::new(),
+            sparse: false,
+            lfs: None,
+        };
+        config.marks = Marks::since(began, config.files(place));
+        config.sparse = config.boolean("ci.sparse") && config.boolean("core.sparsecheckout");
+        config.lfs = config.lfs_storage(place.dir);
+        config.file = config.flatten(git, place)?;
+        Ok(config)
+    }
+
+    /// The last value of a key, its section and variable in lower case.
+    pub(super) fn get(&self, key: &str) -> Option<&[u8]> {
+        let entry = self.entries.iter().rev();
+        let entry = entry
+            .into_iter()
+            .find(|entry| entry.key == key.as_bytes())?;
+        Some(entry.value.as_deref().unwrap_or(b"true"))
+    }
+
+    /// Whether a key is set to something that means yes.
+    pub(super) fn boolean(&self, key: &str) -> bool {
+        self.get(key).is_some_and(is_true)
+    }
+
+    /// Every file that was read, or that would count if it came to be.
+    fn files(&self, place: &Place<'_>) -> BTreeSet<PathBuf> {
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        let user = std::env::var_os("XDG_CONFIG_HOME")
+            .filter(|dir| !dir.is_empty())
+            .map(PathBuf::from)
+            .or_else(|| home.as_ref().map(|home| home.join(".config")));
+        let mut files = BTreeSet::from([
+            place.dir.join("config"),
+            place.dir.join("config.worktree"),
+            PathBuf::from("/etc/gitconfig"),
+        ]);
+        files.extend(home.as_ref().map(|home| home.join(".gitconfig")));
+        files.extend(user.map(|user| user.join("git/config")));
+        for variable in ["GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"] {
+            files.extend(std::env::var_os(variable).map(PathBuf::from));
+        }
+        for entry in &self.entries {
+            files.extend(entry.file.clone());
+            files.extend(entry.included(home.as_deref()));
+        }
+        files
+    }
+
+    /// Where the work tree is, to which relative URLs are relative.
+    fn top(&self, dir: &Path) -> PathBuf {
+        match self.get("core.worktree") {
+            Some(path) => dir.join(OsStr::from_bytes(path)),
+            None if self.boolean("core.bare") => dir.to_owned(),
+            None if dir.file_name() == Some(OsStr::new(".git")) => {
+                dir.parent().unwrap_or(dir).to_owned()
+            }
+            None => dir.to_owned(),
+        }
+    }
+
+    fn lfs_storage(&self, dir: &Path) -> Option<PathBuf> {
+        let path = self.get("lfs.storage").filter(|path| !path.is_empty())?;
+        let path = match path.strip_prefix(b"~/") {
+            Some(rest) => PathBuf::from(std::env::var_os("HOME")?).join(OsStr::from_bytes(rest)),
+            None => dir.join(OsStr::from_bytes(path)),
+        };
+        Some(normal(&path))
+    }
+
+    fn flatten(&self, git: &Git, place: &Place<'_>) -> Result<Vec<u8>, GitError> {
+        let own = Own::new(place.dir, self.top(place.dir));
+        let mut out = Writer::default();
+        let extended = self
+            .entries
+            .iter()
+            .any(|entry| entry.local && entry.is_extension() && !entry.is_left_out());
+        let version: &[u8] = if extended { b"1" } else { b"0" };
+        out.entry(b"core.repositoryformatversion", Some(version));
+        for file in self.conditional(git)? {
+            out.entry(b"include.path", Some(file.as_os_str().as_bytes()));
+        }
+        let urls: Vec<_> = self.aliases().collect();
+        for entry in self.entries.iter().filter(|entry| entry.local) {
+            if entry.is_left_out() || entry.leads_into(&own) {
+                continue;
+            }
+            let url = entry.value.as_deref().filter(|_| entry.is_url());
+            let aliased = |url: &[u8]| urls.iter().any(|alias| url.starts_with(alias));
+            match url {
+                Some(url) if !aliased(url) => out.entry(&entry.key, Some(&own.url(url))),
+                _ => out.entry(&entry.key, entry.value.as_deref()),
+            }
+        }
+        if self.sparse {
+            out.entry(b"core.sparsecheckout", Some(b"true"));
+            let cone = self.get("core.sparsecheckoutcone");
+            out.entry(b"core.sparsecheckoutcone", cone);
+        }
+        if self.lfs.is_some() {
+            // Also where the user's own file says otherwise.
+            out.entry(b"lfs.storage", Some(b"lfs"));
+        }
+        for (key, value) in OURS {
+            out.entry(key, Some(value));
+        }
+        Ok(out.text)
+    }
+
+    /// Prefixes that stand for something else in URLs.
+    fn aliases(&self) -> impl Iterator<Item = &[u8]> {
+        let all = self.entries.iter().filter(|entry| {
+            entry.key.starts_with(b"url.")
+                && (entry.key.ends_with(b".insteadof") || entry.key.ends_with(b".pushinsteadof"))
+        });
+        all.filter_map(|entry| entry.value.as_deref())
+            .filter(|value| !value.is_empty())
+    }
+
+    /// Files of the user or the system that count for the repository by a condition, and
+    /// would not in a slot, which is somewhere else.
+    fn conditional(&self, git: &Git) -> Result<Vec<PathBuf>, GitError> {
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        let mut named = self
+            .entries
+            .iter()
+            .filter(|entry| !entry.local && entry.key.starts_with(b"includeif."))
+            .filter_map(|entry| entry.included(home.as_deref()))
+            .peekable();
+        if named.peek().is_none() {
+            return Ok(Vec::new());
+        }
+        let mut always = Vec::new();
+        for scope in ["--system", "--global"] {
+            // Neither need exist.
+            always.extend(list(git, Path::new("/"), &[scope]).unwrap_or_default());
+        }
+        let of = |entries: &[Entry], file: &Path| {
+            let mut files = entries.iter().filter_map(|entry| entry.file.as_deref());
+            files.any(|one| normal(one) == *file)
+        };
+        let mut found: Vec<PathBuf> = Vec::new();
+        for file in named {
+            let file = normal(&file);
+            if of(&self.entries, &file) && !of(&always, &file) && !found.contains(&file) {
+                found.push(file);
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Entry {
+    /// The file that it includes, if that is what it does.
+    fn included(&self, home: Option<&Path>) -> Option<PathBuf> {
+        let includes = self.key == b"include.path"
+            || self.key.starts_with(b"includeif.") && self.key.ends_with(b".path");
+        let path = self.value.as_deref().filter(|_| includes)?;
+        match path.strip_prefix(b"~/") {
+            Some(rest) => Some(home?.join(OsStr::from_bytes(rest))),
+            None => Some(self.file.as_ref()?.parent()?.join(OsStr::from_bytes(path))),
+        }
+    }
+
+    fn is_extension(&self) -> bool {
+        self.key.starts_with(b"extensions.")
+    }
+
+    fn is_left_out(&self) -> bool {
+        LEFT_OUT.contains(&self.key.as_slice()) || self.key.starts_with(b"includeif.")
+    }
+
+    /// Whether the value is where another repository is.
+    fn is_url(&self) -> bool {
+        self.key.starts_with(b"remote.")
+            && (self.key.ends_with(b".url") || self.key.ends_with(b".pushurl"))
+    }
+
+    /// Whether it leads into the user's own repository, so that a job would run hooks of
+    /// the user's or push to it.
+    fn leads_into(&self, own: &Own) -> bool {
+        let value = self.value.as_deref().unwrap_or_default();
+        if self.key == b"core.hookspath" {
+            return own.has(Path::new(OsStr::from_bytes(value)));
+        }
+        let alias = self.key.strip_prefix(b"url.");
+        let base = alias.and_then(|rest| {
+            let plain = rest.strip_suffix(b".insteadof");
+            plain.or(rest.strip_suffix(b".pushinsteadof"))
+        });
+        base.and_then(local_path)
+            .is_some_and(|base| own.has(base) || own.is(base))
+    }
+}
+
+/// The user's repository and its work tree.
+struct Own {
+    dir: PathBuf,
+    top: PathBuf,
+}
+
+impl Own {
+    fn new(dir: &Path, top: PathBuf) -> Self {
+        Self {
+            dir: real(dir),
+            top: real(&top),
+        }
+    }
+
+    /// Whether a path, from the work tree, is below the git directory.
+    fn has(&self, path: &Path) -> bool {
+        real(&self.top.join(path)).starts_with(&self.dir)
+    }
+
+    /// Whether a path, from the work tree, is this repository, or a work tree of it.
+    fn is(&self, path: &Path) -> bool {
+        let path = real(&self.top.join(path));
+        let is = |dir: &Path| {
+            let common = super::alternates::read_file(&dir.join("commondir"), 1 << 16);
+            let common = common.map(|text| dir.join(OsStr::from_bytes(text.trim_ascii_end())));
+            real(&common.unwrap_or_else(|| dir.to_owned())) == self.dir
+        };
+        let dot_git = path.join(".git");
+        let link = super::alternates::read_file(&dot_git, 1 << 16);
+        let link = link.as_deref().and_then(|text| {
+            let target = text.strip_prefix(b"gitdir: ")?.trim_ascii_end();
+            Some(path.join(OsStr::from_bytes(target)))
+        });
+        path == self.top || is(&path) || is(&link.unwrap_or(dot_git))
+    }
+
+    /// A URL as it must be in a slot to mean the same: relative paths are made absolute.
+    /// One that means the repository itself means the slot there, as `.` does.
+    fn url(&self, url: &[u8]) -> Vec<u8> {
+        let Some(path) = local_path(url) else {
+            return url.to_owned();
+        };
+        if self.is(path) {
+            return b".".to_vec();
+        }
+        if path.is_absolute() {
+            return url.to_owned();
+        }
+        normal(&self.top.join(path))
+            .into_os_string()
+            .into_encoded_bytes()
+    }
+}
+
+/// The path that a URL is, if it is one: as git decides it, by the first colon that no
+/// slash comes before.
+fn local_path(url: &[u8]) -> Option<&Path> {
+    if let Some(path) = url.strip_prefix(b"file://") {
+        return Some(Path::new(OsStr::from_bytes(path))).filter(|path| path.is_absolute());
+    }
+    let end = url.iter().position(|byte| matches!(byte, b':' | b'/'));
+    match end.map(|end| url[end]) {
+        Some(b':') => None,
+        _ if url.is_empty() => None,
+        _ => Some(Path::new(OsStr::from_bytes(url))),
+    }
+}
+
+/// Where a path leads, as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| normal(path))
+}
+
+/// A path without `.` and `..`.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                normal.pop();
+            }
+            part => normal.push(part),
+        }
+    }
+    normal
+}
+
+fn is_true(value: &[u8]) -> bool {
+    let value = value.trim_ascii().to_ascii_lowercase();
+    let number = std::str::from_utf8(&value).ok().map(str::parse::<i64>);
+    matches!(value.as_slice(), b"true" | b"yes" | b"on")
+        || number.is_some_and(|number| number.is_ok_and(|number| number != 0))
+}
+
+/// What git lists for the git directory `dir`, or with `scope`, for no repository.
+fn list(git: &Git, dir: &Path, scope: &[&str]) -> Result<Vec<Entry>, GitError> {
+    let mut command = git.command();
+    // Whatever the current directory is, or was.
+    command.current_dir("/");
+    if scope.is_empty() {
+        command.arg("--git-dir").arg(dir);
+    }
+    command.arg("config").args(scope);
+    command.args([
+        "--list",
+        "--includes",
+        "-z",
+        "--show-scope",
+        "--show-origin",
+    ]);
+    let listed = git.output(&mut command)?.stdout;
+    let mut fields = listed.split(|&byte| byte == 0);
+    let mut entries = Vec::new();
+    while let (Some(scope), Some(origin), Some(entry)) =
+        (fields.next(), fields.next(), fields.next())
+    {
+        if scope == b"command" {
+            continue;
+        }
+        let mut parts = entry.splitn(2, |&byte| byte == b'\n');
+        entries.push(Entry {
+            local: matches!(scope, b"local" | b"worktree"),
+            file: origin
+                .strip_prefix(b"file:")
+                .map(|file| Path::new("/").join(OsStr::from_bytes(file))),
+            key: parts.next().unwrap_or_default().to_vec(),
+            value: parts.next().map(<[u8]>::to_vec),
+        });
+    }
+    Ok(entries)
+}
+
+/// What counts whatever branch the user is on: a slot is on none. `entries` is what
+/// counts on the branch of the moment.
+fn without_branch(
+    git: &Git,
+    place: &Place<'_>,
+    entries: Vec<Entry>,
+) -> Result<Vec<Entry>, GitError> {
+    // A git directory below the real one matches nearly every `gitdir:` that this matches.
+    let prepare = || {
+        let detached = private::dir_in(place.ci_dir, "detached")?;
+        let common = place.dir.as_os_str().as_bytes();
+        write_once(&detached.join("commondir"), common)?;
+        write_once(&detached.join("HEAD"), "0".repeat(40).as_bytes())?;
+        Ok(detached)
+    };
+    let detached = prepare().map_err(|source| GitError::Io {
+        verb: "config".to_owned(),
+        source,
+    })?;
+    let worktree = place.dir.join("config.worktree");
+    let mut kept = list(git, &detached, &[])?;
+    let own = entries.into_iter();
+    kept.extend(own.filter(|entry| entry.file.as_ref() == Some(&worktree)));
+    Ok(kept)
+}
+
+/// Writes a file that others may be reading, unless it is as it should be.
+fn write_once(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    if super::alternates::read_file(path, 1 << 16).as_deref() == Some(bytes) {
+        return Ok(());
+    }
+    let new = path.with_extension(std::process::id().to_string());
+    std::fs::write(&new, bytes)?;
+    std::fs::rename(&new, path)
+}
+
+/// Writes git-config(1)'s format.
+#[derive(Default)]
+struct Writer {
+    text: Vec<u8>,
+    section: Vec<u8>,
+}
+
+impl Writer {
+    /// Appends an entry; `None` is a key that stands alone.
+    fn entry(&mut self, key: &[u8], value: Option<&[u8]>) {
+        let dot = |at: Option<usize>| at.unwrap_or(key.len());
+        let first = dot(key.iter().position(|&byte| byte == b'.'));
+        let last = dot(key.iter().rposition(|&byte| byte == b'.'));
+        if last >= key.len() {
+            return;
+        }
+        if self.section != key[..last] {
+            self.section = key[..last].to_vec();
+            self.text.push(b'[');
+            self.text.extend_from_slice(&key[..first]);
+            if first < last {
+                self.text.extend_from_slice(b" \"");
+                for &byte in &key[first + 1..last] {
+                    if matches!(byte, b'"' | b'\\') {
+                        self.text.push(b'\\');
+                    }
+                    self.text.push(byte);
+                }
+                self.text.push(b'"');
+            }
+            self.text.extend_from_slice(b"]\n");
+        }
+        self.text.push(b'\t');
+        self.text.extend_from_slice(&key[last + 1..]);
+        if let Some(value) = value {
+            self.text.extend_from_slice(b" = \"");
+            for &byte in value {
+                match byte {
+                    b'"' | b'\\' => self.text.extend([b'\\', byte]),
+                    b'\n' => self.text.extend_from_slice(b"\\n"),
+                    _ => self.text.push(byte),
+                }
+            }
+            self.text.push(b'"');
+        }
+        self.text.push(b'\n');
+    }
+}
