@@ -5,11 +5,12 @@
 //! mixture of depths, even the same id at two of them, and entries that are no notes at
 //! all; so does this.
 //!
-//! Trees come from other people. Depth is bounded by the length of an id, and
-//! [`MAX_ENTRIES`] bounds the rest: a few small trees that name each other 256 times
-//! over could keep a reader busy for ever.
+//! Trees come from other people, and what is read of them is bounded: the depth by the
+//! length of an id, the rest by [`MAX_ENTRIES`] and [`MAX_SIZE`]. A few small trees that
+//! name each other 256 times over could keep a reader busy for ever; but a directory
+//! holds the ends of ids, so that no honest tree names it in two places.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use gix::ObjectId;
 use gix::objs::Kind;
@@ -20,7 +21,10 @@ use super::reading::Objects;
 use crate::model::Note;
 
 /// No more entries than this are read for one question.
-const MAX_ENTRIES: u64 = 1 << 24;
+const MAX_ENTRIES: u64 = 1 << 22;
+
+/// A note or a directory of more bytes is not read. A note has some 150 bytes a record.
+const MAX_SIZE: u64 = 64 << 20;
 
 /// Why a notes tree cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +52,21 @@ pub enum TreeError {
         /// The tree that was one too many.
         id: String,
     },
+    /// An object is larger than anything that is read here.
+    #[error("read object {id} of the notes: it has {} MiB, more than {} are not read", size >> 20, MAX_SIZE >> 20)]
+    TooLong {
+        /// The object.
+        id: String,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// Two directories of the notes are one tree, which would be notes of ids that end
+    /// alike.
+    #[error("read notes tree {id}: it is named in two places, as no honest tree is")]
+    Repeated {
+        /// The tree.
+        id: String,
+    },
 }
 
 impl TreeError {
@@ -64,6 +83,18 @@ impl TreeError {
     pub(super) fn not_a_tree(id: ObjectId) -> Self {
         Self::NotATree { id: id.to_string() }
     }
+}
+
+/// An object of the notes, if it is not too long.
+fn find(objects: &Objects, id: ObjectId) -> Result<gix::Object<'_>, TreeError> {
+    // What is not here yet has no size.
+    if let Some(size) = objects.size_of(id).filter(|&size| size > MAX_SIZE) {
+        let id = id.to_string();
+        return Err(TreeError::TooLong { id, size });
+    }
+    objects
+        .find_object(id)
+        .map_err(|error| TreeError::read(id, error))
 }
 
 /// The root of the notes whose tip is `tip`: a commit or, as git allows, a tree.
@@ -87,9 +118,7 @@ pub(super) fn tree_of(objects: &Objects, tip: ObjectId) -> Result<ObjectId, Tree
 pub(super) fn read_note(objects: &Objects, blobs: &[ObjectId]) -> Result<Note, TreeError> {
     let mut note = Note::default();
     for &blob in blobs {
-        let object = objects
-            .find_object(blob)
-            .map_err(|e| TreeError::read(blob, e))?;
+        let object = find(objects, blob)?;
         if object.kind.is_blob() {
             note.merge_bytes(&object.data);
         }
@@ -103,18 +132,37 @@ pub(super) fn blobs_of(
     root: ObjectId,
     key: ObjectId,
 ) -> Result<Vec<ObjectId>, TreeError> {
-    let mut reader = Reader::new(objects);
-    let (mut found, mut dirs) = (Vec::new(), vec![root]);
-    for depth in 0..key.as_slice().len() {
-        for dir in std::mem::take(&mut dirs) {
-            let listing = reader.listing(dir, &key.as_slice()[..depth])?;
-            let notes = listing.notes.iter().filter(|note| note.0 == key);
-            found.extend(notes.map(|note| note.1));
-            let matching = listing.dirs.iter().filter(|d| d.0 == key.as_slice()[depth]);
-            dirs.extend(matching.map(|dir| dir.1));
+    let mut found = BTreeMap::from([(key, Vec::new())]);
+    fill(&mut Reader::new(objects), root, &mut Vec::new(), &mut found)?;
+    Ok(found.into_values().flatten().collect())
+}
+
+/// Adds to each of these notes the blobs that `tree` has of it, reading each directory
+/// once.
+fn fill(
+    reader: &mut Reader<'_>,
+    tree: ObjectId,
+    prefix: &mut Vec<u8>,
+    notes: &mut BTreeMap<ObjectId, Vec<ObjectId>>,
+) -> Result<(), TreeError> {
+    let listing = reader.listing(tree, prefix)?;
+    for (key, blob) in listing.notes {
+        if let Some(blobs) = notes.get_mut(&key) {
+            blobs.push(blob);
         }
     }
-    Ok(found)
+    for (byte, tree) in listing.dirs {
+        prefix.push(byte);
+        let mut first = [0; 32];
+        first[..prefix.len()].copy_from_slice(prefix);
+        let first = ObjectId::from_bytes_or_panic(&first[..tree.as_slice().len()]);
+        let wanted = notes.range(first..).next();
+        if wanted.is_some_and(|(key, _)| key.as_slice().starts_with(prefix)) {
+            fill(reader, tree, prefix, notes)?;
+        }
+        prefix.pop();
+    }
+    Ok(())
 }
 
 /// The notes that differ between two trees, each with its blobs in the new one (none
@@ -125,8 +173,8 @@ pub(super) fn changes(
     new: ObjectId,
 ) -> Result<Vec<(ObjectId, Vec<ObjectId>)>, TreeError> {
     let mut sides = [Vec::new(), Vec::new()];
-    let mut reader = Reader::new(objects);
-    diff(&mut reader, [old, Some(new)], &mut Vec::new(), &mut sides)?;
+    let mut readers = [Reader::new(objects), Reader::new(objects)];
+    diff(&mut readers, [old, Some(new)], &mut Vec::new(), &mut sides)?;
     let [before, after] = sides.map(|mut notes| {
         notes.sort_unstable();
         let mut grouped = BTreeMap::<ObjectId, Vec<ObjectId>>::new();
@@ -135,29 +183,26 @@ pub(super) fn changes(
         }
         grouped
     });
-    let mut changed = Vec::new();
-    for key in before.keys().filter(|key| !after.contains_key(*key)) {
-        changed.push((*key, blobs_of(objects, new, *key)?));
+    if old.is_none() {
+        return Ok(after.into_iter().collect());
     }
-    for (key, blobs) in after {
-        if before.get(&key) == Some(&blobs) {
-            continue; // Only moved: the fan-out changed.
-        }
-        let blobs = match old {
-            // A double of it may be in a directory that did not change.
-            Some(_) => blobs_of(objects, new, key)?,
-            None => blobs,
-        };
-        changed.push((key, blobs));
+    let keys = before.keys().chain(after.keys());
+    // Where both have the same of it, only the fan-out changed.
+    let changed = keys.filter(|key| before.get(*key) != after.get(*key));
+    let mut changed: BTreeMap<_, _> = changed.map(|key| (*key, Vec::new())).collect();
+    if !changed.is_empty() {
+        // A double of a note may be in a directory that did not change.
+        let mut reader = Reader::new(objects);
+        fill(&mut reader, new, &mut Vec::new(), &mut changed)?;
     }
-    Ok(changed)
+    Ok(changed.into_iter().collect())
 }
 
 /// Annotated objects and the blobs of their notes.
 pub(super) type Notes = Vec<(ObjectId, ObjectId)>;
 
 fn diff(
-    reader: &mut Reader<'_>,
+    readers: &mut [Reader<'_>; 2],
     trees: [Option<ObjectId>; 2],
     prefix: &mut Vec<u8>,
     out: &mut [Notes; 2],
@@ -165,11 +210,11 @@ fn diff(
     if trees[0] == trees[1] {
         return Ok(());
     }
-    let mut side = |tree: Option<ObjectId>| match tree {
-        Some(tree) => reader.listing(tree, prefix),
+    let mut side = |side: usize| match trees[side] {
+        Some(tree) => readers[side].listing(tree, prefix),
         None => Ok(Listing::default()),
     };
-    let (mut old, mut new) = (side(trees[0])?, side(trees[1])?);
+    let (mut old, mut new) = (side(0)?, side(1)?);
     if !old.notes.is_empty() && !new.notes.is_empty() {
         old.notes.sort_unstable();
         new.notes.sort_unstable();
@@ -192,7 +237,7 @@ fn diff(
         // More than one directory of a name (`a0` and `A0`) is odd, but it exists.
         for i in 0..old.len().max(new.len()) {
             let pair = [old.get(i).copied(), new.get(i).copied()];
-            diff(reader, pair, prefix, out)?;
+            diff(readers, pair, prefix, out)?;
         }
         prefix.pop();
     }
@@ -214,6 +259,8 @@ pub(super) struct Listing {
 pub(super) struct Reader<'r> {
     pub(super) objects: &'r Objects,
     entries_left: u64,
+    /// Each directory that was read, and of which ids it is.
+    read: HashMap<ObjectId, Vec<u8>>,
 }
 
 impl<'r> Reader<'r> {
@@ -221,17 +268,22 @@ impl<'r> Reader<'r> {
         Self {
             objects,
             entries_left: MAX_ENTRIES,
+            read: HashMap::new(),
         }
     }
 
     /// What `tree` holds, which is the directory of the ids that start with `prefix`.
     pub(super) fn listing(&mut self, tree: ObjectId, prefix: &[u8]) -> Result<Listing, TreeError> {
-        let object = self
-            .objects
-            .find_object(tree)
-            .map_err(|e| TreeError::read(tree, e))?;
+        let object = find(self.objects, tree)?;
         if !object.kind.is_tree() {
             return Err(TreeError::not_a_tree(tree));
+        }
+        if !object.data.is_empty()
+            && let Some(earlier) = self.read.insert(tree, prefix.to_vec())
+            && earlier != prefix
+        {
+            let id = tree.to_string();
+            return Err(TreeError::Repeated { id });
         }
         let length = tree.as_slice().len();
         let mut key = [0; 32];

@@ -101,6 +101,12 @@ impl Objects {
         })
     }
 
+    /// How many bytes an object has; `None` where it is not here.
+    pub(super) fn size_of(&self, id: ObjectId) -> Option<u64> {
+        let header = self.newest().gix.find_header(id);
+        header.ok().map(|header| header.size())
+    }
+
     /// What the store was opened with the last time that this one had to know of.
     fn newest(&self) -> &Self {
         let mut newest = self;

@@ -240,3 +240,108 @@ fn many_results_leave_few_packs() {
     assert!(repo.git(["count-objects", "-v"]).contains("garbage: 0"));
     expect_whole(&repo, "merged");
 }
+
+/// Makes a tree of these entries, each `MODE TYPE ID` and a name.
+fn tree(repo: &TestRepo, entries: &[(String, String)]) -> String {
+    let text: String = entries
+        .iter()
+        .map(|(object, name)| format!("{object}\t{name}\n"))
+        .collect();
+    let file = repo.root().join("tree");
+    fs::write(&file, text).unwrap();
+    let made = repo
+        .command("git", repo.path())
+        .arg("mktree")
+        .stdin(fs::File::open(&file).unwrap())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    String::from_utf8(made.stdout).unwrap().trim().to_owned()
+}
+
+/// Makes a tree the notes.
+fn set_notes(repo: &TestRepo, tree: &str) {
+    let commit = repo.git(["commit-tree", tree, "-m", "notes by hand"]);
+    repo.git(["update-ref", NOTES, &commit]);
+}
+
+#[test]
+fn trees_that_name_each_other_again_and_again_are_bounded() {
+    let repo = with_commits(1);
+    let blob = blob(&repo, "a note\n");
+    let mut last = tree(&repo, &[(format!("100644 blob {blob}"), "a".repeat(24))]);
+    for _ in 0..8 {
+        let entries = (0..100).map(|n| (format!("040000 tree {last}"), format!("{n:02x}")));
+        last = tree(&repo, &entries.collect::<Vec<_>>());
+    }
+    set_notes(&repo, &last);
+    for args in [&["status"] as &[&str], &["run"], &["show"], &["log"]] {
+        let ran = ci_in_time(&repo, args).expect_code(128);
+        assert!(
+            ran.stderr().contains("named in two places"),
+            "{}",
+            ran.stderr()
+        );
+    }
+    let ran = ci_in_time(&repo, &["doctor"]).expect_code(1);
+    assert!(
+        ran.stdout().contains("named in two places"),
+        "{}",
+        ran.stdout()
+    );
+}
+
+#[test]
+fn odd_trees_are_read_as_git_reads_them() {
+    let repo = with_commits(2);
+    let (one, two) = (
+        repo.git(["rev-parse", "HEAD~1"]),
+        repo.git(["rev-parse", "HEAD"]),
+    );
+    repo.ci(["run", "-q", "--all"]).expect_code(0);
+    let notes: Vec<_> = [&one, &two]
+        .iter()
+        .map(|id| repo.git(["rev-parse", &format!("{NOTES}:{id}")]))
+        .collect();
+    let (file, other) = (
+        |id: &str| format!("100644 blob {id}"),
+        blob(&repo, "seen by hand\n"),
+    );
+    let other_dir = tree(&repo, &[(file(&other), one[2..].to_owned())]);
+    let upper = one[..2].to_uppercase();
+    let empty = repo.git(["hash-object", "-t", "tree", "-w", "/dev/null"]);
+    let odd = tree(
+        &repo,
+        &[
+            // The same note at two depths, and in a directory in upper case.
+            (file(&notes[0]), one.clone()),
+            (format!("040000 tree {other_dir}"), one[..2].to_owned()),
+            (
+                format!("040000 tree {other_dir}"),
+                if upper == one[..2] {
+                    "zz".to_owned()
+                } else {
+                    upper
+                },
+            ),
+            // An executable note; empty directories; what is no note, or no blob.
+            (format!("100755 blob {}", notes[1]), two.clone()),
+            (format!("040000 tree {empty}"), "00".to_owned()),
+            (format!("040000 tree {empty}"), "not-hex".to_owned()),
+            (format!("160000 commit {two}"), "f".repeat(40)),
+            (format!("120000 blob {other}"), "e".repeat(40)),
+            (format!("040000 tree {empty}"), "d".repeat(40)),
+            (file(&other), "d".repeat(39)),
+        ],
+    );
+    set_notes(&repo, &odd);
+    let known = ci_in_time(&repo, &["run", "--all"]).expect_code(0);
+    assert!(known.stderr().contains("2 known"), "{}", known.stderr());
+    ci_in_time(&repo, &["run", "-q", "--force", "--all"]).expect_code(0);
+    assert_eq!(repo.note(&one).lines().count(), 3, "{}", repo.note(&one));
+    assert_eq!(repo.note(&two).lines().count(), 2);
+    let kept = repo.git(["ls-tree", NOTES]);
+    for name in ["not-hex", &"f".repeat(40), &"e".repeat(40), &"d".repeat(39)] {
+        assert!(kept.contains(name), "{name}: {kept}");
+    }
+}
