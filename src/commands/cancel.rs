@@ -1,5 +1,6 @@
 //! `git ci cancel`: has the observer of this repository drop tasks.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::error::{Failure, FailureKind};
@@ -18,7 +19,7 @@ use super::output;
 pub(super) struct Args {
     /// The commit whose tasks to drop [default: all tasks].
     #[arg(value_name = "REV")]
-    rev: Option<String>,
+    rev: Option<OsString>,
 
     /// Only this job's.
     #[arg(value_name = "JOB")]

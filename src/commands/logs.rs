@@ -1,5 +1,6 @@
 //! `git ci logs`: the whole log of one task, also while it runs.
 
+use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -32,7 +33,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 pub(super) struct Args {
     /// The commit.
     #[arg(value_name = "REV")]
-    rev: String,
+    rev: OsString,
 
     /// The job; may be left out where the commit has only one.
     #[arg(value_name = "JOB")]
@@ -77,10 +78,10 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         Ok(commit) => commit,
         Err(failure) => {
             let jobs = configured.same().unwrap_or_default();
-            let is_job =
-                check_names(std::slice::from_ref(&args.rev), jobs, &records, &running).is_ok();
+            let name = args.rev.to_string_lossy().into_owned();
+            let is_job = check_names(std::slice::from_ref(&name), jobs, &records, &running).is_ok();
             return Err(match is_job && args.job.is_none() {
-                true => failure.hint(format!("git ci logs HEAD {}", args.rev)),
+                true => failure.hint(format!("git ci logs HEAD {name}")),
                 false => failure,
             });
         }

@@ -4,6 +4,7 @@
 //! hook, appends to the spool, and returns. It starts no `git` process (see
 //! [`Here`]), opens no object store, and never touches the index.
 
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read as _};
 use std::process::ExitCode;
 
@@ -11,7 +12,7 @@ use crate::error::Failure;
 use crate::git::revs;
 use crate::git::{Here, Repo};
 use crate::hooks::Hook;
-use crate::model::{Oid, printable_line};
+use crate::model::{Oid, RefName, printable_line};
 use crate::private::{self, Sharing};
 use crate::process::start_detached;
 use crate::settings::{HookMode, SettingsError};
@@ -50,7 +51,7 @@ pub(super) struct Args {
         trailing_var_arg = true,
         allow_hyphen_values = true
     )]
-    args: Vec<String>,
+    args: Vec<OsString>,
 }
 
 /// Why a hook's news went nowhere.
@@ -133,7 +134,7 @@ fn by_hook(hook: Hook) -> Result<(), NotifyError> {
 }
 
 /// The lines that git wrote to the hook, as words.
-fn told(hook: Hook) -> io::Result<Vec<Vec<String>>> {
+fn told(hook: Hook) -> io::Result<Vec<Vec<Vec<u8>>>> {
     let input = io::stdin();
     // Called by hand there is nothing to read, and nobody to end it.
     if io::IsTerminal::is_terminal(&input) {
@@ -143,29 +144,35 @@ fn told(hook: Hook) -> io::Result<Vec<Vec<String>>> {
     input.lock().take(MAX_INPUT).read_to_end(&mut bytes)?;
     let words = if hook == Hook::PostReceive { 3 } else { 2 };
     let lines = bytes.split(|&byte| byte == b'\n');
-    // A name that is no UTF-8 cannot be told; the watcher finds the ref by itself.
-    let lines = lines.filter_map(|line| std::str::from_utf8(line).ok());
     Ok(lines
-        .map(|line| line.splitn(3, ' ').map(str::to_owned).collect())
-        .filter(|line: &Vec<String>| line.len() >= words)
+        .map(|line| {
+            line.splitn(3, |&byte| byte == b' ')
+                .map(<[u8]>::to_vec)
+                .collect()
+        })
+        .filter(|line: &Vec<Vec<u8>>| line.len() >= words)
         .collect())
 }
 
+fn oid(word: &[u8]) -> Option<Oid> {
+    std::str::from_utf8(word).ok()?.parse().ok()
+}
+
 /// What a push brought: the new tips.
-fn received(told: &[Vec<String>]) -> Vec<Entry> {
-    let entry = |line: &Vec<String>| {
-        let (new, name) = (line[1].parse::<Oid>().ok()?, &line[2]);
+fn received(told: &[Vec<Vec<u8>>]) -> Vec<Entry> {
+    let entry = |line: &Vec<Vec<u8>>| {
+        let new = oid(&line[1])?;
+        let name = RefName::parse(&line[2]).filter(|name| !name.is_head())?;
         let deleted = new.as_bytes().iter().all(|&byte| byte == 0);
         // Results are no commits to test.
         let ours = name.starts_with("refs/notes/") || name.starts_with("refs/ci/");
-        (!deleted && !ours && crate::git::is_ref_name(name))
-            .then(|| Entry::new(new, Source::Ref(name.clone())))
+        (!deleted && !ours).then(|| Entry::new(new, Source::Ref(name)))
     };
     told.iter().filter_map(entry).collect()
 }
 
 /// What was rewritten, and the commit at `HEAD`.
-fn at_head(here: &Here, told: &[Vec<String>]) -> io::Result<Vec<Entry>> {
+fn at_head(here: &Here, told: &[Vec<Vec<u8>>]) -> io::Result<Vec<Entry>> {
     let Some(head) = here.head()? else {
         return Ok(Vec::new());
     };
@@ -173,7 +180,7 @@ fn at_head(here: &Here, told: &[Vec<String>]) -> io::Result<Vec<Entry>> {
         Some(name) => Source::Ref(name),
         None => Source::Detached(here.git_dir().to_owned()),
     };
-    let rewritten = told.iter().filter_map(|line| line[1].parse().ok());
+    let rewritten = told.iter().filter_map(|line| oid(&line[1]));
     let mut commits: Vec<Oid> = rewritten.filter(|&commit| commit != head.commit).collect();
     commits.push(head.commit);
     let entry = |commit| Entry::new(commit, source.clone());
@@ -211,9 +218,9 @@ fn is_held(lease: &std::path::Path) -> io::Result<bool> {
 }
 
 /// Notes what a person or a script names. There it may fail, and says so.
-fn by_hand(names: &[String]) -> Result<ExitCode, Failure> {
+fn by_hand(names: &[OsString]) -> Result<ExitCode, Failure> {
     let repo = Repo::discover()?;
-    let head = ["HEAD".to_owned()];
+    let head = [OsString::from("HEAD")];
     let names = if names.is_empty() { &head } else { names };
     let mut entries = Vec::new();
     for name in names {
@@ -229,18 +236,12 @@ fn by_hand(names: &[String]) -> Result<ExitCode, Failure> {
 }
 
 /// The ref that `name` is, else the work tree's `HEAD`.
-fn source_of(repo: &Repo, name: &str) -> Source {
+fn source_of(repo: &Repo, name: &OsStr) -> Source {
     let mut ask = repo.git().as_the_user();
-    ask.args([
-        "rev-parse",
-        "--symbolic-full-name",
-        "--end-of-options",
-        name,
-    ]);
-    let full = repo.git().read(&mut ask).unwrap_or_default();
-    let full = full.lines().last().unwrap_or_default();
-    match crate::git::is_ref_name(full) {
-        true => Source::Ref(full.to_owned()),
-        false => Source::Detached(repo.git_dir().to_owned()),
-    }
+    ask.args(["rev-parse", "--symbolic-full-name", "--end-of-options"]);
+    let said = repo.git().output(ask.arg(name));
+    let said = said.map(|said| said.stdout).unwrap_or_default();
+    let full = said.trim_ascii_end().rsplit(|&byte| byte == b'\n').next();
+    let full = RefName::parse(full.unwrap_or_default()).filter(|name| !name.is_head());
+    full.map_or_else(|| Source::Detached(repo.git_dir().to_owned()), Source::Ref)
 }

@@ -1,7 +1,9 @@
 //! What commands about commits have in common: which commits, and which jobs of them.
 
 use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,6 +18,8 @@ use crate::plan::PlannedJob;
 use crate::settings::Settings;
 use crate::watch;
 
+use super::output;
+
 /// Which commits are meant.
 #[derive(Debug, clap::Args)]
 pub(super) struct RevArgs {
@@ -25,7 +29,7 @@ pub(super) struct RevArgs {
     /// in A. With `^A`, `--all` or `--branches`, all arguments together select what
     /// `git rev-list` would.
     #[arg(value_name = "REV|RANGE", allow_hyphen_values = false)]
-    pub(super) revs: Vec<String>,
+    pub(super) revs: Vec<OsString>,
 
     /// Every commit that a branch, a tag or another ref reaches.
     #[arg(long)]
@@ -70,17 +74,17 @@ impl RevArgs {
     pub(super) fn commits(&self, repo: &Repo, default: &str) -> Result<Vec<Commit>, Failure> {
         let mut args = self.revs.clone();
         if self.stdin {
-            for line in io::stdin().lock().lines() {
+            for line in io::stdin().lock().split(b'\n') {
                 let line =
                     line.map_err(|error| Failure::failed_to("read standard input", error))?;
-                let line = line.trim();
+                let line = line.trim_ascii();
                 if !line.is_empty() {
-                    args.push(line.to_owned());
+                    args.push(OsStr::from_bytes(line).to_owned());
                 }
             }
         }
         if self.is_empty() {
-            args.push(default.to_owned());
+            args.push(default.into());
         }
         let selection = Selection {
             args,
@@ -92,7 +96,11 @@ impl RevArgs {
                 Order::Oldest => revs::Order::Oldest,
             },
         };
-        revs::select(repo, &selection).map_err(|error| unknown_rev(repo, error))
+        let found = revs::select(repo, &selection).map_err(|error| unknown_rev(repo, error))?;
+        for what in found.left_out {
+            output::note(&format!("warning: left out is {what}"));
+        }
+        Ok(found.commits)
     }
 }
 
@@ -100,7 +108,7 @@ impl RevArgs {
 ///
 /// # Errors
 /// Where it names none, or several.
-pub(super) fn commit(repo: &Repo, rev: &str) -> Result<Commit, Failure> {
+pub(super) fn commit(repo: &Repo, rev: &OsStr) -> Result<Commit, Failure> {
     revs::resolve(repo, rev).map_err(|error| unknown_rev(repo, error))
 }
 

@@ -1,6 +1,7 @@
 //! `git ci show`: everything about one commit.
 
 use std::cmp::Reverse;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
@@ -38,7 +39,7 @@ const FOREIGN: (usize, usize) = (10, 200);
 pub(super) struct Args {
     /// The commit.
     #[arg(value_name = "REV", default_value = "HEAD")]
-    rev: String,
+    rev: OsString,
 
     /// How many of the last lines of a failed log to show.
     #[arg(long, value_name = "N", default_value_t = 20)]

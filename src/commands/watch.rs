@@ -1,5 +1,6 @@
 //! `git ci watch`: every new commit, by itself, for as long as it is left running.
 
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -44,18 +45,19 @@ use super::{output, places};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// What to watch: branches (`main`), or full ref names (`refs/tags/v1`), where `*`
-    /// stands for anything [default: all local branches].
+    /// stands for anything; HEAD for whatever is checked out here, also where that is no
+    /// branch [default: all local branches].
     #[arg(value_name = "REF")]
-    refs: Vec<String>,
+    refs: Vec<OsString>,
 
     /// Leave these out.
     #[arg(long, value_name = "REF")]
-    exclude: Vec<String>,
+    exclude: Vec<OsString>,
 
     /// Begin behind this commit: what is on a watched branch and not reachable from it is
     /// tested, unless it is known.
     #[arg(long, value_name = "REV")]
-    since: Option<String>,
+    since: Option<OsString>,
 
     /// Which commits go first.
     #[arg(long, value_enum, default_value = "tips", value_name = "ORDER")]
@@ -162,9 +164,9 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let mut refs = args.refs.clone();
     if let Some(remote) = &remote {
         if refs.is_empty() {
-            refs.push("refs/heads/*".to_owned());
+            refs.push("refs/heads/*".into());
         }
-        refs.push(remote.pattern());
+        refs.push(remote.pattern().into());
     }
     let patterns = Patterns::new(&refs, &args.exclude)?;
     let mut since = since(&repo, args.since.as_deref())?;
@@ -263,7 +265,7 @@ pub(super) struct Extra {
 }
 
 /// The commit that `--since` names.
-pub(super) fn since(repo: &Repo, rev: Option<&str>) -> Result<Option<Oid>, Failure> {
+pub(super) fn since(repo: &Repo, rev: Option<&OsStr>) -> Result<Option<Oid>, Failure> {
     let commit = rev.map(|rev| revs::resolve(repo, rev)).transpose()?;
     Ok(commit.map(|commit| commit.id))
 }

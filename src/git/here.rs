@@ -14,7 +14,8 @@ use std::process::{Command, Stdio};
 use gix::config::file::{Metadata, includes, init};
 use gix::config::{File, Source, path};
 
-use crate::model::Oid;
+use super::ref_store::NO_HEAD;
+use crate::model::{Oid, RefName};
 
 /// No chain of symbolic refs is longer.
 const MAX_SYMBOLIC: usize = 5;
@@ -40,12 +41,7 @@ pub struct Head {
     /// The commit.
     pub commit: Oid,
     /// The full name of the branch; `None` where it is detached.
-    pub branch: Option<String>,
-}
-
-/// Whether `name` is the full name of a ref, as `git check-ref-format` has it.
-pub fn is_ref_name(name: &str) -> bool {
-    name.starts_with("refs/") && gix::validate::reference::name(name.into()).is_ok()
+    pub branch: Option<RefName>,
 }
 
 impl Here {
@@ -102,16 +98,18 @@ impl Here {
     /// # Errors
     /// Where it cannot be read, or makes no sense.
     pub fn head(&self) -> io::Result<Option<Head>> {
-        let head = fs::read_to_string(self.git_dir.join("HEAD"))?;
-        match head.trim_end().strip_prefix("ref: ") {
-            // What a repository with reftables has there for those who don't know them.
-            Some("refs/heads/.invalid") => self.head_by_git(),
+        let head = fs::read(self.git_dir.join("HEAD"))?;
+        // What a repository with reftables has there for those who don't know them.
+        if head.starts_with(NO_HEAD) {
+            return self.head_by_git();
+        }
+        match head.strip_prefix(b"ref:") {
             Some(branch) => {
-                let branch = branch.trim();
-                let commit = self.resolve(branch)?;
+                let branch = parse_name(branch)?;
+                let commit = self.resolve(&branch)?;
                 Ok(commit.map(|commit| Head {
                     commit,
-                    branch: Some(branch.to_owned()),
+                    branch: Some(branch),
                 }))
             }
             None => Ok(Some(Head {
@@ -121,13 +119,10 @@ impl Here {
         }
     }
 
-    fn resolve(&self, name: &str) -> io::Result<Option<Oid>> {
-        let mut name = name.to_owned();
+    fn resolve(&self, name: &RefName) -> io::Result<Option<Oid>> {
+        let mut name = name.clone();
         for _ in 0..MAX_SYMBOLIC {
-            if !is_ref_name(&name) {
-                return Err(broken("HEAD names no ref"));
-            }
-            let text = match fs::read_to_string(self.common_dir.join(&name)) {
+            let text = match fs::read(self.common_dir.join(name.as_os_str())) {
                 Err(error)
                     if matches!(
                         error.kind(),
@@ -140,15 +135,15 @@ impl Here {
                 }
                 text => text?,
             };
-            match text.strip_prefix("ref:") {
-                Some(target) => name = target.trim().to_owned(),
+            match text.strip_prefix(b"ref:") {
+                Some(target) => name = parse_name(target)?,
                 None => return parse_id(&text).map(Some),
             }
         }
         Err(broken("HEAD leads through too many symbolic refs"))
     }
 
-    fn packed(&self, name: &str) -> io::Result<Option<Oid>> {
+    fn packed(&self, name: &RefName) -> io::Result<Option<Oid>> {
         let packed = match fs::read(self.common_dir.join("packed-refs")) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             packed => packed?,
@@ -163,15 +158,15 @@ impl Here {
     fn head_by_git(&self) -> io::Result<Option<Head>> {
         let ask = |args: &[&str]| {
             let said = as_the_user().args(args).output()?;
-            let said = said.status.success().then_some(said.stdout);
-            io::Result::Ok(said.map(|said| String::from_utf8_lossy(&said).trim_end().to_owned()))
+            io::Result::Ok(said.status.success().then_some(said.stdout))
         };
         let Some(commit) = ask(&["rev-parse", "--verify", "-q", "HEAD"])? else {
             return Ok(None);
         };
+        let branch = ask(&["symbolic-ref", "-q", "HEAD"])?;
         Ok(Some(Head {
             commit: parse_id(&commit)?,
-            branch: ask(&["symbolic-ref", "-q", "HEAD"])?,
+            branch: branch.map(|name| parse_name(&name)).transpose()?,
         }))
     }
 
@@ -274,10 +269,15 @@ fn as_the_user() -> Command {
     command
 }
 
-fn parse_id(text: &str) -> io::Result<Oid> {
-    text.trim_end()
-        .parse()
+fn parse_id(text: &[u8]) -> io::Result<Oid> {
+    let text = std::str::from_utf8(text.trim_ascii_end()).unwrap_or_default();
+    text.parse()
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+fn parse_name(text: &[u8]) -> io::Result<RefName> {
+    let name = RefName::parse(text.trim_ascii()).filter(|name| !name.is_head());
+    name.ok_or_else(|| broken("HEAD names no ref"))
 }
 
 fn broken(what: &str) -> io::Error {

@@ -5,12 +5,15 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::checkpoint::{CHECKPOINTS, watched_ref};
+use super::history::History;
+use super::notes_ref::RefError;
 use super::objects::process_exists;
 use super::packs::KEEP_MARK;
+use super::ref_store::os;
+use super::refs::{RefReader, Wanted};
 use super::{GitError, Repo};
-
-/// Where checkpoints are: the rest of the name is that of a ref, without `refs/`.
-const CHECKPOINTS: &str = "refs/ci/checkpoint/";
+use crate::model::{Oid, RefName};
 
 /// A `.keep` younger than this may be that of a process on another machine.
 const KEEP_LIFE: Duration = Duration::from_secs(60 * 60);
@@ -20,13 +23,24 @@ const KEEP_LIFE: Duration = Duration::from_secs(60 * 60);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StaleKeep(pub PathBuf);
 
-/// A checkpoint whose ref does not exist any more.
+/// A checkpoint that is of no use where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checkpoint {
+pub struct Leftover {
     /// Its full name.
-    pub name: String,
-    /// What it was at.
-    id: String,
+    name: RefName,
+    /// What it is at.
+    at: Oid,
+    /// Where it belongs: `None` where it should not be there at all.
+    to: Option<Oid>,
+    /// What is wrong with it, for people.
+    pub why: &'static str,
+}
+
+impl Leftover {
+    /// Its name, for people.
+    pub fn name(&self) -> String {
+        self.name.to_string()
+    }
 }
 
 impl Repo {
@@ -51,48 +65,87 @@ impl Repo {
         found
     }
 
-    /// Every checkpoint of a ref that is gone.
+    /// Every checkpoint of a ref that is gone, or at a commit that no ref reaches: it
+    /// keeps what a rewriting dropped.
     ///
     /// # Errors
-    /// Where git cannot list refs.
-    pub fn orphaned_checkpoints(&self) -> Result<Vec<Checkpoint>, GitError> {
-        let list = |prefix: &str| {
-            let format = "--format=%(objectname) %(refname)";
-            let mut command = self.git_command();
-            self.git()
-                .read(command.args(["for-each-ref", format, prefix]))
+    /// Where refs cannot be read.
+    pub fn leftover_checkpoints(&self) -> Result<Vec<Leftover>, RefError> {
+        let wanted = |dir: &str| Wanted {
+            dirs: vec![dir.as_bytes().to_vec()],
+            head: false,
         };
-        let checkpoints = list(CHECKPOINTS)?;
+        let mut reader = RefReader::new(self);
+        let checkpoints = reader.read(&wanted(CHECKPOINTS))?;
         if checkpoints.is_empty() {
             return Ok(Vec::new());
         }
-        let all = list("refs/")?;
-        let refs: std::collections::HashSet<_> = all
-            .lines()
-            .filter_map(|line| line.split_once(' '))
-            .map(|(_, name)| name)
-            .collect();
+        let refs = reader.read(&Wanted {
+            head: true,
+            ..wanted("refs/")
+        })?;
+        let own = ["refs/ci/", "refs/notes/"];
+        let is_own = |name: &RefName| own.iter().any(|dir| name.starts_with(dir));
+        let mut history = History::new(self);
+        let others = refs.iter().filter(|(name, _)| !is_own(name));
+        let tips = others.filter_map(|(_, id)| history.peel(id).ok()?);
+        let tips: Vec<_> = tips.collect();
+        let ids: Vec<_> = checkpoints.values().copied().collect();
+        let dropped = history.unseen(&ids, &tips);
+
         let mut found = Vec::new();
-        for (id, name) in checkpoints.lines().filter_map(|line| line.split_once(' ')) {
-            let of = name.strip_prefix(CHECKPOINTS).unwrap_or_default();
-            // Without a directory it stands for no ref: `HEAD`, or something to come.
-            if of.contains('/') && !refs.contains(format!("refs/{of}").as_str()) {
-                found.push(Checkpoint {
-                    name: name.to_owned(),
-                    id: id.to_owned(),
-                });
-            }
+        for (name, at) in checkpoints {
+            let Some(of) = watched_ref(&name) else {
+                continue;
+            };
+            let tip = match of.is_head() {
+                true => self.head_of(&of),
+                false => refs.get(&of).copied(),
+            };
+            let (why, to) = match tip {
+                None => ("its branch is gone", None),
+                Some(tip) if dropped.contains(&at) => (
+                    "its commit was dropped by a rewriting",
+                    self.merge_base(&at, &tip),
+                ),
+                Some(_) => continue,
+            };
+            found.push(Leftover { name, at, to, why });
         }
         Ok(found)
     }
 
-    /// Deletes a checkpoint, unless it has moved since.
+    /// What the `HEAD` of a work tree is at, as far as it matters: `None` where there is
+    /// no such work tree.
+    fn head_of(&self, name: &RefName) -> Option<Oid> {
+        let dir = name.as_bytes().strip_suffix(b"HEAD")?;
+        let git_dir = self.common_dir().join(os(dir));
+        let mut command = self.git().command();
+        command.arg("--git-dir").arg(git_dir);
+        command.args(["rev-parse", "--verify", "--quiet", "HEAD"]);
+        self.git().read(&mut command).ok()?.parse().ok()
+    }
+
+    /// The newest commit that both have in their history.
+    fn merge_base(&self, one: &Oid, other: &Oid) -> Option<Oid> {
+        let mut command = self.git_command();
+        command.args(["merge-base", &one.to_string(), &other.to_string()]);
+        self.git().read(&mut command).ok()?.parse().ok()
+    }
+
+    /// Deletes a checkpoint that is of no use, or moves it to where it belongs, unless it
+    /// has moved since.
     ///
     /// # Errors
-    /// Where it has moved, or git cannot delete it.
-    pub fn delete_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), GitError> {
+    /// Where it has moved, or git cannot do it.
+    pub fn tidy_checkpoint(&self, checkpoint: &Leftover) -> Result<(), GitError> {
+        let at = checkpoint.at.to_string();
         let mut command = self.git_command();
-        command.args(["update-ref", "-d", &checkpoint.name, &checkpoint.id]);
-        self.git().output(&mut command).map(|_| ())
+        command.args(["-c", "core.logAllRefUpdates=false", "update-ref"]);
+        match checkpoint.to {
+            None => command.arg("-d").arg(checkpoint.name.as_os_str()),
+            Some(to) => command.arg(checkpoint.name.as_os_str()).arg(to.to_string()),
+        };
+        self.git().output(command.arg(at)).map(|_| ())
     }
 }

@@ -1,13 +1,11 @@
-//! One ref: reading it as it is now, and moving it from a known value to the next.
+//! One ref, moved from a known value to the next.
 //!
-//! Reading is done here, file by file, because gix looks into a copy of `packed-refs`
-//! that it took *before* it found no loose file: while `git pack-refs` runs, a ref seems
-//! not to exist. Moving is left to `git update-ref`: a process that is killed inside gix
+//! Moving is left to `git update-ref`: a process that is killed inside gix
 //! leaves `packed-refs.lock` or the ref's own lock behind, and every later write fails. A
 //! child has the whole transaction in one write to its pipe and completes it whatever
 //! happens to us. It is kept for the next update: that takes 0.4 ms, a new process 2.2 ms.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -18,14 +16,14 @@ use gix::ObjectId;
 use super::command::{Git, GitError, Version};
 use super::objects::sync_dir;
 use super::reading::Objects;
+use super::ref_store::RefStore;
+use super::refs::read_one;
+use crate::model::RefName;
 
 /// Before this, `update-ref --stdin` answered only when it ended.
 const ANSWERS_AT_ONCE: Version = Version(2, 34);
 
 const REFLOG_MESSAGE: &str = "notes: Notes added by 'git ci'";
-
-/// As in git, a chain of symbolic refs is no longer.
-const MAX_SYMBOLIC: u32 = 5;
 
 /// Why a ref cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +34,9 @@ pub enum RefError {
         /// The name as it was given.
         name: String,
     },
+    /// git cannot say.
+    #[error(transparent)]
+    Git(#[from] GitError),
     /// What is in the file is not an id.
     #[error("read {path}: not the id of an object")]
     Broken {
@@ -57,75 +58,11 @@ pub enum RefError {
 /// # Errors
 /// Where the name is not a full ref name, or a file is broken.
 pub(super) fn read_ref(objects: &Objects, name: &str) -> Result<Option<ObjectId>, RefError> {
-    let bad_name = |name: &str| RefError::Name {
+    let full = RefName::parse(name.as_bytes()).filter(|name| !name.is_head());
+    let full = full.ok_or_else(|| RefError::Name {
         name: name.to_owned(),
-    };
-    let (mut name, mut links) = (name.to_owned(), 0);
-    loop {
-        if !super::is_ref_name(&name) || links > MAX_SYMBOLIC {
-            return Err(bad_name(&name));
-        }
-        let path = objects.common_dir().join(&name);
-        let mut text = read_file(&path)?;
-        if text.is_none() {
-            let packed = objects.common_dir().join("packed-refs");
-            if let Some(id) = find_packed(objects, &name).map_err(|source| RefError::Io {
-                path: packed,
-                source,
-            })? {
-                return Ok(Some(id));
-            }
-            // It may have come into being while we looked elsewhere.
-            text = read_file(&path)?;
-        }
-        let Some(text) = text else {
-            return Ok(None);
-        };
-        match text.strip_prefix("ref:") {
-            Some(target) => name = target.trim().to_owned(),
-            None => {
-                let id = ObjectId::from_hex(text.trim_end().as_bytes());
-                return match id {
-                    Ok(id) if id.kind() == objects.object_hash() => Ok(Some(id)),
-                    _ => Err(RefError::Broken { path }),
-                };
-            }
-        }
-        links += 1;
-    }
-}
-
-fn read_file(path: &Path) -> Result<Option<String>, RefError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound
-                    | io::ErrorKind::NotADirectory
-                    | io::ErrorKind::IsADirectory
-            ) =>
-        {
-            Ok(None)
-        }
-        Err(source) => Err(RefError::Io {
-            path: path.to_owned(),
-            source: source.into(),
-        }),
-    }
-}
-
-fn find_packed(
-    objects: &Objects,
-    name: &str,
-) -> Result<Option<ObjectId>, Box<dyn std::error::Error + Send + Sync>> {
-    let Some(packed) = objects.refs.open_packed_buffer()? else {
-        return Ok(None);
-    };
-    let found = packed.try_find(name)?;
-    Ok(found
-        .filter(|found| found.name.as_bstr() == name)
-        .map(|found| found.target()))
+    })?;
+    read_one(objects, &full)
 }
 
 /// Updates one ref of one repository.
@@ -140,6 +77,9 @@ pub(super) struct RefWriter {
 
 struct Session {
     child: Child,
+    /// What it was started for: a process that has opened the refs as files goes on
+    /// writing files when they have been converted.
+    store: RefStore,
     /// `None` once no more is to be said.
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
@@ -164,9 +104,10 @@ impl RefWriter {
     pub(super) fn update(&mut self, new: ObjectId, old: Option<ObjectId>) -> Result<(), GitError> {
         let old = old.unwrap_or(ObjectId::null(new.kind()));
         let transaction = format!("start\nupdate {} {new} {old}\nprepare\ncommit\n", self.name);
+        let store = RefStore::of(&self.common_dir);
         let mut session = match self.session.take() {
-            Some(session) => session,
-            None => self.start().map_err(io_error)?,
+            Some(session) if session.store == store => session,
+            _ => self.start(store).map_err(io_error)?,
         };
         match session.transact(&transaction, self.git.version() >= ANSWERS_AT_ONCE) {
             Ok(true) => self.session = Some(session),
@@ -178,10 +119,13 @@ impl RefWriter {
 
     /// The file that whoever moves the ref creates first.
     pub(super) fn lock_path(&self) -> PathBuf {
-        self.common_dir.join(format!("{}.lock", self.name))
+        match RefStore::of(&self.common_dir) {
+            RefStore::Files => self.common_dir.join(format!("{}.lock", self.name)),
+            RefStore::Reftable => self.common_dir.join("reftable/tables.list.lock"),
+        }
     }
 
-    fn start(&self) -> io::Result<Session> {
+    fn start(&self, store: RefStore) -> io::Result<Session> {
         let mut child = self
             .git
             .command()
@@ -202,11 +146,15 @@ impl RefWriter {
             stdin: Some(child.stdin.take().ok_or_else(missing)?),
             stdout: BufReader::new(child.stdout.take().ok_or_else(missing)?),
             child,
+            store,
         })
     }
 
     /// Makes the ref durable: git syncs its file (from 2.36), but never its directory.
     pub(super) fn sync(&self) -> io::Result<()> {
+        if RefStore::of(&self.common_dir) == RefStore::Reftable {
+            return sync_dir(&self.common_dir.join("reftable"));
+        }
         let path = self.common_dir.join(&self.name);
         match File::open(&path) {
             Ok(file) => file.sync_all()?,

@@ -20,6 +20,7 @@ use gix::ObjectId;
 use gix::objs::{Exists as _, Kind, Write as _};
 
 use super::command::Git;
+use super::ref_store::Reftable;
 use super::store::{Handle, Store};
 
 /// Larger objects are not taken over a pipe: a note, a tree or a jobs file is smaller.
@@ -69,6 +70,11 @@ impl Objects {
             beyond,
             newer: OnceCell::new(),
         }
+    }
+
+    /// What reads refs where they are no files.
+    pub(super) fn reftable(&self) -> &Reftable {
+        self.store.reftable()
     }
 
     /// The object of this id, wherever git has it from.

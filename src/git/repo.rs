@@ -6,6 +6,7 @@
 //! spares a second opinion.
 
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use super::command::{Git, GitError};
 use super::reading::{Beyond, Objects};
 use super::store::Store;
+use crate::model::RefName;
 use crate::private::{self, Sharing};
 
 /// Why a repository cannot be worked with.
@@ -61,8 +63,7 @@ impl Repo {
     /// Finds the repository of the current directory or of `GIT_DIR`, as `git` would.
     ///
     /// # Errors
-    /// Where git is missing or too old, finds no repository, or does not trust it, and
-    /// where refs are kept as a reftable.
+    /// Where git is missing or too old, finds no repository, or does not trust it.
     pub fn discover() -> Result<Self, RepoError> {
         let git = Git::find()?;
         let mut ask = git.as_the_user();
@@ -129,11 +130,11 @@ impl Repo {
         };
         if is("extensions.refstorage", "reftable") {
             return Err(RepoError::Unsupported {
-                what: "it keeps its refs as a reftable, which git-ci cannot read yet; \
+                what: "it keeps its refs as a reftable, in which worktrees cannot be made yet; \
                        `git refs migrate --ref-format=files` converts it",
             });
         }
-        let store = Store::open(&common_dir).map_err(|source| RepoError::Open {
+        let store = Store::open(&git, &common_dir).map_err(|source| RepoError::Open {
             path: common_dir.clone(),
             source,
         })?;
@@ -171,6 +172,15 @@ impl Repo {
     /// This work tree's own git directory: `.git`, or `.git/worktrees/NAME` in a linked one.
     pub fn git_dir(&self) -> &Path {
         &self.git_dir
+    }
+
+    /// The name of this work tree's `HEAD`, as git calls it from anywhere.
+    pub fn head_name(&self) -> RefName {
+        let linked = self.git_dir != self.common_dir;
+        let name = self.git_dir.file_name().filter(|_| linked);
+        let name = name.map(|name| [b"worktrees/", name.as_bytes(), b"/HEAD"].concat());
+        let name = name.and_then(|name| RefName::parse(&name));
+        name.unwrap_or_else(RefName::head)
     }
 
     /// The git directory that all work trees share.

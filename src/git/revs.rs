@@ -3,8 +3,13 @@
 //! clocks were wrong. Commits are those that were recorded, whatever replaces them.
 
 use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::Command;
 
+use super::history::History;
+use super::notes_ref::RefError;
+use super::refs::{RefReader, Wanted};
 use super::{GitError, Repo};
 use crate::model::{Commit, Oid, printable_line};
 
@@ -32,6 +37,9 @@ pub enum RevError {
     /// git printed something else than it was asked for.
     #[error("read the commits that git lists: {0:?} is not one")]
     Output(String),
+    /// The refs cannot be read here either.
+    #[error("read the refs")]
+    Refs(#[source] RefError),
     /// git does not run.
     #[error(transparent)]
     Git(GitError),
@@ -50,7 +58,7 @@ pub enum Order {
 #[derive(Debug, Clone)]
 pub struct Selection {
     /// Revisions and ranges, as they were typed.
-    pub args: Vec<String>,
+    pub args: Vec<OsString>,
     /// Every commit that any ref reaches; results, bookkeeping and the stash are no history.
     pub all: bool,
     /// Every commit that a local branch reaches.
@@ -61,26 +69,40 @@ pub struct Selection {
     pub order: Order,
 }
 
+/// The commits of a selection.
+#[derive(Debug, Clone, Default)]
+pub struct Selected {
+    /// Each once.
+    pub commits: Vec<Commit>,
+    /// What should be among them and cannot be read, for people.
+    pub left_out: Vec<String>,
+}
+
 /// The commits of a selection, each once.
 ///
 /// A revision stands for one commit and a range for its commits, one after the other in
 /// the order of the arguments. Where something is excluded (`^A`) or all refs are meant,
 /// the arguments make one set, as they do for git-rev-list(1).
 ///
+/// A ref that leads nowhere ends git's walk over all refs. Then they are walked here, and
+/// what cannot be read is left out.
+///
 /// # Errors
 /// Where git does not know a revision, or does not run.
-pub fn select(repo: &Repo, selection: &Selection) -> Result<Vec<Commit>, RevError> {
-    if let Some(option) = selection.args.iter().find(|arg| arg.starts_with('-')) {
+pub fn select(repo: &Repo, selection: &Selection) -> Result<Selected, RevError> {
+    let mut args = selection.args.iter();
+    if let Some(option) = args.find(|arg| arg.as_bytes().starts_with(b"-")) {
         return Err(RevError::Option(printable_line(option.as_bytes()).into()));
     }
-    if let Some(arg) = selection.args.iter().find(|arg| arg.contains('\0')) {
+    let mut args = selection.args.iter();
+    if let Some(arg) = args.find(|arg| arg.as_bytes().contains(&0)) {
         return Err(RevError::Unknown {
             rev: printable_line(arg.as_bytes()).into_owned(),
             message: "it holds a NUL byte".to_owned(),
         });
     }
     let mut commits = Commits::default();
-    let excluded = selection.args.iter().any(|arg| arg.starts_with('^'));
+    let excluded = selection.args.iter().any(|arg| is_excluded(arg));
     if selection.all || selection.branches || excluded {
         let mut command = walk(repo, selection);
         if selection.all {
@@ -90,8 +112,13 @@ pub fn select(repo: &Repo, selection: &Selection) -> Result<Vec<Commit>, RevErro
         if selection.branches {
             command.arg("--branches");
         }
-        commits.read(repo, &mut command, &selection.args)?;
-        return Ok(commits.list);
+        return match commits.read(repo, &mut command, &selection.args) {
+            Ok(()) => Ok(commits.selected()),
+            Err(RevError::Unknown { .. }) if selection.args.is_empty() => {
+                walk_here(repo, selection)
+            }
+            Err(error) => Err(error),
+        };
     }
     for group in selection.args.chunk_by(|a, b| is_range(a) == is_range(b)) {
         if is_range(&group[0]) {
@@ -106,14 +133,62 @@ pub fn select(repo: &Repo, selection: &Selection) -> Result<Vec<Commit>, RevErro
             commits.read(repo, &mut command, &single)?;
         }
     }
-    Ok(commits.list)
+    Ok(commits.selected())
+}
+
+/// The commits that refs reach, as far as they can be read.
+fn walk_here(repo: &Repo, selection: &Selection) -> Result<Selected, RevError> {
+    let dir: &[u8] = if selection.all {
+        b"refs/"
+    } else {
+        b"refs/heads/"
+    };
+    let refs = RefReader::new(repo).read(&Wanted {
+        dirs: vec![dir.to_vec()],
+        head: selection.all,
+    });
+    let mut history = History::new(repo);
+    let (mut tips, mut left_out) = (Vec::new(), Vec::new());
+    for (name, id) in refs.map_err(RevError::Refs)? {
+        let none = |glob: &&str| name.starts_with(glob.trim_end_matches('*'));
+        if NO_HISTORY.iter().any(none) {
+            continue;
+        }
+        match history.peel(&id) {
+            Ok(tip) => tips.extend(tip),
+            Err(error) => left_out.push(format!("{}: failed to {error}", name.short())),
+        }
+    }
+    let graph = history.unseen(&tips, &[]);
+    for (id, error) in &graph.unreadable {
+        left_out.push(format!("what is behind {}: failed to {error}", id.short()));
+    }
+    let mut wanted: HashSet<_> = tips.into_iter().collect();
+    let mut commits = Vec::new();
+    for one in &graph.commits {
+        let parents = if selection.first_parent {
+            1
+        } else {
+            usize::MAX
+        };
+        if wanted.contains(&one.id) {
+            wanted.extend(one.parents.iter().take(parents));
+            // Read a moment ago.
+            commits.extend(history.commit(&one.id).ok());
+        }
+    }
+    if selection.order == Order::Oldest {
+        commits.reverse();
+    }
+    Ok(Selected { commits, left_out })
 }
 
 /// The one commit that `rev` names.
 ///
 /// # Errors
 /// As [`select`].
-pub fn resolve(repo: &Repo, rev: &str) -> Result<Commit, RevError> {
+pub fn resolve(repo: &Repo, rev: impl AsRef<OsStr>) -> Result<Commit, RevError> {
+    let rev = rev.as_ref();
     let selection = Selection {
         args: vec![rev.to_owned()],
         all: false,
@@ -125,10 +200,11 @@ pub fn resolve(repo: &Repo, rev: &str) -> Result<Commit, RevError> {
         rev: printable_line(rev.as_bytes()).into_owned(),
         message: "one commit is needed here".to_owned(),
     };
-    if is_range(rev) || rev.starts_with('^') {
+    if is_range(rev) || is_excluded(rev) {
         return Err(unknown());
     }
-    select(repo, &selection)?.pop().ok_or_else(unknown)
+    let mut found = select(repo, &selection)?.commits;
+    found.pop().ok_or_else(unknown)
 }
 
 /// The last `count` commits that `HEAD` reaches, newest first.
@@ -140,7 +216,7 @@ pub fn last(repo: &Repo, count: usize) -> Result<Vec<Commit>, RevError> {
     let mut commits = Commits::default();
     let mut command = rev_list(repo);
     command.arg(format!("--max-count={count}"));
-    commits.read(repo, &mut command, &["HEAD".to_owned()])?;
+    commits.read(repo, &mut command, &["HEAD".into()])?;
     Ok(commits.list)
 }
 
@@ -210,9 +286,11 @@ pub fn details(repo: &Repo, commit: &Oid) -> Result<Details, RevError> {
 }
 
 /// Whether an argument stands for several commits: gitrevisions(7), "Specifying ranges".
-pub fn is_range(arg: &str) -> bool {
+pub fn is_range(arg: impl AsRef<OsStr>) -> bool {
+    // The notation is ASCII, whatever the names are.
+    let arg = arg.as_ref().to_string_lossy();
     // What follows these is text to search for, which may hold anything.
-    let plain = arg.split_once("^{/").map_or(arg, |(before, _)| before);
+    let plain = arg.split_once("^{/").map_or(&*arg, |(before, _)| before);
     if plain.starts_with(":/") {
         return false;
     }
@@ -223,12 +301,17 @@ pub fn is_range(arg: &str) -> bool {
     plain.contains("..") || plain.ends_with("^!") || plain.ends_with("^@") || parents("^-")
 }
 
+fn is_excluded(arg: &OsStr) -> bool {
+    arg.as_bytes().starts_with(b"^")
+}
+
 /// What makes git insist on a commit: a tree would be listed as nothing at all.
-fn commit_of(rev: &str) -> String {
-    match rev.starts_with(":/") {
-        true => rev.to_owned(),
-        false => format!("{rev}^{{commit}}"),
+fn commit_of(rev: &OsStr) -> OsString {
+    let mut commit = rev.to_owned();
+    if !rev.as_bytes().starts_with(b":/") {
+        commit.push("^{commit}");
     }
+    commit
 }
 
 fn rev_list(repo: &Repo) -> Command {
@@ -262,17 +345,25 @@ struct Commits {
 }
 
 impl Commits {
+    fn selected(self) -> Selected {
+        Selected {
+            commits: self.list,
+            left_out: Vec::new(),
+        }
+    }
+
     fn read(
         &mut self,
         repo: &Repo,
         command: &mut Command,
-        revs: &[String],
+        revs: &[OsString],
     ) -> Result<(), RevError> {
         // On standard input there is no limit to their number, and an empty line ends nothing.
-        let input: String = revs.iter().map(|rev| format!("{rev}\n")).collect();
+        let lines = revs.iter().flat_map(|rev| [rev.as_bytes(), b"\n"]);
+        let input: Vec<u8> = lines.flatten().copied().collect();
         let output = repo
             .git()
-            .output_with_input(command.arg("--stdin"), input.as_bytes())
+            .output_with_input(command.arg("--stdin"), &input)
             .map_err(|error| unknown(repo, revs, error))?;
         let mut lines = output.stdout.split(|&c| c == b'\n');
         while let Some(head) = lines.next().filter(|head| !head.is_empty()) {
@@ -304,19 +395,20 @@ fn parse(head: &[u8], line: &[u8]) -> Option<Commit> {
 }
 
 /// Makes git's complaint about one of `revs` ours.
-fn unknown(repo: &Repo, revs: &[String], error: GitError) -> RevError {
+fn unknown(repo: &Repo, revs: &[OsString], error: GitError) -> RevError {
     let GitError::Failed { message, .. } = error else {
         return RevError::Git(error);
     };
-    let head = revs.iter().any(|rev| rev.starts_with("HEAD"));
+    let head = revs.iter().any(|rev| rev.as_bytes().starts_with(b"HEAD"));
     if head && !has_commit(repo) {
         return RevError::Unborn;
     }
-    let named = revs.iter().find(|rev| message.contains(rev.as_str()));
-    let rev = named.or(revs.first()).map_or("", String::as_str);
-    let rev = rev.strip_suffix("^{commit}").unwrap_or(rev);
+    let mut shown = revs.iter().map(|rev| printable_line(rev.as_bytes()));
+    let named = shown.find(|rev| message.contains(&**rev));
+    let first = revs.first().map(|rev| printable_line(rev.as_bytes()));
+    let rev = named.or(first).unwrap_or_default();
     RevError::Unknown {
-        rev: printable_line(rev.as_bytes()).into_owned(),
+        rev: rev.strip_suffix("^{commit}").unwrap_or(&rev).to_owned(),
         message: message.replace("^{commit}", ""),
     }
 }

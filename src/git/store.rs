@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 
 use gix::odb::store::init::Slots;
 
+use super::command::Git;
+use super::ref_store::Reftable;
+
 /// Room for so many packs at least, and for half as many more as there are.
 const LEAST_ROOM: usize = 2048;
 
@@ -21,6 +24,7 @@ const DOUBT: Duration = Duration::from_secs(1);
 /// The store of one repository.
 pub(super) struct Store {
     common_dir: PathBuf,
+    reftable: Reftable,
     state: Mutex<State>,
 }
 
@@ -41,9 +45,10 @@ type OpenError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Store {
     /// Opens the store of the repository whose common git directory this is.
-    pub(super) fn open(common_dir: &Path) -> Result<Self, OpenError> {
+    pub(super) fn open(git: &Git, common_dir: &Path) -> Result<Self, OpenError> {
         let repository = open(common_dir)?;
         Ok(Self {
+            reftable: Reftable::new(git, common_dir),
             common_dir: common_dir.to_owned(),
             state: Mutex::new(State {
                 epoch: 0,
@@ -51,6 +56,11 @@ impl Store {
                 repository,
             }),
         })
+    }
+
+    /// What reads refs where they are no files.
+    pub(super) fn reftable(&self) -> &Reftable {
+        &self.reftable
     }
 
     /// A handle for this thread.

@@ -10,6 +10,7 @@ mod job;
 mod note;
 mod outcome;
 mod record;
+mod ref_name;
 mod task;
 mod text;
 
@@ -20,5 +21,6 @@ pub use job::{Clean, CommandLine, DEFAULT_GRACE, Job};
 pub use note::{Census, Note};
 pub use outcome::{Outcome, Status, Why};
 pub use record::{MAX_LINE, ParseRecordError, RECORD_VERSION, Record, Seen, Tests};
+pub use ref_name::RefName;
 pub use task::{Commit, Known, Task, TaskId, TaskKey};
 pub use text::{printable, printable_json, printable_line};

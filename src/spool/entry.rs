@@ -5,13 +5,13 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::model::Oid;
+use crate::model::{Oid, RefName};
 
 /// What a new commit belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Source {
     /// A ref, by its full name.
-    Ref(String),
+    Ref(RefName),
     /// The detached `HEAD` of the work tree with this git directory.
     Detached(PathBuf),
 }
@@ -39,27 +39,35 @@ impl Entry {
     }
 
     /// Its line, line feed included.
-    pub(super) fn line(&self) -> String {
-        let source = match &self.source {
-            Source::Ref(name) => name.clone(),
-            Source::Detached(dir) => format!("@{}", encode(dir.as_os_str().as_bytes())),
-        };
-        format!("{} {} {source} .\n", self.seconds, self.commit)
+    pub(super) fn line(&self) -> Vec<u8> {
+        let mut line = format!("{} {} ", self.seconds, self.commit).into_bytes();
+        match &self.source {
+            // A ref's name holds neither spaces nor control characters.
+            Source::Ref(name) => line.extend(name.as_bytes()),
+            Source::Detached(dir) => {
+                line.push(b'@');
+                line.extend(encode(dir.as_os_str().as_bytes()).bytes());
+            }
+        }
+        line.extend(b" .\n");
+        line
     }
 
     /// What a line says, without its line feed; `None` where it is torn or no entry.
     pub(super) fn parse(line: &[u8]) -> Option<Self> {
-        let line = std::str::from_utf8(line).ok()?;
-        let mut words = line.split(' ');
-        let (seconds, commit) = (words.next()?, words.next()?);
+        let mut words = line.split(|&byte| byte == b' ');
+        let mut text = || std::str::from_utf8(words.next()?).ok();
+        let (seconds, commit) = (text()?, text()?);
         let (source, end) = (words.next()?, words.next()?);
-        if end != "." || words.next().is_some() {
+        if end != b"." || words.next().is_some() {
             return None;
         }
-        let source = match source.strip_prefix('@') {
-            Some(dir) => Source::Detached(PathBuf::from(OsString::from_vec(decode(dir)?))),
-            None if crate::git::is_ref_name(source) => Source::Ref(source.to_owned()),
-            None => return None,
+        let source = match source.strip_prefix(b"@") {
+            Some(dir) => {
+                let dir = decode(std::str::from_utf8(dir).ok()?)?;
+                Source::Detached(PathBuf::from(OsString::from_vec(dir)))
+            }
+            None => Source::Ref(RefName::parse(source).filter(|name| !name.is_head())?),
         };
         if matches!(&source, Source::Detached(dir) if !dir.is_absolute()) {
             return None;

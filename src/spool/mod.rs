@@ -106,7 +106,7 @@ impl Spool {
             return Ok(());
         }
         let entries = &entries[entries.len().saturating_sub(MAX_ENTRIES)..];
-        let lines: String = entries.iter().map(Entry::line).collect();
+        let lines: Vec<u8> = entries.iter().flat_map(Entry::line).collect();
         self.create_dir()?;
         let deadline = Instant::now() + PATIENCE;
         let (mut file, locked) = loop {
@@ -122,17 +122,17 @@ impl Spool {
             file.seek(SeekFrom::Start(0))?;
             file.read_to_end(&mut kept)?;
             kept.extend_from_slice(b"\n");
-            kept.extend_from_slice(lines.as_bytes());
-            return self.replace(compacted(&kept).as_bytes());
+            kept.extend_from_slice(&lines);
+            return self.replace(&compacted(&kept));
         }
-        let mut text = String::new();
+        let mut text = Vec::new();
         if size == 0 {
-            text = header();
+            text = header().into_bytes();
         } else if !ends_with_line_feed(&mut file, size)? {
-            text.push('\n');
+            text.push(b'\n');
         }
-        text += &lines;
-        file.write_all(text.as_bytes())
+        text.extend(lines);
+        file.write_all(&text)
     }
 
     /// What is there. Lines that are torn, or that are no entries, are passed over.
@@ -274,7 +274,7 @@ fn parse(bytes: &[u8]) -> Vec<Entry> {
 }
 
 /// A file with the newest entries of `bytes`, each commit of a source once.
-fn compacted(bytes: &[u8]) -> String {
+fn compacted(bytes: &[u8]) -> Vec<u8> {
     let (mut seen, mut lines, mut size) = (HashSet::new(), Vec::new(), 0);
     for entry in parse(bytes).iter().rev() {
         if !seen.insert((entry.commit, entry.source.clone())) {
@@ -287,15 +287,15 @@ fn compacted(bytes: &[u8]) -> String {
         }
         lines.push(line);
     }
-    lines.push(header());
-    lines.into_iter().rev().collect()
+    lines.push(header().into_bytes());
+    lines.into_iter().rev().flatten().collect()
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::ffi::OsStrExt as _;
 
-    use crate::model::Oid;
+    use crate::model::{Oid, RefName};
 
     use super::*;
 
@@ -304,7 +304,10 @@ mod tests {
     }
 
     fn entry(n: u32) -> Entry {
-        Entry::new(oid(n), Source::Ref("refs/heads/main".to_owned()))
+        Entry::new(
+            oid(n),
+            Source::Ref(RefName::parse(b"refs/heads/main").unwrap()),
+        )
     }
 
     fn commits(spool: &Spool) -> Vec<Oid> {
@@ -352,12 +355,12 @@ mod tests {
 
     #[test]
     fn a_torn_line_is_harmless_wherever_it_was_torn() {
-        let whole = format!("{}{}", header(), entry(1).line());
+        let whole = [header().into_bytes(), entry(1).line()].concat();
         let second = entry(2).line();
         for cut in 0..second.len() - 1 {
             let (_dir, spool) = spool();
             spool.create_dir().unwrap();
-            fs::write(spool.path(), format!("{whole}{}", &second[..cut])).unwrap();
+            fs::write(spool.path(), [&whole, &second[..cut]].concat()).unwrap();
             let read = spool.read().unwrap();
             assert_eq!(commits(&spool), [oid(1)], "cut at {cut}");
             spool.append(&[entry(3)]).unwrap();
@@ -365,7 +368,7 @@ mod tests {
             spool.drain(&read.position).unwrap();
             assert_eq!(commits(&spool), [oid(3)], "cut at {cut}");
         }
-        for cut in 1..whole.find('\n').unwrap() {
+        for cut in 1..header().len() - 1 {
             let (_dir, spool) = spool();
             spool.create_dir().unwrap();
             fs::write(spool.path(), &whole[..cut]).unwrap();
@@ -381,7 +384,7 @@ mod tests {
     fn garbage_is_skipped() {
         let (_dir, spool) = spool();
         spool.create_dir().unwrap();
-        let good = entry(1).line();
+        let good = String::from_utf8(entry(1).line()).unwrap();
         let id = oid(2);
         let text = format!(
             "{}\n\0\u{1b}[31m\n1 {id} refs/heads/../x .\n1 {id} main .\n1 {id} @relative .\n\

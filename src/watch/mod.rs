@@ -42,4 +42,4 @@ pub use notice::{BACKSTOP, POLL};
 pub use observer::{Inbox, Observed, Observer, Options, WatchError, tips};
 pub use remote::Remote;
 pub use result::{Abandon, OnResult, ResultCommand, on_result};
-pub use tips::{PatternError, Patterns, short_name};
+pub use tips::{PatternError, Patterns};

@@ -23,6 +23,8 @@ pub const POLL: Duration = Duration::from_secs(2);
 pub(super) struct Places {
     /// The common git directory: `packed-refs` and `HEAD` in it count.
     pub(super) common_dir: PathBuf,
+    /// The git directory whose `HEAD` counts, if one does.
+    pub(super) head_dir: Option<PathBuf>,
     /// Directories of refs, watched with all below them.
     pub(super) refs: Vec<PathBuf>,
     /// A directory where anything new counts: the spool.
@@ -58,13 +60,16 @@ impl Notice {
         hint: impl Fn() + Send + 'static,
     ) -> Result<Self, notify::Error> {
         let of = places.clone();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let handler = move |event: notify::Result<notify::Event>| {
             // An error is a hint, too: events were lost.
             if event.is_ok_and(|event| !of.concerns(&event)) {
                 return;
             }
             hint();
-        })?;
+        };
+        // A link below `refs/` may lead to the root of all files.
+        let config = notify::Config::default().with_follow_symlinks(false);
+        let watcher = RecommendedWatcher::new(handler, config)?;
         let mut notice = Self {
             watcher: Some(watcher),
             places,
@@ -83,15 +88,20 @@ impl Notice {
             return Ok(());
         };
         let common = &self.places.common_dir;
+        let alone = |path: PathBuf| (path, RecursiveMode::NonRecursive);
         let mut wanted = vec![
-            (common.clone(), RecursiveMode::NonRecursive),
-            (common.join("refs"), RecursiveMode::NonRecursive),
-            (self.places.spool.clone(), RecursiveMode::NonRecursive),
+            alone(common.clone()),
+            alone(common.join("refs")),
+            alone(common.join("reftable")),
+            alone(self.places.spool.clone()),
         ];
+        if let Some(dir) = self.places.head_dir.as_ref().filter(|dir| *dir != common) {
+            wanted.extend([alone(dir.clone()), alone(dir.join("reftable"))]);
+        }
         let refs = self.places.refs.iter();
         wanted.extend(refs.map(|dir| (dir.clone(), RecursiveMode::Recursive)));
         let top = self.places.jobs_file.as_deref().and_then(Path::parent);
-        wanted.extend(top.map(|top| (top.to_owned(), RecursiveMode::NonRecursive)));
+        wanted.extend(top.map(|top| alone(top.to_owned())));
         for (path, mode) in wanted {
             let Some(place) = place(&path) else {
                 self.watched.remove(&path);
@@ -140,14 +150,20 @@ impl Places {
         if self.jobs_file.as_deref() == Some(path) || path.starts_with(&self.spool) {
             return true;
         }
+        let head_dir = self.head_dir.as_deref();
         match path.strip_prefix(&self.common_dir) {
             // The directory itself went away, or came.
             Ok(rest) if rest.as_os_str().is_empty() => true,
             Ok(rest) if rest.starts_with("refs") => {
                 path.extension().is_none_or(|extension| extension != "lock")
             }
-            Ok(rest) => rest == Path::new("packed-refs") || rest == Path::new("HEAD"),
-            Err(_) => false,
+            // `reftable` comes and goes when refs are converted.
+            Ok(rest) if ["packed-refs", "reftable"].iter().any(|name| rest == *name) => true,
+            _ => [Some(self.common_dir.as_path()), head_dir]
+                .into_iter()
+                .flatten()
+                .filter_map(|dir| path.strip_prefix(dir).ok())
+                .any(|rest| rest == "HEAD" || rest == "reftable/tables.list"),
         }
     }
 }

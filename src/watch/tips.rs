@@ -1,8 +1,15 @@
 //! Which refs are watched.
 //!
 //! A pattern is a branch (`main`), a full ref name (`refs/tags/v1`), or either with `*`,
-//! which stands for anything, slashes included. Refs that hold results and bookkeeping
-//! are never watched, whatever a pattern says.
+//! which stands for anything, slashes included; `HEAD` is whatever the work tree has
+//! checked out, a branch or not. Names need not be UTF-8. Refs that hold results and
+//! bookkeeping are never watched, whatever a pattern says.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
+
+use crate::git::WantedRefs;
+use crate::model::{RefName, printable_line};
 
 /// Refs that are no history.
 const NEVER: [&str; 5] = [
@@ -13,9 +20,12 @@ const NEVER: [&str; 5] = [
     "refs/bisect/",
 ];
 
+/// The pattern that stands for what is checked out.
+const HEAD: &[u8] = b"HEAD";
+
 /// A pattern that no ref name can match.
 #[derive(Debug, thiserror::Error)]
-#[error("use {pattern:?} as a pattern for refs: {why}")]
+#[error("use \"{pattern}\" as a pattern for refs: {why}")]
 pub struct PatternError {
     pattern: String,
     why: &'static str,
@@ -31,8 +41,9 @@ pub struct Patterns {
 
 #[derive(Debug, Clone)]
 struct Pattern {
+    /// As it was typed, escaped.
     typed: String,
-    full: String,
+    full: Vec<u8>,
 }
 
 impl Patterns {
@@ -41,16 +52,17 @@ impl Patterns {
     ///
     /// # Errors
     /// Where a pattern is none.
-    pub fn new(include: &[String], exclude: &[String]) -> Result<Self, PatternError> {
-        let parse = |patterns: &[String]| -> Result<Vec<_>, PatternError> {
-            patterns.iter().map(|text| Pattern::parse(text)).collect()
+    pub fn new(include: &[OsString], exclude: &[OsString]) -> Result<Self, PatternError> {
+        let parse = |patterns: &[OsString]| -> Result<Vec<_>, PatternError> {
+            let patterns = patterns.iter().map(|text| Pattern::parse(text.as_bytes()));
+            patterns.collect()
         };
         let mut include: Vec<_> = parse(include)?;
         let named = !include.is_empty();
         if !named {
             include.push(Pattern {
                 typed: "refs/heads/*".to_owned(),
-                full: "refs/heads/*".to_owned(),
+                full: b"refs/heads/*".to_vec(),
             });
         }
         Ok(Self {
@@ -60,9 +72,9 @@ impl Patterns {
         })
     }
 
-    /// Whether a ref, by its full name, is watched.
-    pub fn matches(&self, name: &str) -> bool {
-        let any = |patterns: &[Pattern]| patterns.iter().any(|one| glob(&one.full, name));
+    /// Whether a ref is watched.
+    pub fn matches(&self, name: &RefName) -> bool {
+        let any = |patterns: &[Pattern]| patterns.iter().any(|one| one.matches(name));
         !NEVER.iter().any(|never| name.starts_with(never))
             && any(&self.include)
             && !any(&self.exclude)
@@ -70,21 +82,30 @@ impl Patterns {
 
     /// The patterns that none of `names` matches, as they were typed; that there are no
     /// local branches yet is no news.
-    pub fn idle<'n>(&self, names: impl Iterator<Item = &'n String> + Clone) -> Vec<&str> {
+    pub fn idle<'n>(&self, names: impl Iterator<Item = &'n RefName> + Clone) -> Vec<&str> {
         if !self.named {
             return Vec::new();
         }
-        let matched = |one: &&Pattern| !names.clone().any(|name| glob(&one.full, name));
-        let idle = self.include.iter().filter(matched);
+        let idle = |one: &&Pattern| !names.clone().any(|name| one.matches(name));
+        let idle = self.include.iter().filter(idle);
         idle.map(|one| one.typed.as_str()).collect()
     }
 
-    /// Directories of refs, each with a slash at the end, below which all of it is.
-    pub fn prefixes(&self) -> Vec<String> {
-        let mut dirs: Vec<String> = self.include.iter().map(Pattern::dir).collect();
+    /// What has to be read so that nothing that is watched is missed.
+    pub fn wanted(&self) -> WantedRefs {
+        let dirs = self.include.iter().filter(|one| one.full != HEAD);
+        let mut dirs: Vec<_> = dirs.map(Pattern::dir).collect();
         dirs.sort();
-        dirs.dedup_by(|dir, shorter| dir.starts_with(shorter.as_str()));
-        dirs
+        dirs.dedup_by(|dir, shorter| dir.starts_with(shorter));
+        WantedRefs {
+            dirs,
+            head: self.watches_head(),
+        }
+    }
+
+    /// Whether what is checked out is watched.
+    pub fn watches_head(&self) -> bool {
+        self.include.iter().any(|one| one.full == HEAD)
     }
 
     /// The patterns as they were typed, for people.
@@ -94,10 +115,10 @@ impl Patterns {
 }
 
 impl Pattern {
-    fn parse(text: &str) -> Result<Self, PatternError> {
+    fn parse(text: &[u8]) -> Result<Self, PatternError> {
         let bad = |why| {
             Err(PatternError {
-                pattern: text.to_owned(),
+                pattern: printable_line(text).into_owned(),
                 why,
             })
         };
@@ -105,41 +126,52 @@ impl Pattern {
         if text.is_empty() {
             return bad("it is empty");
         }
-        if text.starts_with('-') {
+        if text.starts_with(b"-") {
             return bad("it looks like an option");
         }
-        let forbidden = |c: char| c.is_control() || " ~^:?[\\".contains(c);
-        if text.contains(forbidden) {
+        let forbidden = |&byte: &u8| byte <= b' ' || byte == 0x7f || b"~^:?[\\".contains(&byte);
+        if text.iter().any(forbidden) {
             return bad(
                 "a ref's name has no space, control character, '~', '^', ':', '?', '[' or '\\'",
             );
         }
-        if text.contains("..") || text.contains("//") || text.contains("@{") {
+        if text
+            .windows(2)
+            .any(|pair| [b"..", b"//", b"@{"].contains(&pair.try_into().unwrap_or(b"  ")))
+        {
             return bad("a ref's name has no '..', '//' or '@{'");
         }
-        if text.starts_with('/') || text.ends_with('/') || text.ends_with('.') {
+        if text.starts_with(b"/") || text.ends_with(b"/") || text.ends_with(b".") {
             return bad("a ref's name neither begins nor ends with '/', nor ends with '.'");
         }
-        let full = match text.starts_with("refs/") {
-            true => text.to_owned(),
-            false => format!("refs/heads/{text}"),
+        let full = match text == HEAD || text.starts_with(b"refs/") {
+            true => text.to_vec(),
+            false => [b"refs/heads/", text].concat(),
         };
         Ok(Self {
-            typed: text.to_owned(),
+            typed: printable_line(text).into_owned(),
             full,
         })
     }
 
-    fn dir(&self) -> String {
-        let literal = self.full.split('*').next().unwrap_or_default();
-        let end = literal.rfind('/').map_or(0, |at| at + 1);
-        literal[..end].to_owned()
+    fn matches(&self, name: &RefName) -> bool {
+        match self.full == HEAD {
+            true => name.is_head(),
+            false => glob(&self.full, name.as_bytes()),
+        }
+    }
+
+    fn dir(&self) -> Vec<u8> {
+        let mut literal = self.full.split(|&byte| byte == b'*');
+        let literal = literal.next().unwrap_or_default();
+        let end = literal.iter().rposition(|&byte| byte == b'/');
+        literal[..end.map_or(0, |at| at + 1)].to_vec()
     }
 }
 
 /// Whether `name` is what `pattern` says, where `*` is any text.
-fn glob(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
+fn glob(pattern: &[u8], name: &[u8]) -> bool {
+    let mut parts = pattern.split(|&byte| byte == b'*');
     let first = parts.next().unwrap_or_default();
     let Some(mut rest) = name.strip_prefix(first) else {
         return false;
@@ -147,8 +179,8 @@ fn glob(pattern: &str, name: &str) -> bool {
     let Some(last) = parts.next_back() else {
         return rest.is_empty();
     };
-    for part in parts {
-        match rest.find(part) {
+    for part in parts.filter(|part| !part.is_empty()) {
+        match rest.windows(part.len()).position(|here| here == part) {
             Some(at) => rest = &rest[at + part.len()..],
             None => return false,
         }
@@ -156,50 +188,51 @@ fn glob(pattern: &str, name: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// A ref's name as people write it.
-pub fn short_name(name: &str) -> &str {
-    let prefixes = ["refs/heads/", "refs/remotes/", "refs/"];
-    let short = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
-    short.unwrap_or(name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn patterns(include: &[&str], exclude: &[&str]) -> Patterns {
-        let owned = |texts: &[&str]| {
-            texts
-                .iter()
-                .map(|&text| text.to_owned())
-                .collect::<Vec<_>>()
-        };
+        let owned = |texts: &[&str]| texts.iter().map(OsString::from).collect::<Vec<_>>();
         Patterns::new(&owned(include), &owned(exclude)).unwrap()
+    }
+
+    fn name(text: &str) -> RefName {
+        RefName::parse(text.as_bytes()).unwrap()
     }
 
     #[test]
     fn branches_are_watched_unless_something_else_is_named() {
         let all = patterns(&[], &["wip/*"]);
-        assert!(all.matches("refs/heads/main"));
-        assert!(all.matches("refs/heads/a/b/c"));
-        assert!(!all.matches("refs/heads/wip/x"));
-        assert!(!all.matches("refs/tags/v1"));
+        assert!(all.matches(&name("refs/heads/main")));
+        assert!(all.matches(&name("refs/heads/a/b/c")));
+        assert!(!all.matches(&name("refs/heads/wip/x")));
+        assert!(!all.matches(&name("refs/tags/v1")));
         let some = patterns(&["feature/*-x", "refs/tags/v1", "refs/*"], &[]);
-        assert!(some.matches("refs/heads/feature/a/b-x"));
-        assert!(some.matches("refs/tags/v1"));
-        assert!(!some.matches("refs/notes/ci"));
-        assert!(!some.matches("refs/ci/checkpoint/heads/main"));
+        assert!(some.matches(&name("refs/heads/feature/a/b-x")));
+        assert!(some.matches(&name("refs/tags/v1")));
+        assert!(!some.matches(&name("refs/notes/ci")));
+        assert!(!some.matches(&name("refs/ci/checkpoint/heads/main")));
+        let head = patterns(&["HEAD"], &[]);
+        assert!(head.matches(&name("HEAD")) && head.matches(&name("worktrees/x/HEAD")));
+        assert!(!head.matches(&name("refs/heads/HEAD")) && !all.matches(&name("HEAD")));
         let one = patterns(&["main"], &[]);
-        assert!(one.matches("refs/heads/main"));
-        assert!(!one.matches("refs/heads/main2"));
+        assert!(one.matches(&name("refs/heads/main")));
+        assert!(!one.matches(&name("refs/heads/main2")));
     }
 
     #[test]
     fn directories_cover_the_patterns() {
         let some = patterns(&["main", "feature/*", "refs/remotes/origin/*"], &[]);
-        assert_eq!(some.prefixes(), ["refs/heads/", "refs/remotes/origin/"]);
-        assert_eq!(patterns(&["a/b/c*"], &[]).prefixes(), ["refs/heads/a/b/"]);
-        let names = ["refs/heads/main".to_owned()];
+        let dirs = |patterns: &Patterns| {
+            let dirs = patterns.wanted().dirs.into_iter();
+            dirs.map(|dir| String::from_utf8(dir).unwrap())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(dirs(&some), ["refs/heads/", "refs/remotes/origin/"]);
+        assert_eq!(dirs(&patterns(&["a/b/c*"], &[])), ["refs/heads/a/b/"]);
+        assert!(dirs(&patterns(&["HEAD"], &[])).is_empty());
+        let names = [name("refs/heads/main")];
         assert_eq!(
             some.idle(names.iter()),
             ["feature/*", "refs/remotes/origin/*"]
@@ -211,7 +244,7 @@ mod tests {
         for text in [
             "", "-x", "a b", "a..b", "a~1", "/a", "a/", "a[b]", "a:b", "a\x1b",
         ] {
-            assert!(Pattern::parse(text).is_err(), "{text:?}");
+            assert!(Pattern::parse(text.as_bytes()).is_err(), "{text:?}");
         }
     }
 }

@@ -16,6 +16,11 @@ use crate::support::{TestRepo, alive, processes_with, wait_until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_git-ci");
 
+/// The source of an entry for a ref.
+fn ref_source(name: &str) -> Source {
+    Source::Ref(git_ci::model::RefName::parse(name.as_bytes()).unwrap())
+}
+
 fn spooled(git_dir: &Path) -> Vec<Entry> {
     Spool::new(&git_dir.join("ci")).read().unwrap().entries
 }
@@ -201,7 +206,7 @@ fn an_entry_says_what_the_commit_belongs_to() {
     git(&["commit", "-q", "--allow-empty", "-m", "five"]);
     let git_dir = repo.git_dir();
     let seen = spooled(&git_dir);
-    let main = Source::Ref("refs/heads/main".to_owned());
+    let main = ref_source("refs/heads/main");
     assert_eq!(seen.len(), 4);
     assert_eq!(
         (seen[0].commit.to_string(), &seen[0].source),
@@ -234,7 +239,7 @@ fn a_push_tells_of_new_tips() {
         push(&[":feature/x"]);
         let seen = spooled(&server.git_dir());
         let names: Vec<_> = seen.iter().map(|entry| &entry.source).collect();
-        let of = |name: &str| Source::Ref(name.to_owned());
+        let of = ref_source;
         assert_eq!(
             names,
             [
@@ -315,7 +320,7 @@ fn packed_refs_an_unborn_branch_and_a_reftable() {
     let commit = tables.commit("one");
     call(&tables);
     let seen = spooled(&tables.git_dir());
-    assert_eq!(seen[0].source, Source::Ref("refs/heads/main".to_owned()));
+    assert_eq!(seen[0].source, ref_source("refs/heads/main"));
     assert_eq!(seen[0].commit.to_string(), commit);
 }
 
@@ -328,7 +333,7 @@ fn by_hand_it_takes_revisions_and_may_fail() {
     let seen = spooled(&repo.git_dir());
     assert_eq!(seen[0].commit.to_string(), one);
     assert_eq!(seen[0].source, Source::Detached(repo.git_dir()));
-    assert_eq!(seen[1].source, Source::Ref("refs/heads/main".to_owned()));
+    assert_eq!(seen[1].source, ref_source("refs/heads/main"));
     repo.ci(["notify", "nowhere"]).expect_code(128);
 }
 

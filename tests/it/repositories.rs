@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::support::{Ran, TestRepo};
+use crate::support::{Ran, TestRepo, wait_until};
 
 /// `git-ci` in `dir`, as somebody with an identity.
 fn ci_in(repo: &TestRepo, dir: &Path, args: &[&str]) -> Ran {
@@ -250,4 +250,275 @@ fn a_commit_that_git_cannot_read_is_named_and_the_others_are_tested() {
     }
     let checkpoints = repo.git(["for-each-ref", "--format=%(refname)", "refs/ci/checkpoint"]);
     assert_eq!(checkpoints, "refs/ci/checkpoint/heads/main");
+    // Looking at everything works as well, where git itself gives up.
+    for command in ["status", "log", "run"] {
+        let all = repo.ci([command, "--all"]).expect_code(0);
+        let said = all.stderr();
+        assert_eq!(said.matches("warning: left out is").count(), 4, "{said}");
+        assert!(
+            said.contains("left out is what is behind 1234567890"),
+            "{said}"
+        );
+    }
+    let all = repo.ci(["status", "--all"]).stdout();
+    assert_eq!(all.matches("pass").count(), 3, "{all}");
+}
+
+/// The names of all checkpoints.
+fn checkpoints(repo: &TestRepo) -> Vec<String> {
+    let list = repo.git(["for-each-ref", "--format=%(refname)", "refs/ci/checkpoint"]);
+    let names = list
+        .lines()
+        .map(|line| line.replace("refs/ci/checkpoint/", ""));
+    names.collect()
+}
+
+fn make_fifo(path: &Path) {
+    let made = std::process::Command::new("mkfifo").arg(path).status();
+    assert!(made.unwrap().success());
+}
+
+#[test]
+fn what_is_no_ref_below_refs_is_in_nobodys_way() {
+    let repo = TestRepo::new();
+    repo.job("look", "test -f n");
+    let one = repo.commit("one");
+    repo.ci(["run", "--new"]).expect_code(0);
+    let heads = repo.git_dir().join("refs/heads");
+    let at = |name: &str| heads.join(name);
+    let id = format!("{one}\n");
+    for name in [
+        "main (conflicted copy)",
+        "main~",
+        ".DS_Store",
+        ".main.swp",
+        "two..dots",
+        "what?",
+        "main.",
+    ] {
+        std::fs::write(at(name), &id).unwrap();
+    }
+    std::fs::write(at("stale.lock"), &id).unwrap();
+    std::fs::write(at("empty"), "").unwrap();
+    std::fs::write(at("text"), "no id at all\n").unwrap();
+    std::fs::write(at("half"), &one[..20]).unwrap();
+    std::fs::write(at("zero"), format!("{}\n", "0".repeat(40))).unwrap();
+    std::fs::write(at("not-text"), b"\xff\xfe\0\x01".repeat(5000)).unwrap();
+    std::fs::write(at("dangling"), "ref: refs/heads/nothing\n").unwrap();
+    std::fs::write(at("outside"), "ref: ../../config\n").unwrap();
+    std::fs::write(at("loop"), "ref: refs/heads/loop\n").unwrap();
+    std::fs::write(at("annotated"), format!("{one} and more\n")).unwrap();
+    make_fifo(&at("fifo"));
+    let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    std::fs::create_dir_all(at("a/b/c/d/e/f")).unwrap();
+    let link = std::os::unix::fs::symlink::<&Path, PathBuf>;
+    link(Path::new("."), at("round")).unwrap();
+    link(Path::new(".."), at("up")).unwrap();
+    link(Path::new("/"), at("everything")).unwrap();
+    link(Path::new("refs/heads/main"), at("as-of-old")).unwrap();
+    link(Path::new("nowhere"), at("gone")).unwrap();
+    let two = repo.commit("two");
+    let new = repo.ci(["run", "--new"]).expect_code(0);
+    assert_eq!(repo.verdicts(&two), ["pass look"], "{}", new.stderr());
+    assert_eq!(
+        new.stderr().matches("warning").count(),
+        0,
+        "{}",
+        new.stderr()
+    );
+    let mut ours = vec![at("fifo"), at("everything"), at("up"), at("round")];
+    ours.push(at("loop"));
+    for path in &ours {
+        // git itself would wait, or walk, without an end.
+        std::fs::remove_file(path).unwrap();
+    }
+    assert_eq!(
+        checkpoints(&repo),
+        ["heads/annotated", "heads/as-of-old", "heads/main"]
+    );
+    let three = repo.commit("three");
+    repo.ci(["watch", "--until-idle"]).expect_code(0);
+    assert_eq!(repo.verdicts(&three), ["pass look"]);
+    repo.ci(["status", "--all"]).expect_code(0);
+}
+
+#[test]
+fn branches_whose_names_are_not_utf_8_are_tested() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let repo = TestRepo::new();
+    repo.job("look", "test -f n");
+    repo.commit("one");
+    let name = OsStr::from_bytes(b"caf\xe9/\"x\"");
+    repo.git([OsStr::new("branch"), name]);
+    let watch = repo
+        .ci([OsStr::new("run"), OsStr::new("--new"), name])
+        .expect_code(0);
+    assert!(
+        watch.stderr().contains("caf\\xe9/\"x\""),
+        "{}",
+        watch.stderr()
+    );
+    assert_eq!(repo.verdicts("HEAD"), ["pass look"]);
+    repo.git([OsStr::new("checkout"), OsStr::new("-q"), name]);
+    let two = repo.commit("two");
+    repo.git(["checkout", "-q", "main"]);
+    repo.git(["pack-refs", "--all"]);
+    repo.ci(["run", "--new"]).expect_code(0);
+    assert_eq!(repo.verdicts(&two), ["pass look"]);
+    let list = repo
+        .command("git", repo.path())
+        .arg("for-each-ref")
+        .output()
+        .unwrap();
+    let checkpoint = b"refs/ci/checkpoint/heads/caf\xe9/\"x\"\n";
+    assert!(
+        list.stdout
+            .windows(checkpoint.len())
+            .any(|part| part == checkpoint)
+    );
+    // By its name, as everywhere in git; in the spool; and where it is the only one.
+    for command in ["run", "status", "log", "show"] {
+        repo.ci([OsStr::new(command), name]).expect_code(0);
+    }
+    repo.ci([OsStr::new("notify"), name]).expect_code(0);
+    let spool = std::fs::read(repo.git_dir().join("ci/spool/commits")).unwrap();
+    assert!(spool.windows(4).any(|part| part == b"caf\xe9"));
+    let watched = repo.ci([OsStr::new("watch"), OsStr::new("--until-idle"), name]);
+    watched.expect_code(0);
+    let bare = repo.root().join("bare.git");
+    repo.git(["clone", "-q", "--bare", ".", bare.to_str().unwrap()]);
+    let all = ci_in(&repo, &bare, &["run", "--all", "-x", "true", "--as", "x"]);
+    all.expect_code(0);
+    repo.git([OsStr::new("branch"), OsStr::new("-D"), name]);
+    repo.ci(["gc"]).expect_code(0);
+    assert_eq!(checkpoints(&repo), ["heads/main"]);
+}
+
+#[test]
+fn names_that_are_directories_of_others_and_long_ones_have_checkpoints() {
+    let repo = TestRepo::new();
+    repo.job("look", "test -f n");
+    repo.commit("one");
+    let deep = ["d"; 200].join("/");
+    let long = "l".repeat(240);
+    repo.git(["branch", "a"]);
+    repo.git(["branch", &deep]);
+    repo.git(["branch", &long]);
+    repo.ci(["run", "--new"]).expect_code(0);
+    assert_eq!(checkpoints(&repo).len(), 4);
+    repo.git(["branch", "-D", "a"]);
+    repo.git(["checkout", "-q", "-b", "a/b"]);
+    let two = repo.commit("two");
+    repo.ci(["run", "--new"]).expect_code(0);
+    assert_eq!(repo.verdicts(&two), ["pass look"]);
+    assert!(checkpoints(&repo).contains(&"heads/a/b".to_owned()));
+    repo.git(["checkout", "-q", "main"]);
+    repo.git(["branch", "-D", "a/b"]);
+    repo.git(["branch", "a"]);
+    repo.ci(["watch", "--until-idle"]).expect_code(0);
+    assert!(checkpoints(&repo).contains(&"heads/a".to_owned()));
+}
+
+#[test]
+fn what_is_checked_out_is_watched_whether_it_is_a_branch_or_not() {
+    let repo = TestRepo::new();
+    repo.job("look", "test -f n");
+    let first = repo.commit("one");
+    repo.commit("two");
+    repo.git(["checkout", "-q", "--detach", &first]);
+    repo.ci(["run", "--new", "HEAD"]).expect_code(0);
+    assert_eq!(repo.verdicts(&first), ["pass look"]);
+    assert_eq!(repo.verdicts("main"), [""; 0]);
+    let three = repo.commit("three");
+    let done = repo.ci(["run", "--new", "HEAD"]).expect_code(0);
+    assert!(
+        !done.stderr().contains("nothing matches"),
+        "{}",
+        done.stderr()
+    );
+    assert_eq!(repo.verdicts(&three), ["pass look"]);
+    assert_eq!(checkpoints(&repo), ["HEAD"]);
+    // A linked worktree has a HEAD of its own.
+    let linked = repo.root().join("linked");
+    repo.git([
+        "worktree",
+        "add",
+        "-q",
+        "--detach",
+        linked.to_str().unwrap(),
+        "main",
+    ]);
+    let own = git_in(
+        &repo,
+        &linked,
+        &["commit-tree", "-p", "main", "-m", "own", "main^{tree}"],
+    );
+    git_in(&repo, &linked, &["checkout", "-q", &own]);
+    std::fs::copy(
+        repo.path().join(".git-ci.toml"),
+        linked.join(".git-ci.toml"),
+    )
+    .unwrap();
+    ci_in(&repo, &linked, &["run", "--new", "HEAD"]).expect_code(0);
+    assert_eq!(repo.verdicts(&own), ["pass look"]);
+    assert_eq!(checkpoints(&repo), ["HEAD", "worktrees/linked/HEAD"]);
+    // Followed while it is watched, onto a branch and off it again.
+    let mut watch = repo.spawn_ci(["watch", "HEAD"]);
+    repo.git(["checkout", "-q", "main"]);
+    let four = repo.commit("four");
+    wait_until("the branch", || repo.verdicts(&four) == ["pass look"]);
+    repo.git(["checkout", "-q", "--detach"]);
+    let five = repo.commit("five");
+    wait_until("the detached commit", || {
+        repo.verdicts(&five) == ["pass look"]
+    });
+    wait_until("the checkpoint", || {
+        repo.git(["rev-parse", "refs/ci/checkpoint/HEAD"]) == five
+    });
+    interrupt(&mut watch);
+    // Its checkpoint goes with the worktree, and that of HEAD never.
+    repo.git(["worktree", "remove", "--force", linked.to_str().unwrap()]);
+    repo.ci(["gc"]).expect_code(0);
+    assert_eq!(checkpoints(&repo), ["HEAD"]);
+}
+
+/// Ends a watcher as Ctrl-C does, and waits for it.
+fn interrupt(watch: &mut std::process::Child) {
+    let id = watch.id().to_string();
+    let sent = std::process::Command::new("kill")
+        .args(["-INT", &id])
+        .status();
+    assert!(sent.unwrap().success());
+    watch.wait().unwrap();
+}
+
+#[test]
+fn checkpoints_do_not_keep_what_a_rewriting_dropped() {
+    let repo = TestRepo::new();
+    repo.job("look", "test -f n");
+    let one = repo.commit("one");
+    let two = repo.commit("two");
+    repo.ci(["run", "--new"]).expect_code(0);
+    let checkpoint = || repo.git(["rev-parse", "refs/ci/checkpoint/heads/main"]);
+    assert_eq!(checkpoint(), two);
+    // Taken back: the checkpoint goes along, and nothing is tested again.
+    repo.git(["reset", "-q", "--hard", &one]);
+    repo.ci(["watch", "--until-idle"]).expect_code(0);
+    assert_eq!(checkpoint(), one);
+    repo.git(["reset", "-q", "--hard", &two]);
+    let again = repo.ci(["watch", "--until-idle"]).expect_code(0);
+    assert!(again.stderr().contains("1 known"), "{}", again.stderr());
+    assert_eq!(checkpoint(), two);
+    // Rewritten while nobody watched, and nobody will: the collector puts it where the
+    // two histories part, so that what is new is still new.
+    repo.git(["reset", "-q", "--hard", &one]);
+    let other = repo.commit("other");
+    repo.ci(["gc"]).expect_code(0);
+    assert_eq!(checkpoint(), one);
+    assert_eq!(repo.git(["for-each-ref", "--contains", &two]), "");
+    repo.ci(["watch", "--until-idle"]).expect_code(0);
+    assert_eq!(repo.verdicts(&other), ["pass look"]);
+    assert_eq!(checkpoint(), other);
 }

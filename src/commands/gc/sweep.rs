@@ -302,26 +302,26 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    /// Checkpoints of refs that are gone.
+    /// Checkpoints of refs that are gone, and at commits that were dropped.
     pub(super) fn checkpoints(&mut self) {
-        let orphans = match self.repo.orphaned_checkpoints() {
-            Ok(orphans) => orphans,
+        let leftovers = match self.repo.leftover_checkpoints() {
+            Ok(leftovers) => leftovers,
             Err(error) => {
                 let problem = format!("failed to list the checkpoints: {error}");
                 return self.swept.problems.push(problem);
             }
         };
-        for checkpoint in orphans {
+        for checkpoint in leftovers {
             let removal = Removal {
                 kind: Kind::Checkpoint,
-                what: checkpoint.name.clone(),
+                what: checkpoint.name(),
                 bytes: 0,
-                why: "its branch is gone",
+                why: checkpoint.why,
             };
             let repo = self.repo;
             self.remove(removal, || {
-                let deleted = repo.delete_checkpoint(&checkpoint);
-                deleted.map(|()| true).map_err(io::Error::other)
+                let tidied = repo.tidy_checkpoint(&checkpoint);
+                tidied.map(|()| true).map_err(io::Error::other)
             });
         }
     }

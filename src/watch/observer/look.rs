@@ -8,7 +8,6 @@ use std::time::Instant;
 use crate::fail;
 use crate::git::Move;
 use crate::watch::jobs::Change;
-use crate::watch::tips::short_name;
 use crate::watch::wanted;
 
 use super::{Observer, WatchError, describe};
@@ -29,6 +28,13 @@ impl Observer<'_> {
             if !self.checkpoints.has_begun() {
                 self.checkpoints.begin(BTreeMap::new())?;
             }
+        } else if self.checkpoints.is_damaged() {
+            self.warn(
+                "the file that says where watching began is damaged: \
+                 branches without a checkpoint begin anew at their tips"
+                    .to_owned(),
+            );
+            self.checkpoints.begin(self.tips.clone())?;
         } else if self.checkpoints.is_first() {
             self.checkpoints.begin(self.tips.clone())?;
         }
@@ -88,8 +94,8 @@ impl Observer<'_> {
 
     /// Reads the watched refs; whether anything moved.
     pub(super) fn read_tips(&mut self) -> Result<bool, WatchError> {
-        let prefixes = self.options.patterns.prefixes();
-        let refs = self.refs.read(&prefixes).map_err(WatchError::Refs)?;
+        let wanted = self.options.patterns.wanted();
+        let refs = self.refs.read(&wanted).map_err(WatchError::Refs)?;
         let mut tips = BTreeMap::new();
         for (name, id) in refs {
             if !self.options.patterns.matches(&name) {
@@ -108,7 +114,7 @@ impl Observer<'_> {
                 Err(error) => {
                     if self.broken.insert(id) {
                         let why = describe(&error);
-                        self.warn(format!("{} is left out: {why}", short_name(&name)));
+                        self.warn(format!("{} is left out: {why}", name.short()));
                     }
                 }
             }

@@ -9,7 +9,9 @@ mod requests;
 mod spooled;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -21,7 +23,7 @@ use crate::engine::{Feed, Superseded};
 use crate::git::{
     CheckpointError, Checkpoints, Graph, History, HistoryError, RefError, RefReader, Repo,
 };
-use crate::model::{Commit, DefId, Event, JobName, Oid};
+use crate::model::{Commit, DefId, Event, JobName, Oid, RefName};
 use crate::plan::PlannedJob;
 use crate::private;
 use crate::spool::Entry;
@@ -161,7 +163,7 @@ impl Inbox {
 #[derive(Debug)]
 pub struct Observed {
     /// The tips that it saw last.
-    pub tips: BTreeMap<String, Oid>,
+    pub tips: BTreeMap<RefName, Oid>,
     /// What it read in the spool last.
     pub spooled: Vec<Entry>,
     /// Tasks that ended without a verdict and were not tried again, or in vain.
@@ -198,13 +200,13 @@ pub struct Observer<'a> {
     place: (u64, u64),
 
     /// The watched refs and the commits they are at.
-    tips: BTreeMap<String, Oid>,
+    tips: BTreeMap<RefName, Oid>,
     /// What refs name and nobody can read.
     broken: HashSet<Oid>,
     /// Where history ended too early, and that was said.
     ends: HashSet<Oid>,
     /// When each ref was last seen to move: the number of the look.
-    moved: HashMap<String, u64>,
+    moved: HashMap<RefName, u64>,
     look: u64,
     looked: Instant,
     /// How long that took.
@@ -483,8 +485,8 @@ impl Offered {
 ///
 /// # Errors
 /// Where refs cannot be read.
-pub fn tips(repo: &Repo, patterns: &Patterns) -> Result<BTreeMap<String, Oid>, WatchError> {
-    let refs = RefReader::new(repo).read(&patterns.prefixes());
+pub fn tips(repo: &Repo, patterns: &Patterns) -> Result<BTreeMap<RefName, Oid>, WatchError> {
+    let refs = RefReader::new(repo).read(&patterns.wanted());
     let mut history = History::new(repo);
     let mut tips = BTreeMap::new();
     for (name, id) in refs.map_err(WatchError::Refs)? {
@@ -499,10 +501,17 @@ pub fn tips(repo: &Repo, patterns: &Patterns) -> Result<BTreeMap<String, Oid>, W
 }
 
 fn places(repo: &Repo, options: &Options, jobs: &WatchJobs<'_>) -> Places {
-    let refs = options.patterns.prefixes().into_iter();
+    let wanted = options.patterns.wanted();
+    let dirs = wanted.dirs.iter().map(|dir| OsStr::from_bytes(dir));
+    // What is checked out is a branch, most of the time.
+    let heads = wanted.head.then_some(OsStr::new("refs/heads/"));
     Places {
         common_dir: repo.common_dir().to_owned(),
-        refs: refs.map(|dir| repo.common_dir().join(dir)).collect(),
+        head_dir: wanted.head.then(|| repo.git_dir().to_owned()),
+        refs: dirs
+            .chain(heads)
+            .map(|dir| repo.common_dir().join(dir))
+            .collect(),
         spool: repo.ci_dir().join("spool"),
         jobs_file: jobs.path(),
     }

@@ -7,7 +7,6 @@ use crate::engine::Wanted;
 use crate::git::HistoryError;
 use crate::model::{Commit, Event, JobName, Oid, WatchedCommit};
 use crate::plan::PlannedJob;
-use crate::watch::tips::short_name;
 use crate::watch::wanted::Order;
 
 use super::{Observer, Offered, SHOWN, WINDOW};
@@ -92,9 +91,7 @@ impl Observer<'_> {
     pub(super) fn show(&mut self) {
         let mut refs: HashMap<Oid, Vec<String>> = HashMap::new();
         for (name, id) in &self.tips {
-            refs.entry(*id)
-                .or_default()
-                .push(short_name(name).to_owned());
+            refs.entry(*id).or_default().push(name.short());
         }
         let offered = self
             .sent

@@ -119,7 +119,7 @@ impl Observer<'_> {
         let result = CommitResult {
             commit: id,
             subject: offered.commit.subject.clone(),
-            refs: at.map(|(name, _)| name.clone()).collect(),
+            refs: at.map(|(name, _)| name.to_string()).collect(),
             status: worst(&offered.results),
             tasks: offered.results.clone(),
         };

@@ -82,12 +82,12 @@ impl Observer<'_> {
                 continue;
             }
             let new = self.graph.contains(tip) || self.is_forced(tip);
-            let to = match (new, now) {
-                (true, _) => wanted::furthest(&self.graph, &complete, *tip),
-                // All of it was seen by way of other refs. A checkpoint never goes
-                // back to where it has been.
-                (false, Some(now)) => self.history.reaches(tip, &now).then_some(*tip),
-                (false, None) => Some(*tip),
+            let to = if new {
+                wanted::furthest(&self.graph, &complete, *tip)
+            } else {
+                // All of it was seen, here or by way of other refs. Where a rewriting took
+                // the ref back, so does its checkpoint go: it would keep what was dropped.
+                Some(*tip)
             };
             if let Some(to) = to.filter(|to| Some(*to) != now) {
                 let name = name.clone();
