@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::git::{Checkout, CheckoutError, Repo, Templates};
+use crate::git::{Checkout, CheckoutError, Past, Repo, Templates};
 use crate::model::{Clean, JobName, LogId, Oid};
 use crate::private;
 use crate::process;
@@ -119,6 +119,9 @@ struct SlotState {
     commit: Option<Oid>,
     /// Who has it, while somebody has.
     holder: Option<Holder>,
+    /// What was in the worktree a moment ago.
+    #[serde(default)]
+    past: Past,
 }
 
 impl SlotState {
@@ -215,13 +218,18 @@ impl<'a> Pool<'a> {
         }
         let checkout = match kept {
             Some((token, checkout)) if token == old.token && old.clean => checkout,
-            _ => Checkout::new(self.repo, &self.templates, path),
+            _ => {
+                // What became of it after an unclean end is anybody's guess.
+                let past = if old.clean { old.past } else { Past::unknown() };
+                Checkout::new(self.repo, &self.templates, path, past)
+            }
         };
         let state = SlotState {
             token: old.token.wrapping_add(1),
             clean: false,
             commit: None,
             holder: Some(holder.clone()),
+            past: Past::default(),
         };
         state.write(&mut file).map_err(|error| lock(slot, error))?;
         Ok(Some(Lease {
@@ -278,8 +286,15 @@ impl Lease<'_, '_> {
         Ok(())
     }
 
+    /// Looks at what the task did, once nothing of it is running any more; returns how many
+    /// tracked files it changed or removed, where that can be said.
+    pub fn look(&mut self) -> Option<u64> {
+        self.checkout.look()
+    }
+
     /// Gives the slot back; nothing of the task may be running any more.
     pub fn release(mut self) {
+        self.state.past = self.checkout.past().clone();
         self.state.clean = true;
         self.state.holder = None;
         // Where this cannot be written the slot counts as left in disorder, which is

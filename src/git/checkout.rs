@@ -20,6 +20,10 @@
 //! | `index` | what a worktree held when it was left |
 //! | `scan` | what a job did to it |
 //! | `diff` | what differs between two commits |
+//! | `before` | what git must not find when it moves |
+//! | `apart` | files that are new look new |
+//! | `links` | what links of a tree lead to |
+//! | `past` | contents that a cache could take for those that came after |
 //! | `files` | files, never reached through a link |
 
 use std::io;
@@ -31,13 +35,17 @@ use crate::model::{Clean, Oid};
 use super::{GitError, Repo};
 
 mod admin;
+mod apart;
+mod before;
 mod by_git;
 mod diff;
 mod fast;
 mod files;
 mod index;
 mod layout;
+mod links;
 mod mark;
+mod past;
 mod plain;
 mod scan;
 mod submodules;
@@ -46,6 +54,8 @@ mod template;
 pub(super) use admin::slot_of;
 pub use template::Templates;
 pub(super) use template::read_file;
+
+pub use past::Past;
 
 /// The variable that names a task's worktree to its processes, and to every git that
 /// prepares it, and so marks them: whoever gets the slot after a crash ends them first.
@@ -106,24 +116,44 @@ pub struct Checkout<'a> {
     repo: &'a Repo,
     templates: Rc<Templates>,
     path: PathBuf,
+    /// What was there before, as far as it may matter.
+    past: Past,
     /// The state that the last move left, if a move in process can start from there.
     known: Option<Box<fast::Known>>,
+    /// What that move left, where one in process cannot start from there.
+    left: Option<before::Left>,
+}
+
+/// Which worktree is to be brought where, and how.
+struct Goal<'a> {
+    repo: &'a Repo,
+    template: &'a template::Template,
+    path: &'a Path,
+    commit: &'a Oid,
+    clean: Clean,
 }
 
 impl<'a> Checkout<'a> {
     /// The worktree at `path`, in whatever state it is, if it is there at all.
-    pub fn new(repo: &'a Repo, templates: &Rc<Templates>, path: PathBuf) -> Self {
+    pub fn new(repo: &'a Repo, templates: &Rc<Templates>, path: PathBuf, past: Past) -> Self {
         Self {
             repo,
             templates: Rc::clone(templates),
             path,
+            past,
             known: None,
+            left: None,
         }
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What was there before; whoever has the worktree next has to know.
+    pub fn past(&self) -> &Past {
+        &self.past
     }
 
     /// Brings it to `commit`, makes it where needed, and cleans it as asked.
@@ -140,8 +170,18 @@ impl<'a> Checkout<'a> {
             commit: *commit,
             source,
         })?;
-        if let Some(mut known) = self.known.take() {
-            match known.move_to(self.repo, &template, &self.path, commit, clean) {
+        let goal = Goal {
+            repo: self.repo,
+            template: &template,
+            path: &self.path,
+            commit,
+            clean,
+        };
+        let left = self.left.take();
+        if let Some(mut known) = self.known.take()
+            && !self.past.is_to_come()
+        {
+            match known.move_to(&goal, &mut self.past) {
                 Ok(fast::Left::Nothing) => {
                     self.known = Some(known);
                     return Ok(());
@@ -156,8 +196,30 @@ impl<'a> Checkout<'a> {
                 Err(fast::GivenUp) => {}
             }
         }
-        let known = by_git::move_to(self.repo, &template, &self.path, commit, clean)?;
-        self.known = known.map(Box::new);
+        match by_git::move_to(&goal, &mut self.past, left)? {
+            by_git::Arrived::Plain(known) => self.known = Some(known),
+            by_git::Arrived::Other(left) => self.left = left,
+        }
         Ok(())
+    }
+
+    /// Looks at what a job did, once nothing of it is running any more; returns how many
+    /// tracked files it changed or removed, and `None` where that cannot be said.
+    pub fn look(&mut self) -> Option<u64> {
+        self.past.used_until_now();
+        let objects = self.repo.objects();
+        let read = |id| Some(objects.find_blob(id).ok()?.data.clone());
+        let looked = match (&mut self.known, &mut self.left) {
+            (Some(known), _) => known.look(&self.path).ok(),
+            (None, Some(left)) => {
+                let files = files::Tree::open(&self.path).ok();
+                files.and_then(|mut files| left.look(&mut files, read).ok())
+            }
+            (None, None) => None,
+        };
+        if looked.is_none() {
+            (self.known, self.left) = (None, None);
+        }
+        looked
     }
 }

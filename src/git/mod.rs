@@ -36,7 +36,7 @@ mod worktrees;
 pub use audit::{audit_notes, identity, setting_scope};
 pub use cache::{Beyond, Cache, CacheError};
 pub use care::care;
-pub use checkout::{Checkout, CheckoutError, MARK, Templates};
+pub use checkout::{Checkout, CheckoutError, MARK, Past, Templates};
 pub use checkpoint::{CHECKPOINTS, CheckpointError, Checkpoints, Move};
 pub use command::{Git, GitError, MINIMUM_GIT, REPOSITORY_VARIABLES, Version, forget_repository};
 pub use commits::CommitReader;

@@ -149,6 +149,7 @@ fn run<I: Read + AsFd, O: Write>(
     // Whatever happened: the slot is given back only once nothing runs in it.
     process::end_everything().map_err(AgentError::Processes)?;
     if outcome.is_ok() {
+        lease.look();
         lease.release();
     }
     outcome

@@ -1,7 +1,9 @@
 //! The bytes that a task finds are the commit's, whatever surrounds the repository and
 //! whatever was in the slot before; and where the machine failed there is no verdict.
 
-use super::support::TestRepo;
+use std::time::SystemTime;
+
+use super::support::{TestRepo, wait_until};
 
 /// The job's verdict on each of `commits`, in one run with `more` arguments.
 #[track_caller]
@@ -51,4 +53,202 @@ fn history_is_walked_as_it_was_recorded() {
     repo.ci(["run", "-q", &format!("{one}..{three}")])
         .expect_code(0);
     assert_eq!(repo.verdicts(&two), ["pass j"]);
+}
+
+/// A repository with a module `m` that says `X = 1` in every second commit and `X = 2` in
+/// the others, as long each time, and caches that stay; returns the commits, oldest first.
+fn alternating(repo: &TestRepo, count: usize) -> Vec<String> {
+    repo.write(".gitignore", "__pycache__/\n.pytest_cache/\nleft*\n");
+    let commit = |i: usize| {
+        repo.write("m.py", format!("X = {}\n", 1 + i % 2));
+        repo.commit("another")
+    };
+    (0..count).map(commit).collect()
+}
+
+/// Runs `job`, which is right where `m` says 1, on alternating commits, and checks each verdict.
+#[track_caller]
+fn check_alternating(repo: &TestRepo, commits: &[String], job: &str, more: &[&str]) {
+    repo.job("t", job);
+    let args = ["run", "-q", "-j1", "--order", "oldest"];
+    let commits: Vec<_> = commits.iter().map(String::as_str).collect();
+    repo.ci([&args[..], more, &commits].concat()).expect_code(1);
+    for (i, commit) in commits.iter().enumerate() {
+        let right = ["pass t", "FAIL t"][i % 2];
+        assert_eq!(repo.verdicts(commit), [right], "commit {i}");
+    }
+}
+
+const IMPORT: &str = "python3 -c 'import m; assert m.X == 1'";
+
+#[test]
+fn caches_that_compare_whole_seconds_see_each_change() {
+    let repo = TestRepo::new();
+    let commits = alternating(&repo, 8);
+    check_alternating(&repo, &commits, IMPORT, &[]);
+}
+
+#[test]
+fn caches_see_each_change_that_git_checks_out() {
+    let repo = TestRepo::new();
+    repo.write(".gitattributes", "*.md ident\n");
+    let commits = alternating(&repo, 6);
+    check_alternating(&repo, &commits, IMPORT, &[]);
+}
+
+#[test]
+fn caches_see_each_change_from_process_to_process() {
+    let repo = TestRepo::new();
+    let commits = alternating(&repo, 4);
+    // The sizes differ, so nothing waits between the first two; the third has the size, and
+    // would have the second, of the first.
+    repo.write("m.py", "X = 3 # longer\n");
+    let longer = repo.commit("longer");
+    // A cache that never forgets.
+    let run =
+        "c=left-$(stat -c %Y-%s m.py); test -e $c || cp m.py $c; cmp -s m.py $c && grep -q 1 $c";
+    repo.job("t", run);
+    for _ in 0..6 {
+        // Early in a second, so that both processes are in it.
+        wait_until("a second to begin", || {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            now.unwrap().subsec_millis() < 50
+        });
+        repo.ci([
+            "run",
+            "-q",
+            "-j1",
+            "--force",
+            "--order",
+            "oldest",
+            &commits[0],
+            &longer,
+        ]);
+        assert_eq!(repo.verdicts(&commits[0]).last().unwrap(), "pass t");
+        repo.ci(["run", "-q", "--force", &commits[1]]);
+        assert_eq!(repo.verdicts(&commits[1]).last().unwrap(), "FAIL t");
+    }
+}
+
+#[test]
+fn pytest_is_right_about_twenty_alternating_commits() {
+    let repo = TestRepo::new();
+    repo.write(
+        "test_m.py",
+        "import m\n\ndef test_x():\n    assert m.X == 1\n",
+    );
+    let commits = alternating(&repo, 20);
+    check_alternating(&repo, &commits, "pytest-3 -q", &[]);
+}
+
+#[test]
+fn what_leaves_nothing_does_not_wait() {
+    let repo = TestRepo::new();
+    let commits = alternating(&repo, 40);
+    let start = std::time::Instant::now();
+    let run = "grep -q 'X = 1' m.py";
+    check_alternating(&repo, &commits, run, &[]);
+    // Something of another size each time, beside something that stays.
+    let repo = TestRepo::new();
+    repo.write(".gitignore", "left*\n");
+    for i in 0..20 {
+        repo.write("m", "x".repeat(i + 1));
+        repo.commit("longer");
+    }
+    repo.job("t", "touch left; date >left-$(cat n)");
+    repo.ci(["run", "-q", "-j1", "--all"]).expect_code(0);
+    let took = start.elapsed();
+    assert!(took.as_secs() < 20, "one of the sixty waited: {took:?}");
+}
+
+/// Runs two commits, `before` in the first, and then a job that must find `m.X == 1`.
+#[track_caller]
+fn check_after(repo: &TestRepo, before: &str, commits: [&str; 2]) {
+    // The second try of a job that began late in a second may end in the next one.
+    for _ in 0..3 {
+        let job = format!("if test $(cat n) = 1; then {before}; else {IMPORT}; fi");
+        let args = [
+            "run", "-q", "-j1", "--force", "--order", "oldest", "-x", &job,
+        ];
+        repo.ci([&args[..], &commits].concat()).expect_code(0);
+    }
+}
+
+#[test]
+fn what_a_job_wrote_and_compiled_is_not_taken_for_the_commits() {
+    for before in [
+        // Put back as it was, in the same second; of the same size, and then another.
+        "cp m.py left; printf 'X = 2\\n' >m.py; python3 -c 'import m'; cp left m.py",
+        "printf 'X = 2\\n' >m.py; python3 -c 'import m'; git checkout -q m.py",
+        "printf 'X = 2\\n' >m.py; python3 -c 'import m'; rm m.py",
+        "printf 'X = 2\\n' >m.py; python3 -c 'import m'; rm m.py; mkdir m.py; touch m.py/x",
+        // Time as it was, too.
+        "touch -r m.py left; printf 'X = 2\\n' >m.py; touch -r left m.py; python3 -c 'import m'",
+    ] {
+        let repo = TestRepo::new();
+        let commits = alternating(&repo, 1);
+        let other = repo.commit("the same module");
+        check_after(&repo, before, [&commits[0], &other]);
+    }
+}
+
+#[test]
+fn what_was_not_tracked_is_not_taken_for_what_is() {
+    for ignored in ["", "m.py\n"] {
+        let repo = TestRepo::new();
+        repo.write(".gitignore", format!("__pycache__/\n{ignored}"));
+        let one = repo.commit("without");
+        repo.write("m.py", "X = 1\n");
+        repo.git(["add", "-f", "m.py"]);
+        let two = repo.commit("with");
+        let before = "printf 'X = 2\\n' >m.py; python3 -c 'import m'";
+        check_after(&repo, before, [&one, &two]);
+    }
+}
+
+#[test]
+fn make_builds_again_what_changed() {
+    let repo = TestRepo::new();
+    repo.write(".gitignore", "out*\n");
+    for i in 0..30 {
+        // Of another size each time: nothing waits for the next second.
+        repo.write("f", "x".repeat(i + 1));
+        repo.commit("another");
+    }
+    // What make builds is the last thing that a job does, and as new as can be when the
+    // next commit comes; `make` builds again only what is older than its source.
+    let run = "if test -e out && ! test f -nt out; then exit 1; fi; exec cp f out";
+    repo.job("t", run);
+    repo.ci(["run", "-q", "-j1", "--all"]).expect_code(0);
+}
+
+#[test]
+fn what_a_link_leads_to_is_as_new_as_the_link() {
+    for attributes in ["", "*.md ident\n"] {
+        let repo = TestRepo::new();
+        repo.write(".gitattributes", attributes);
+        repo.write(".gitignore", "out\n__pycache__/\n.cache/\n");
+        repo.write("v1/f", "1\n").write("v2/f", "2\n");
+        repo.write("one.py", "X = 1\n").write("two.py", "X = 2\n");
+        let link = |dir: &str, module: &str| {
+            for (target, name) in [(dir, "lib"), (module, "m.py")] {
+                let path = repo.path().join(name);
+                let _ = std::fs::remove_file(&path);
+                std::os::unix::fs::symlink(target, path).unwrap();
+            }
+            repo.commit("a link")
+        };
+        let commits = [
+            link("v1", "one.py"),
+            link("v2", "two.py"),
+            link("v1", "one.py"),
+            link("./v2/../v2", "two.py"),
+        ];
+        repo.write("Makefile", "out: lib/f\n\tcp lib/f out\n");
+        let job = "printf 'out: lib/f\\n\\tcp lib/f out\\n' | make -s -f -; cmp out lib/f && \
+             cat m.py | grep -q \"X = $(python3 -c 'import m; print(m.X)')\"";
+        let args = ["run", "-q", "-j1", "--order", "oldest", "-x", job];
+        let commits = commits.each_ref().map(String::as_str);
+        repo.ci([&args[..], &commits].concat()).expect_code(0);
+    }
 }

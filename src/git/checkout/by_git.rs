@@ -14,14 +14,17 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::{Git, GitError, Repo};
 use super::admin::Admin;
+use super::apart::tell_apart;
+use super::before::{Before, Left};
 use super::fast::Known;
-use super::files::{Tree, clear_path, remove_path, umask, unlock_all};
-use super::index::Image;
+use super::files::{Tree, clear_path, is_special, remove_path, umask, unlock_all};
+use super::index::{Image, stamp};
+use super::past::Past;
 use super::plain::{self, Ground};
 use super::scan::scan;
 use super::submodules::{self, Sources, Super};
 use super::template::Template;
-use super::{CheckoutError, MARK};
+use super::{CheckoutError, Goal, MARK};
 use crate::model::{Clean, Oid};
 use crate::private;
 
@@ -35,18 +38,33 @@ enum Attempt {
     Anew,
 }
 
-/// Brings the worktree at `path` to `commit`; returns what is known of it then, where a
-/// move in process can start from there.
+/// What is known of a worktree that git has moved.
+pub(super) enum Arrived {
+    /// A move in process can start from there.
+    Plain(Box<Known>),
+    /// The next move is git's, too.
+    Other(Option<Left>),
+}
+
+/// Brings the worktree at `path` to `commit`; returns what is known of it then. `left` is what
+/// was known of it before.
 pub(super) fn move_to(
-    repo: &Repo,
-    template: &Template,
-    path: &Path,
-    commit: &Oid,
-    clean: Clean,
-) -> Result<Option<Known>, CheckoutError> {
+    goal: &Goal<'_>,
+    past: &mut Past,
+    mut left: Option<Left>,
+) -> Result<Arrived, CheckoutError> {
+    let Goal {
+        repo,
+        template,
+        path,
+        commit,
+        clean,
+    } = *goal;
     let mut last = None;
     let sparse = sparse(template);
-    for attempt in ATTEMPTS {
+    let first = usize::from(past.is_to_come()) * (ATTEMPTS.len() - 1);
+    past.begin();
+    for &attempt in &ATTEMPTS[first..] {
         let found = if attempt == Attempt::Anew {
             None
         } else {
@@ -68,14 +86,19 @@ pub(super) fn move_to(
             clean,
             fresh,
         };
-        match worktree.bring(attempt) {
+        match worktree.bring(attempt, left.take(), past) {
             Ok(ground) => {
-                let known = if ground.plain {
-                    Known::after_git(repo, template, worktree.admin, ground, commit)
-                } else {
-                    None
-                };
-                return Ok(known);
+                let left = worktree.index().ok().and_then(|file| {
+                    let image = Image::of(&worktree.admin.index(), &file)?;
+                    Some(Left::new(image))
+                });
+                if ground.plain
+                    && let Some(known) =
+                        Known::after_git(repo, template, worktree.admin, ground, commit)
+                {
+                    return Ok(Arrived::Plain(Box::new(known)));
+                }
+                return Ok(Arrived::Other(left));
             }
             Err(
                 error @ (CheckoutError::SubmoduleMissing { .. } | CheckoutError::Submodule { .. }),
@@ -83,7 +106,7 @@ pub(super) fn move_to(
             Err(error) => last = Some(error),
         }
     }
-    last.map_or(Ok(None), Err)
+    last.map_or(Ok(Arrived::Other(None)), Err)
 }
 
 /// How `git` is run in a slot, or in a submodule in one.
@@ -214,7 +237,32 @@ impl Worktree<'_> {
         remove_path(&self.admin.index()).map_err(|error| self.io(error))
     }
 
-    fn bring(&mut self, attempt: Attempt) -> Result<Ground, CheckoutError> {
+    fn index(&self) -> Result<gix::index::File, CheckoutError> {
+        let hash = self.repo.objects().object_hash();
+        gix::index::File::at(self.admin.index(), hash, true, Default::default())
+            .map_err(|_| self.io(std::io::ErrorKind::InvalidData.into()))
+    }
+
+    /// Looks at what is there, which the index or `left` lists.
+    fn before(&self, left: Option<Left>, past: &mut Past) -> Result<Before, CheckoutError> {
+        let hash = self.repo.objects().object_hash();
+        let path = self.admin.index();
+        let listed = || Some(Left::new(Image::of(&path, &self.index().ok()?)?));
+        let Some(left) = left.or_else(listed) else {
+            past.lost_all();
+            return Ok(Before::nothing(hash));
+        };
+        Tree::open(self.path)
+            .and_then(|mut files| Before::look(&mut files, left, self.clean, past))
+            .map_err(|error| self.io(error))
+    }
+
+    fn bring(
+        &mut self,
+        attempt: Attempt,
+        left: Option<Left>,
+        past: &mut Past,
+    ) -> Result<Ground, CheckoutError> {
         if attempt == Attempt::WithoutIndex {
             unlock_all(rustix::fs::CWD, self.path.as_os_str()).map_err(|error| self.io(error))?;
         }
@@ -231,6 +279,7 @@ impl Worktree<'_> {
                 self.remove_index()?;
             }
             if interrupted || distrusted {
+                past.lost_all();
                 // What that commit has is tracked then, and does not stay as a leftover.
                 let tracked = self.git(&["checkout", "-q", "-f", "--detach", "HEAD"]);
                 // Without index and commit nobody knows what was tracked.
@@ -242,7 +291,10 @@ impl Worktree<'_> {
             .map_err(|error| self.io(error))?;
         let ground = Ground::survey(self.repo, self.path, self.admin.dir())
             .map_err(|error| self.git_error(error))?;
+        let mut before = Before::nothing(hash);
         if !self.fresh {
+            let left = left.filter(|_| !interrupted);
+            before = self.before(left, past)?;
             if distrusts(&index, hash, ground.sparse) {
                 self.remove_index()?;
             } else {
@@ -253,9 +305,12 @@ impl Worktree<'_> {
         }
         let commit = self.commit.to_string();
         self.git(&["checkout", "-q", "-f", "--detach", &commit])?;
-        let links = self.settle(&objects, &ground)?;
+        let links = self.settle(&objects, &ground, &before)?;
 
         if !links.is_empty() {
+            if let Ok(mut files) = Tree::open(self.path) {
+                before.wait_for_submodules(&mut files, &links, past);
+            }
             let main = self.repo.common_dir().parent().map(Path::to_owned);
             let slots = self.path.parent().unwrap_or(self.path);
             let outer = Super {
@@ -270,10 +325,54 @@ impl Worktree<'_> {
         }
         let cleaned = self.git.clean(self.clean);
         cleaned.map_err(|error| self.git_error(error))?;
+        if !self.fresh {
+            self.tell_apart(&objects, &before, past)?;
+        }
         // Filters leave things, too: git-lfs installs hooks wherever it runs.
         let renewed = self.admin.renew(self.template);
         renewed.map_err(|error| self.io(error))?;
         Ok(ground)
+    }
+
+    /// See [`apart`](super::apart).
+    fn tell_apart(
+        &self,
+        objects: &gix::Repository,
+        before: &Before,
+        past: &mut Past,
+    ) -> Result<(), CheckoutError> {
+        let Ok(file) = self.index() else {
+            return Ok(());
+        };
+        let Some(mut image) = Image::of(&self.admin.index(), &file) else {
+            return Ok(());
+        };
+        let written = before.written(&image, past);
+        if self.clean == Clean::All {
+            return Ok(());
+        }
+        let read = |id| Some(objects.find_blob(id).ok()?.data.clone());
+        let renewed = Tree::open(self.path).and_then(|mut files| {
+            for &i in &written {
+                // What git notes of a file that is too new for it is no size.
+                if let Some(stat) = files.status(image.path(i)) {
+                    image.refresh(i, &stamp(&stat));
+                }
+            }
+            tell_apart(
+                &mut files,
+                &mut image,
+                &written,
+                before.caches(),
+                past,
+                &read,
+            )
+        });
+        if renewed.map_err(|error| self.io(error))? {
+            // It says what needs more than that by its exit code, and nothing does.
+            let _ = self.git.run(&["update-index", "-q", "--refresh"]);
+        }
+        Ok(())
     }
 
     /// Removes submodules that the commit does not have: git leaves them where they are.
@@ -315,48 +414,32 @@ impl Worktree<'_> {
         &self,
         objects: &gix::Repository,
         ground: &Ground,
+        before: &Before,
     ) -> Result<Vec<(Vec<u8>, gix::ObjectId)>, CheckoutError> {
-        let read = |_| self.io(std::io::ErrorKind::InvalidData.into());
-        let file = gix::index::File::at(
-            self.admin.index(),
-            objects.object_hash(),
-            true,
-            Default::default(),
-        );
-        let file = match file {
+        let file = match self.index() {
             Ok(file) => file,
             // The empty tree: git writes no index for it.
             Err(_) if !self.admin.index().exists() => {
                 return self.remember("plain").map(|()| Vec::new());
             }
-            Err(error) => return Err(read(error)),
+            Err(error) => return Err(error),
         };
-        let conversion = conversion(objects, ground, &file);
+        // Permissions follow the umask of who made the files.
+        let conversion = format!("{} {:o}", conversion(objects, ground, &file), umask());
         if !self.fresh && state_line(&self.admin, "conversion ") != Some(conversion.clone()) {
             self.remove_index()?;
             self.git(&["reset", "-q", "--hard"])?;
         }
         self.remember(&conversion)?;
-        let image = Image::of_paths(&file);
-        let mut files = Tree::open(self.path).map_err(|error| self.io(error))?;
-        let found = scan(&files, &image).map_err(|error| self.io(error))?;
-        let umask = umask();
-        let mut restore = false;
-        for &i in &found.suspects {
-            // git looks at one bit of a file's permissions, a job may look at all.
-            if files.is_unusual(image.path(i), image.mode(i), umask) {
-                restore = true;
-                files
-                    .remove_all(image.path(i))
-                    .map_err(|error| self.io(error))?;
-            }
-        }
-        if restore {
-            self.git(&["reset", "-q", "--hard"])?;
-        }
-        if self.clean != Clean::None {
+        if self.clean != Clean::None
+            && let Some(image) = Image::of(&self.admin.index(), &file)
+            && before.is_mixed_into(&image)
+        {
+            let mut files = Tree::open(self.path).map_err(|error| self.io(error))?;
+            let found = scan(&files, &image).map_err(|error| self.io(error))?;
             let special = found.untracked.into_iter();
-            let special: Vec<_> = special.filter(|path| files.is_special(path)).collect();
+            let special = special.filter(|path| files.status(path).is_some_and(|s| is_special(&s)));
+            let special: Vec<_> = special.collect();
             for path in found.nested.into_iter().chain(special) {
                 files.remove_all(&path).map_err(|error| self.io(error))?;
             }

@@ -131,15 +131,8 @@ impl Diff<'_> {
 
     /// Everything below the current path goes.
     fn gone(&mut self) {
-        let mut prefix = self.path.clone();
-        prefix.push(b'/');
-        let from = self.image.find(&prefix).unwrap_or_else(|at| at);
-        for i in from..self.image.len() {
-            let path = self.image.path(i);
-            if !path.starts_with(&prefix) {
-                break;
-            }
-            self.changes.insert(path.to_vec(), None);
+        for i in self.image.below(&self.path) {
+            self.changes.insert(self.image.path(i).to_vec(), None);
         }
     }
 

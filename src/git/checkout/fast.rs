@@ -10,18 +10,24 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::time::Instant;
 
 use gix::ObjectId;
 use gix::ignore::Search;
 use gix::ignore::search::Ignore;
 use rustix::fs::{FileType, RawMode};
+use rustix::time::Timespec;
 
 use super::super::Repo;
 use super::super::reading::Objects;
+use super::Goal;
 use super::admin::Admin;
+use super::apart::tell_apart;
+use super::before::WALK_COUNTS;
 use super::diff::{NotPlain, diff};
-use super::files::{Tree, umask};
+use super::files::{Holds, Tree, is_special, umask};
 use super::index::{Changes, Image, Written};
+use super::past::{self, Past};
 use super::plain::Ground;
 use super::scan::scan;
 use super::template::Template;
@@ -38,6 +44,21 @@ pub(super) struct Known {
     /// The tree that the image is of.
     tree: ObjectId,
     umask: RawMode,
+    /// What the walk after the last job found.
+    walked: Option<Walked>,
+    /// When the last job had ended.
+    job_ended: Option<Timespec>,
+}
+
+/// What a job did to the worktree.
+struct Walked {
+    at: Instant,
+    /// Entries of the image whose files are to be written anew.
+    restore: Vec<usize>,
+    /// Tracked files that are gone, or not what the commit has.
+    changed: u64,
+    untracked: Vec<Vec<u8>>,
+    nested: Vec<Vec<u8>>,
 }
 
 /// Why a move was given up. Whatever the reason, git does it then.
@@ -93,80 +114,128 @@ impl Known {
             image,
             tree,
             umask: umask(),
+            walked: None,
+            job_ended: None,
         })
     }
 
-    /// Brings the worktree at `path` to `commit`.
-    pub(super) fn move_to(
-        &mut self,
-        repo: &Repo,
-        template: &Template,
-        path: &Path,
-        commit: &Oid,
-        clean: Clean,
-    ) -> Result<Left, GivenUp> {
+    /// Walks over the worktree at `path` after a job; returns how many tracked files it
+    /// changed or removed.
+    pub(super) fn look(&mut self, path: &Path) -> Result<u64, GivenUp> {
+        self.job_ended = Some(past::precisely());
+        let walked = self.walk(&mut Tree::open(path)?)?;
+        let changed = walked.changed;
+        self.walked = Some(walked);
+        Ok(changed)
+    }
+
+    /// Brings the worktree to the commit.
+    pub(super) fn move_to(&mut self, goal: &Goal<'_>, past: &mut Past) -> Result<Left, GivenUp> {
+        let Goal {
+            repo,
+            template,
+            path,
+            commit,
+            clean,
+        } = *goal;
         let known = self.seen == template.ground() && self.ground.unchanged();
         if !known || !self.admin.is_there() {
             return Err(GivenUp);
         }
         self.admin.renew(template)?;
+        past.begin();
         let mut files = Tree::open(path)?;
-        let found = scan(&files, &self.image)?;
+        let walked = match self.walked.take() {
+            Some(walked) if walked.at.elapsed() < WALK_COUNTS => walked,
+            _ => self.walk(&mut files)?,
+        };
         let new = tree_of(&self.objects, commit).ok_or(GivenUp)?;
         let mut changes = diff(&self.objects, &self.image, self.tree, new)?;
-        self.judge(&mut files, &found.suspects, &mut changes)?;
+        for &i in &walked.restore {
+            let change = Some((self.image.mode(i), self.image.id(i)));
+            let path = self.image.path(i).to_vec();
+            changes.entry(path).or_insert(change);
+        }
 
         if changes.is_empty() && !self.admin.was_interrupted() && self.admin.has_index(&self.image)
         {
             self.admin.set_head(commit)?;
-        } else {
-            let lock = self.admin.lock_index()?;
-            self.admin.set_head(commit)?;
-            let written = self.apply(&mut files, &changes)?;
-            self.image = self.image.with(&written);
-            self.tree = new;
-            self.image.written = lock.commit(&self.image)?;
+            return self.sweep(repo, &mut files, &walked, clean, past);
         }
-        self.sweep(repo, &mut files, found.nested, found.untracked, clean)
+        let lock = self.admin.lock_index()?;
+        self.admin.set_head(commit)?;
+        // What the job built last must be older than what it is built from next.
+        if let Some(time) = self.job_ended.filter(|_| !walked.untracked.is_empty()) {
+            past::wait_for_tick(time);
+        }
+        let written = self.apply(&mut files, &changes, past)?;
+        self.image = self.image.with(&written);
+        self.tree = new;
+        let left = self.sweep(repo, &mut files, &walked, clean, past)?;
+        if clean != Clean::All {
+            let paths = written.keys();
+            let written: Vec<_> = paths.flat_map(|path| self.image.find(path)).collect();
+            let read = |id| Some(self.objects.find_blob(id).ok()?.data.clone());
+            let caches = &walked.untracked;
+            tell_apart(&mut files, &mut self.image, &written, caches, past, &read)?;
+        }
+        self.image.written = lock.commit(&self.image)?;
+        Ok(left)
     }
 
-    /// Decides about files that are not provably as they were: those that still hold what
-    /// they should are kept, the others are added to what must change.
-    fn judge(
-        &mut self,
-        files: &mut Tree,
-        suspects: &[usize],
-        changes: &mut Changes,
-    ) -> Result<(), GivenUp> {
-        for &i in suspects {
-            if changes.contains_key(self.image.path(i)) {
-                continue;
-            }
-            let (mode, id) = (self.image.mode(i), self.image.id(i));
+    /// Finds out what was done to the files.
+    fn walk(&mut self, files: &mut Tree) -> Result<Walked, GivenUp> {
+        let found = scan(files, &self.image)?;
+        let mut walked = Walked {
+            at: Instant::now(),
+            restore: Vec::new(),
+            changed: 0,
+            untracked: found.untracked,
+            nested: found.nested,
+        };
+        // Those that are as they were left are kept. The others are written anew: also
+        // where somebody put back what was there, since caches may know of the time between.
+        for i in found.suspects {
+            let (mode, id, path) = (self.image.mode(i), self.image.id(i), self.image.path(i));
             let blob = self.objects.find_blob(id).map_err(|_| GivenUp)?;
-            match files.holds(self.image.path(i), mode, &blob.data, self.umask) {
-                Some(stamp) => {
+            let known = self.image.stamp(i);
+            match files.compare(path, mode, &blob.data, self.umask, known) {
+                Holds::AsWritten(stamp) => {
                     drop(blob);
                     self.image.refresh(i, &stamp);
                 }
-                None => {
-                    changes.insert(self.image.path(i).to_vec(), Some((mode, id)));
+                Holds::Touched => walked.restore.push(i),
+                Holds::Other => {
+                    walked.restore.push(i);
+                    walked.changed += 1;
                 }
             }
         }
-        Ok(())
+        Ok(walked)
     }
 
     /// Changes the files; returns the entries that the index gets for them.
-    fn apply(&self, files: &mut Tree, changes: &Changes) -> Result<Written, GivenUp> {
+    fn apply(
+        &self,
+        files: &mut Tree,
+        changes: &Changes,
+        past: &mut Past,
+    ) -> Result<Written, GivenUp> {
         let mut written = Written::new();
+        let mut leave = |files: &mut Tree, path: &[u8]| match files.status(path) {
+            Some(stat) => past.leaves(path, &stat),
+            None if self.image.find(path).is_ok() => past.lost(path),
+            None => {}
+        };
         // What goes, goes first: a file may be in the place of a new directory.
         for (path, _) in changes.iter().filter(|(_, change)| change.is_none()) {
+            leave(files, path);
             files.remove(path)?;
             written.insert(path.clone(), None);
         }
         for (path, change) in changes {
             let Some((mode, id)) = *change else { continue };
+            leave(files, path);
             let blob = self.objects.find_blob(id).map_err(|_| GivenUp)?;
             let stamp = files.write(path, mode, &blob.data)?;
             written.insert(path.clone(), Some((stamp, id)));
@@ -179,32 +248,35 @@ impl Known {
         &self,
         repo: &Repo,
         files: &mut Tree,
-        nested: Vec<Vec<u8>>,
-        untracked: Vec<Vec<u8>>,
+        walked: &Walked,
         clean: Clean,
+        past: &mut Past,
     ) -> Result<Left, GivenUp> {
         if clean == Clean::None {
             return Ok(Left::Nothing);
         }
-        for path in nested {
-            files.remove_all(&path)?;
+        for path in &walked.nested {
+            files.remove_all(path)?;
         }
-        for path in untracked {
-            let Some(kind) = files.look(&path) else {
-                continue;
-            };
-            let is_dir = kind == FileType::Directory;
-            if self.image.find(&path).is_ok() {
-                continue;
+        let mut left = Vec::new();
+        for path in &walked.untracked {
+            if let Some(stat) = files.status(path)
+                && self.image.find(path).is_err()
+            {
+                past.leaves(path, &stat);
+                left.push((path, stat));
             }
-            if self.image.has_below(&path) {
+        }
+        for (path, stat) in left {
+            if self.image.has_below(path) {
                 // A directory of a job has become one of the tree.
                 return Ok(Left::Untracked);
             }
+            let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
             match clean {
-                _ if files.is_special(&path) => files.remove_all(&path)?,
-                Clean::All => files.remove_all(&path)?,
-                _ if self.ignores(repo, files, &path, is_dir)? => {}
+                _ if is_special(&stat) => files.remove_all(path)?,
+                Clean::All => files.remove_all(path)?,
+                _ if self.ignores(repo, files, path, is_dir)? => {}
                 _ => return Ok(Left::Untracked),
             }
         }

@@ -10,10 +10,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawMode};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawMode, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 
-use super::index::{EXECUTABLE, LINK, STAT, Stamp, stamp};
+use super::index::{EXECUTABLE, LINK, Stamp, file_mode, second_and_size, stamp, written_and_owned};
 
 /// How many leftovers of a worktree that cannot be removed are moved out of its way.
 const LEFT_OVER: u32 = 8;
@@ -173,63 +173,131 @@ impl Tree {
         }
     }
 
-    /// What kind of thing is at `path`, if anything is.
-    pub(super) fn look(&mut self, path: &[u8]) -> Option<FileType> {
+    /// The status of what is at `path`, itself and not what it leads to.
+    pub(super) fn status(&mut self, path: &[u8]) -> Option<Stat> {
         let (dir, name) = self.parent(path, false).ok()?;
-        let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        Some(FileType::from_raw_mode(stat.st_mode))
+        rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()
     }
 
-    /// Whether at `path` is a pipe, a socket or a device. git does not see those at all,
-    /// so it does not clean them, either; nobody is at the other end any more.
-    pub(super) fn is_special(&mut self, path: &[u8]) -> bool {
-        self.look(path).is_some_and(|kind| {
-            !matches!(
-                kind,
-                FileType::RegularFile | FileType::Directory | FileType::Symlink
-            )
-        })
-    }
-
-    /// Whether at `path` is a file with other permissions than a new one gets.
-    pub(super) fn is_unusual(&mut self, path: &[u8], mode: u32, umask: RawMode) -> bool {
-        let Ok((dir, name)) = self.parent(path, false) else {
-            return false;
-        };
-        rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
-            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-                && stat.st_mode & 0o7777 != permissions(mode) & !umask
-        })
-    }
-
-    /// The stamp of what is at `path` where that is, down to its permissions, what
-    /// [`write`](Self::write) would put there.
-    pub(super) fn holds(
+    /// Compares what is at `path` with what [`write`](Self::write) would put there, and
+    /// `known` with its status: when and by whom it was written last.
+    pub(super) fn compare(
         &mut self,
         path: &[u8],
         mode: u32,
         data: &[u8],
         umask: RawMode,
-    ) -> Option<Stamp> {
-        let (dir, name) = self.parent(path, false).ok()?;
-        let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        if stat.st_size as u64 != data.len() as u64 {
-            return None;
+        known: &[u8],
+    ) -> Holds {
+        let Ok((dir, name)) = self.parent(path, false) else {
+            return Holds::Other;
+        };
+        let Ok(stat) = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) else {
+            return Holds::Other;
+        };
+        let now = stamp(&stat);
+        if stat.st_size as u64 != data.len() as u64 || file_mode(&now) != mode {
+            return Holds::Other;
         }
-        let bits = permissions(mode);
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Symlink if mode == LINK => {
-                let target = rustix::fs::readlinkat(dir, name, Vec::new()).ok()?;
-                (target.as_bytes() == data).then(|| stamp(&stat))
-            }
-            FileType::RegularFile if mode != LINK && stat.st_mode & 0o7777 == bits & !umask => {
-                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let file = rustix::fs::openat(dir, name, flags, Mode::empty()).ok()?;
-                let mut contents = Vec::with_capacity(data.len() + 1);
-                io::Read::read_to_end(&mut std::fs::File::from(file), &mut contents).ok()?;
-                (contents == data).then(|| stamp(&stat))
-            }
-            _ => None,
+        if mode == LINK {
+            let target = rustix::fs::readlinkat(dir, name, Vec::new());
+            return match target {
+                Ok(target) if target.as_bytes() == data => Holds::AsWritten(now),
+                _ => Holds::Other,
+            };
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let Ok(file) = rustix::fs::openat(dir, name, flags, Mode::empty()) else {
+            // Its permissions are not those of a new file, then.
+            return Holds::Other;
+        };
+        let mut contents = Vec::with_capacity(data.len() + 1);
+        let mut reader = std::fs::File::from(file);
+        if io::Read::read_to_end(&mut reader, &mut contents).is_err() || contents != data {
+            return Holds::Other;
+        }
+        let same = is_usual(&stat, mode, umask)
+            && written_and_owned(&now) == written_and_owned(known)
+            && !has_attributes(reader.as_fd());
+        if same {
+            Holds::AsWritten(now)
+        } else {
+            Holds::Touched
+        }
+    }
+
+    /// Whether somebody was at the file at `path`, which has the stamp `now` and had the
+    /// stamp `known`, that git would not see who only compares its bytes.
+    pub(super) fn is_touched(&mut self, path: &[u8], now: &[u8], known: &[u8]) -> bool {
+        if written_and_owned(now) != written_and_owned(known) {
+            return true;
+        }
+        let Ok((dir, name)) = self.parent(path, false) else {
+            return true;
+        };
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let opened = rustix::fs::openat(dir, name, flags, Mode::empty());
+        opened.map_or(true, |file| has_attributes(file.as_fd()))
+    }
+
+    /// Whether what is at `path` is not what was checked out there: a blob whose bytes a
+    /// filter may have changed, with the stamp `known`.
+    pub(super) fn is_changed(
+        &mut self,
+        path: &[u8],
+        mode: u32,
+        blob: Option<&[u8]>,
+        known: &[u8],
+    ) -> bool {
+        let Some(stat) = self.status(path) else {
+            return true;
+        };
+        let now = stamp(&stat);
+        if file_mode(&now) != mode {
+            return true;
+        }
+        if written_and_owned(&now) == written_and_owned(known)
+            && second_and_size(&now) == second_and_size(known)
+        {
+            return false;
+        }
+        let Some(blob) = blob else { return true };
+        let Ok((dir, name)) = self.parent(path, false) else {
+            return true;
+        };
+        if mode == LINK {
+            let target = rustix::fs::readlinkat(dir, name, Vec::new());
+            return target.map_or(true, |target| target.as_bytes() != blob);
+        }
+        // Line endings are all that is known of what a filter does.
+        let lines = |bytes: &[u8]| -> Vec<u8> {
+            let is_end = |at: usize| bytes[at] == b'\r' && bytes.get(at + 1) == Some(&b'\n');
+            let kept = (0..bytes.len()).filter(|&at| !is_end(at));
+            kept.map(|at| bytes[at]).collect()
+        };
+        let contents = self.read(path);
+        contents.is_none_or(|contents| contents != blob && lines(&contents) != lines(blob))
+    }
+
+    /// Gives the file at `path` the present time; returns its stamp.
+    pub(super) fn renew(&mut self, path: &[u8]) -> io::Result<Stamp> {
+        let (dir, name) = self.parent(path, false)?;
+        let times = Timestamps {
+            last_access: UTIME_IS_NOW,
+            last_modification: UTIME_IS_NOW,
+        };
+        rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)?;
+        let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(stamp(&stat))
+    }
+
+    /// Whether anything at `path` or below it may have been written in `second` or
+    /// later. Each thing that is looked at takes one from `budget`; where nothing is left
+    /// of that it may.
+    pub(super) fn written_since(&mut self, path: &[u8], second: i64, budget: &mut usize) -> bool {
+        match self.parent(path, false) {
+            Ok((dir, name)) => written_since(dir, name, second, budget),
+            Err(_) => false,
         }
     }
 
@@ -243,6 +311,80 @@ impl Tree {
         Some(contents)
     }
 }
+
+/// What is at a path.
+pub(super) enum Holds {
+    /// What was written there: its bytes, its permissions, its time, and no other name.
+    AsWritten(Stamp),
+    /// The same bytes, and as executable as it should be, but somebody was there.
+    Touched,
+    /// Something else, or nothing.
+    Other,
+}
+
+/// Whether this is a pipe, a socket or a device. git does not see those at all, so it does
+/// not clean them, either; nobody is at the other end any more.
+pub(super) fn is_special(stat: &Stat) -> bool {
+    !matches!(
+        FileType::from_raw_mode(stat.st_mode),
+        FileType::RegularFile | FileType::Directory | FileType::Symlink
+    )
+}
+
+/// Whether a file has the permissions of a new one, and no other name by which
+/// somebody could write to it.
+pub(super) fn is_usual(stat: &Stat, mode: u32, umask: RawMode) -> bool {
+    stat.st_nlink == 1 && stat.st_mode & 0o7777 == permissions(mode) & !umask
+}
+
+/// Whether a file has attributes beside its contents, such as access lists or
+/// capabilities. What the system gives to every file does not count.
+fn has_attributes(file: BorrowedFd<'_>) -> bool {
+    let mut names = [0; 4096];
+    match rustix::fs::flistxattr(file, &mut names) {
+        Ok(length) => names[..length]
+            .split(|&byte| byte == 0)
+            .any(|name| !name.is_empty() && !name.starts_with(b"security.selinux")),
+        Err(Errno::NOTSUP | Errno::NOSYS) => false,
+        Err(_) => true,
+    }
+}
+
+fn written_since(at: BorrowedFd<'_>, name: &OsStr, second: i64, budget: &mut usize) -> bool {
+    let Ok(stat) = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW) else {
+        return false;
+    };
+    if *budget == 0 || stat.st_ctime >= second {
+        return true;
+    }
+    *budget -= 1;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return false;
+    }
+    let opened = rustix::fs::openat(at, name, directory(), Mode::empty());
+    let Ok(mut dir) = opened.and_then(Dir::new) else {
+        return true;
+    };
+    while let Some(entry) = dir.next() {
+        let (Ok(entry), Ok(fd)) = (entry, dir.fd()) else {
+            return true;
+        };
+        let name = entry.file_name().to_bytes();
+        if name != b"."
+            && name != b".."
+            && written_since(fd, OsStr::from_bytes(name), second, budget)
+        {
+            return true;
+        }
+    }
+    false
+}
+
+/// The nanoseconds that mean the present.
+const UTIME_IS_NOW: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: rustix::fs::UTIME_NOW,
+};
 
 /// What a new file is given, before the umask.
 fn permissions(mode: u32) -> RawMode {
@@ -371,9 +513,4 @@ pub(super) fn umask() -> RawMode {
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     line.and_then(|octal| RawMode::from_str_radix(octal.trim(), 8).ok())
         .unwrap_or(0o022)
-}
-
-/// The status of a file as a stamp.
-pub(super) fn stamp_at(at: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<[u8; STAT]> {
-    rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| stamp(&stat))
 }

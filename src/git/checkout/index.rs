@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use gix::ObjectId;
@@ -28,6 +29,8 @@ pub(super) const FILE: u32 = 0o100_644;
 pub(super) const EXECUTABLE: u32 = 0o100_755;
 /// A symbolic link.
 pub(super) const LINK: u32 = 0o120_000;
+/// The commit of a submodule.
+pub(super) const SUBMODULE: u32 = 0o160_000;
 
 /// A time as the index has it: seconds and nanoseconds, big-endian.
 pub(super) type Time = [u8; 8];
@@ -63,23 +66,27 @@ impl Image {
 
     /// Reads what git wrote; `None` where an entry is more than a plain file or link.
     pub(super) fn load(path: &Path, hash: Kind) -> Option<Self> {
-        let written = mtime(&rustix::fs::stat(path).ok()?);
         let file = gix::index::File::at(path, hash, true, Default::default()).ok()?;
-        let mut image = Self::empty(hash);
-        image.written = written;
         let unusual = Flags::ASSUME_VALID
             | Flags::SKIP_WORKTREE
             | Flags::INTENT_TO_ADD
             | Flags::FSMONITOR_VALID;
+        let plain = file.entries().iter().all(|entry| {
+            let kinds = [Mode::FILE, Mode::FILE_EXECUTABLE, Mode::SYMLINK];
+            kinds.contains(&entry.mode)
+                && entry.stage() == Stage::Unconflicted
+                && !entry.flags.intersects(unusual)
+        });
+        plain.then(|| Self::of(path, &file)).flatten()
+    }
+
+    /// The same of any index: what it says of the files that are meant to be there.
+    pub(super) fn of(path: &Path, file: &gix::index::File) -> Option<Self> {
+        let mut image = Self::empty(file.object_hash());
+        image.written = mtime(&rustix::fs::stat(path).ok()?);
         for entry in file.entries() {
-            let mode = match entry.mode {
-                Mode::FILE => FILE,
-                Mode::FILE_EXECUTABLE => EXECUTABLE,
-                Mode::SYMLINK => LINK,
-                _ => return None,
-            };
-            if entry.stage() != Stage::Unconflicted || entry.flags.intersects(unusual) {
-                return None;
+            if entry.flags.contains(Flags::SKIP_WORKTREE) || entry.stage() != Stage::Unconflicted {
+                continue;
             }
             let stat = &entry.stat;
             let stamp = pack([
@@ -89,24 +96,14 @@ impl Image {
                 stat.mtime.nsecs,
                 stat.dev,
                 stat.ino,
-                mode,
+                entry.mode.bits(),
                 stat.uid,
                 stat.gid,
                 stat.size,
             ]);
-            image.push(&stamp, &entry.id, entry.path(&file));
-        }
-        Some(image)
-    }
-
-    /// The paths and modes of an index, of whatever kind; nothing is known of the files.
-    pub(super) fn of_paths(file: &gix::index::File) -> Self {
-        let mut image = Self::empty(file.object_hash());
-        for entry in file.entries() {
-            let stamp = pack([0, 0, 0, 0, 0, 0, entry.mode.bits(), 0, 0, 0]);
             image.push(&stamp, &entry.id, entry.path(file));
         }
-        image
+        Some(image)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -145,8 +142,7 @@ impl Image {
     }
 
     pub(super) fn mode(&self, i: usize) -> u32 {
-        let stamp = self.stamp(i);
-        u32::from_be_bytes([stamp[24], stamp[25], stamp[26], stamp[27]])
+        file_mode(self.stamp(i))
     }
 
     pub(super) fn id(&self, i: usize) -> ObjectId {
@@ -173,10 +169,20 @@ impl Image {
         Err(low)
     }
 
+    /// The entries below the directory `path`; all, where that is empty.
+    pub(super) fn below(&self, path: &[u8]) -> Range<usize> {
+        if path.is_empty() {
+            return 0..self.len();
+        }
+        let prefix = [path, b"/"].concat();
+        let from = self.find(&prefix).unwrap_or_else(|at| at);
+        let is_below = |at: &usize| self.path(*at).starts_with(&prefix);
+        from..from + (from..self.len()).take_while(is_below).count()
+    }
+
     /// Whether an entry is below `path`.
     pub(super) fn has_below(&self, path: &[u8]) -> bool {
-        let mut prefix = path.to_vec();
-        prefix.push(b'/');
+        let prefix = [path, b"/"].concat();
         let at = self.find(&prefix).unwrap_or_else(|at| at);
         at < self.len() && self.path(at).starts_with(&prefix)
     }
@@ -262,6 +268,12 @@ impl Image {
     }
 }
 
+/// The stamp of a file of which only the mode is known.
+#[cfg(test)]
+pub(super) fn of_mode(mode: u32) -> Stamp {
+    pack([0, 0, 0, 0, 0, 0, mode, 0, 0, 0])
+}
+
 /// What an index entry says of a file with this status.
 pub(super) fn stamp(stat: &Stat) -> Stamp {
     let kind = stat.st_mode & 0o170_000;
@@ -282,6 +294,27 @@ pub(super) fn stamp(stat: &Stat) -> Stamp {
         stat.st_gid,
         stat.st_size as u32,
     ])
+}
+
+/// The mode that an entry has which was made from this stamp.
+pub(super) fn file_mode(stamp: &[u8]) -> u32 {
+    number(stamp, 24)
+}
+
+/// When a file was last written to, in whole seconds, and its size.
+pub(super) fn second_and_size(stamp: &[u8]) -> (i64, u64) {
+    (number(stamp, 8).into(), number(stamp, 36).into())
+}
+
+/// When a file was last written to and whose it is; not when its status was changed.
+pub(super) fn written_and_owned(stamp: &[u8]) -> (&[u8], &[u8]) {
+    (&stamp[8..16], &stamp[28..36])
+}
+
+fn number(stamp: &[u8], at: usize) -> u32 {
+    let mut bytes = [0; 4];
+    bytes.copy_from_slice(&stamp[at..at + 4]);
+    u32::from_be_bytes(bytes)
 }
 
 /// When a file was last written to.

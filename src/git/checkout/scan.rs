@@ -12,14 +12,16 @@ use std::os::unix::ffi::OsStrExt as _;
 use rustix::fs::{AtFlags, Dir, FileType, RawMode};
 use rustix::io::Errno;
 
-use super::files::{Tree, make_usual, open_dir, stamp_at, umask};
-use super::index::Image;
+use super::files::{Tree, is_usual, make_usual, open_dir, umask};
+use super::index::{Image, SUBMODULE, stamp};
 
 /// What a walk found.
 #[derive(Default)]
 pub(super) struct Found {
     /// Entries of the image whose file is gone, changed, or not provably unchanged.
     pub(super) suspects: Vec<usize>,
+    /// Entries whose file has other permissions than a new one, or other names.
+    pub(super) unusual: Vec<usize>,
     /// Paths that are not tracked; a directory stands for all that is below it.
     pub(super) untracked: Vec<Vec<u8>>,
     /// A `.git` in a directory with tracked files: a repository that a job made there.
@@ -112,13 +114,16 @@ impl<'a> Walk<'a> {
             if !child.is_dir {
                 child.seen = true;
                 let from = child.from;
-                let stamp = stamp_at(dir.fd()?, name)?;
-                if !self.image.proves(from, &stamp) {
+                let stat = rustix::fs::statat(dir.fd()?, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                let kind = FileType::from_raw_mode(stat.st_mode);
+                let mode = self.image.mode(from);
+                if kind == FileType::RegularFile && !is_usual(&stat, mode, self.umask) {
+                    self.found.unusual.push(from);
+                }
+                if !self.image.proves(from, &stamp(&stat)) {
                     self.found.suspects.push(from);
-                    if FileType::from_raw_mode(
-                        rustix::fs::statat(dir.fd()?, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode,
-                    ) == FileType::Directory
-                    {
+                    // What a submodule has is its own business.
+                    if kind == FileType::Directory && mode != SUBMODULE {
                         self.found.untracked.push(self.full(name.as_bytes()));
                     }
                 }
