@@ -1,30 +1,110 @@
-//! Log files: one a task, readable from the first byte while the task runs, compressed
-//! when it is done.
+//! Log files: one a task, readable from the first byte to the newest while the task runs,
+//! bounded at every moment, compressed when it is done.
 //!
-//! Whoever writes a log holds a `flock` on it, released by death: so a reader in another
-//! process knows whether more is to come, and a log that is left over can be told from
-//! that of a running task.
+//! | Below `ci/logs/` | |
+//! |---|---|
+//! | `ID.log` | the beginning of the output, at most [`HEAD`] bytes |
+//! | `ID.rest/POSITION` | a run of what follows: output from that position on, without a gap; the oldest go, as long as [`TAIL`] bytes stay |
+//! | `ID.log.gz` | the log when it is done, in one piece; small ones stay as `ID.log` |
+//!
+//! Until a log is done, `ci/unfinished/ID` says which task it is of.
+//!
+//! So what was left out can be told from names and sizes, also when whoever wrote was
+//! killed. The comment of the compressed file says which positions are in it.
+//!
+//! Whoever writes a log holds a `flock` on `ID.log`, released by death: so a reader in
+//! another process knows whether more is to come, and a log that is left over can be told
+//! from that of a running task.
 
-use std::collections::VecDeque;
-use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader, Read, Write as _};
+mod reader;
+mod writer;
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::{self, File, Metadata};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use flate2::Compression;
-use flate2::read::GzDecoder;
-use flate2::write::GzEncoder;
-
 use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
 
-use crate::model::LogId;
+use crate::model::{JobName, LogId, Oid};
 use crate::private;
 
-/// Logs up to this size stay as they are: compressed they would take the same block of the disk.
-const SMALL: u64 = 4096;
+pub use reader::LogReader;
+pub use writer::LogWriter;
+
+/// How much of the beginning of a task's output is kept, in bytes.
+pub const HEAD: usize = 4 << 20;
+
+/// How much of its end, once there is more.
+pub const TAIL: usize = 1 << 20;
 
 /// No more of a line is shown of a log's end, in bytes.
 pub const TAIL_LINE: usize = 400;
+
+/// Beside the logs: which tasks those are of that are not done.
+const UNFINISHED: &str = "unfinished";
+
+/// A note that says which task a log is of is no longer, in bytes.
+const MAX_NOTE: u64 = 4096;
+
+/// A part of the output without a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span {
+    /// How many bytes of output come before it.
+    at: u64,
+    /// How many there are in it.
+    len: u64,
+}
+
+impl Span {
+    fn end(&self) -> u64 {
+        self.at + self.len
+    }
+}
+
+/// The comment of a compressed log: `output 0+4194304 9437184+1048576`.
+fn spans_text(spans: &[Span]) -> String {
+    let span = |Span { at, len }: &Span| format!(" {at}+{len}");
+    "output".to_owned() + &spans.iter().map(span).collect::<String>()
+}
+
+/// The reverse of [`spans_text`]; nothing where it says something else.
+fn read_spans(comment: &[u8]) -> Vec<Span> {
+    let read = || {
+        let mut words = std::str::from_utf8(comment).ok()?.split(' ');
+        words.next().filter(|word| *word == "output")?;
+        let span = |word: &str| {
+            let (at, len) = word.split_once('+')?;
+            let (at, len): (u64, u64) = (at.parse().ok()?, len.parse().ok()?);
+            at.checked_add(len).map(|_| Span { at, len })
+        };
+        words.map(span).collect::<Option<Vec<Span>>>()
+    };
+    read().unwrap_or_default()
+}
+
+/// What stands in the place of output that was left out.
+fn marker(left_out: u64) -> String {
+    format!("\n[git-ci: {left_out} bytes left out]\n")
+}
+
+/// Where the rest of the log is whose beginning is at `path`.
+fn rest_path(path: &Path) -> PathBuf {
+    path.with_extension("rest")
+}
+
+/// Where it stands which task the log is of whose beginning is at `path`.
+fn unfinished_path(path: &Path) -> PathBuf {
+    let dir = path.parent().unwrap_or(path).with_file_name(UNFINISHED);
+    dir.join(path.file_stem().unwrap_or_default())
+}
+
+/// Where the log is in the end whose beginning is at `path`.
+fn packed_path(path: &Path) -> PathBuf {
+    path.with_extension("log.gz")
+}
 
 /// The logs of one repository.
 #[derive(Debug, Clone)]
@@ -32,12 +112,32 @@ pub struct LogStore {
     dir: PathBuf,
 }
 
+/// The task that a log is of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogTask {
+    /// The commit.
+    pub commit: Oid,
+    /// The job.
+    pub job: JobName,
+}
+
+/// A log that is not done.
+#[derive(Debug, Clone)]
+pub struct Unfinished {
+    /// The log.
+    pub id: LogId,
+    /// Its task.
+    pub of: LogTask,
+    /// Somebody is still writing it: else whoever did was killed.
+    pub growing: bool,
+}
+
 /// A file of the store, as [`LogStore::entries`] finds it.
 #[derive(Debug, Clone)]
 pub struct LogEntry {
     /// The file.
     pub path: PathBuf,
-    /// The log that it holds; `None` for what a compression that was cut off left.
+    /// The log that it holds, or its beginning; `None` for what a compression that was cut off left.
     pub id: Option<LogId>,
     /// What it takes on the disk, in bytes.
     pub size: u64,
@@ -45,47 +145,32 @@ pub struct LogEntry {
     pub written: SystemTime,
 }
 
-/// A log that is being written.
-#[derive(Debug)]
-pub struct LogWriter {
-    path: PathBuf,
-    file: File,
-    size: u64,
-}
+impl LogEntry {
+    /// The name of its log.
+    fn stem(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        name.split('.').next().unwrap_or_default().to_owned()
+    }
 
-/// A log that is being read.
-#[derive(Debug)]
-pub enum LogReader {
-    /// As it was written; it may still grow.
-    Plain(File),
-    /// Done, and compressed.
-    Packed(Box<GzDecoder<BufReader<File>>>),
-}
+    /// Whether it is the beginning of a log that was not compressed.
+    fn is_plain(&self) -> bool {
+        self.path.extension().is_some_and(|end| end == "log")
+    }
 
-impl LogReader {
-    /// Whether somebody is still writing it. Once this is false, what can be read is all
-    /// there will ever be.
-    pub fn is_growing(&self) -> bool {
-        let Self::Plain(file) = self else {
-            return false;
-        };
-        match flock(file, FlockOperation::NonBlockingLockShared) {
-            Err(error) => error == rustix::io::Errno::WOULDBLOCK,
-            Ok(()) => {
-                let _ = flock(file, FlockOperation::Unlock);
-                false
-            }
+    /// Counts the runs in a directory of them.
+    fn add_runs(&mut self) {
+        for run in fs::read_dir(&self.path).into_iter().flatten().flatten() {
+            // Gone meanwhile: one of the oldest.
+            let Ok(meta) = run.metadata() else { continue };
+            self.size += size(&meta);
+            self.written = self.written.max(meta.modified().unwrap_or(self.written));
         }
     }
 }
 
-impl Read for LogReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(file) => file.read(buffer),
-            Self::Packed(decoder) => decoder.read(buffer),
-        }
-    }
+/// What a file takes on the disk, in bytes.
+fn size(meta: &Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::blocks(meta) * 512
 }
 
 impl LogStore {
@@ -96,21 +181,42 @@ impl LogStore {
         }
     }
 
-    /// Begins a log.
+    /// Begins the log of a task.
     ///
     /// # Errors
     /// Where it cannot be made, or is there already.
-    pub fn create(&self, id: &LogId) -> io::Result<LogWriter> {
-        private::dir_in(self.dir.parent().unwrap_or(&self.dir), "logs")?;
-        let path = self.dir.join(format!("{id}.log"));
-        let file = private::open(&path, private::Open::New)?;
-        // Where the file system has no locks, followers stop early, and age must do.
-        let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
-        Ok(LogWriter {
-            path,
-            file,
-            size: 0,
-        })
+    pub fn create(&self, id: &LogId, of: &LogTask) -> io::Result<LogWriter> {
+        let ci_dir = self.dir.parent().unwrap_or(&self.dir);
+        private::dir_in(ci_dir, "logs")?;
+        private::dir_in(ci_dir, UNFINISHED)?;
+        let writer = LogWriter::create(self.path(id))?;
+        let mut note = private::open(&unfinished_path(&self.path(id)), private::Open::New)?;
+        note.write_all(&serde_json::to_vec(of)?)?;
+        Ok(writer)
+    }
+
+    /// The logs that are not done: those of running tasks, wherever these run, and of
+    /// tasks whose run was killed.
+    pub fn unfinished(&self) -> Vec<Unfinished> {
+        let notes = fs::read_dir(self.dir.with_file_name(UNFINISHED));
+        let read = |note: fs::DirEntry| {
+            let id: LogId = note.file_name().to_str()?.parse().ok()?;
+            let of = private::read(&note.path(), MAX_NOTE).ok()?;
+            // A log that was never begun is none.
+            let growing = self.open(&id).ok()?.is_growing();
+            let of = serde_json::from_slice(&of).ok()?;
+            Some(Unfinished { id, of, growing })
+        };
+        notes
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(read)
+            .collect()
+    }
+
+    fn path(&self, id: &LogId) -> PathBuf {
+        self.dir.join(format!("{id}.log"))
     }
 
     /// Every log, in no order; nothing where there is no directory.
@@ -122,7 +228,7 @@ impl LogStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             listing => listing?,
         };
-        let mut found = Vec::new();
+        let (mut found, mut rests) = (Vec::new(), HashMap::new());
         for entry in listing {
             let entry = entry?;
             let name = entry.file_name();
@@ -132,19 +238,48 @@ impl LogStore {
             let Ok(id) = stem.parse::<LogId>() else {
                 continue;
             };
-            let id = match end {
-                "log" | "log.gz" => Some(id),
-                "log.gz.tmp" => None,
-                _ => continue,
-            };
             // Gone meanwhile: compressed.
             let Ok(meta) = entry.metadata() else { continue };
-            found.push(LogEntry {
+            let mut log = LogEntry {
                 path: entry.path(),
-                id,
-                size: std::os::unix::fs::MetadataExt::blocks(&meta) * 512,
+                id: None,
+                size: size(&meta),
                 written: meta.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-            });
+            };
+            match end {
+                "log" | "log.gz" => log.id = Some(id),
+                "log.gz.tmp" => {}
+                "rest" => {
+                    log.add_runs();
+                    rests.insert(id, log);
+                    continue;
+                }
+                _ => continue,
+            }
+            found.push(log);
+        }
+        for log in &mut found {
+            let rest = log.id.as_ref().filter(|_| log.is_plain());
+            if let Some(rest) = rest.and_then(|id| rests.remove(id)) {
+                log.size += rest.size;
+                log.written = log.written.max(rest.written);
+            }
+        }
+        // What a compression has left over that was cut off.
+        found.extend(rests.into_values());
+        let notes = fs::read_dir(self.dir.with_file_name(UNFINISHED));
+        for note in notes.into_iter().flatten().flatten() {
+            let plain = self.dir.join(note.file_name()).with_extension("log");
+            if !plain.exists()
+                && let Ok(meta) = note.metadata()
+            {
+                found.push(LogEntry {
+                    path: note.path(),
+                    id: None,
+                    size: size(&meta),
+                    written: meta.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+                });
+            }
         }
         Ok(found)
     }
@@ -155,19 +290,22 @@ impl LogStore {
     /// # Errors
     /// Those of removing a file.
     pub fn remove(&self, entry: &LogEntry) -> io::Result<bool> {
-        // While a log is compressed it is the plain file that is locked.
-        let plain = match entry.id {
-            Some(_) => entry.path.clone(),
-            None => entry.path.with_extension("").with_extension(""),
-        };
+        // It is the beginning that is locked, until all is compressed.
+        let plain = entry.path.with_file_name(entry.stem() + ".log");
         match File::open(&plain) {
             Ok(file) if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() => {
                 return Ok(false);
             }
             _ => {}
         }
+        if entry.path == rest_path(&plain) || entry.is_plain() {
+            writer::remove_rest(&plain)?;
+            let _ = fs::remove_file(unfinished_path(&plain));
+        }
         match fs::remove_file(&entry.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(entry.path == rest_path(&plain))
+            }
             done => done.map(|()| true),
         }
     }
@@ -177,14 +315,7 @@ impl LogStore {
     /// # Errors
     /// Where there is none.
     pub fn open(&self, id: &LogId) -> io::Result<LogReader> {
-        match File::open(self.dir.join(format!("{id}.log"))) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let packed = File::open(self.dir.join(format!("{id}.log.gz")))?;
-                let decoder = GzDecoder::new(BufReader::new(packed));
-                Ok(LogReader::Packed(Box::new(decoder)))
-            }
-            plain => Ok(LogReader::Plain(plain?)),
-        }
+        LogReader::open(self.path(id))
     }
 
     /// Whether the log is there to be read.
@@ -237,36 +368,4 @@ fn as_left(mut line: Vec<u8>) -> Vec<u8> {
         line.drain(..=last);
     }
     line
-}
-
-impl LogWriter {
-    /// Appends; readers see it at once.
-    ///
-    /// # Errors
-    /// Those of writing.
-    pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)?;
-        self.size += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// Ends the log, and compresses it where that is worth it.
-    ///
-    /// # Errors
-    /// Those of writing; the plain log stays, then.
-    pub fn finish(self) -> io::Result<()> {
-        if self.size <= SMALL {
-            return Ok(());
-        }
-        let packed = self.path.with_extension("log.gz");
-        let half = self.path.with_extension("log.gz.tmp");
-        let mut encoder = GzEncoder::new(
-            private::open(&half, private::Open::Truncate)?,
-            Compression::fast(),
-        );
-        io::copy(&mut File::open(&self.path)?, &mut encoder)?;
-        encoder.finish()?;
-        fs::rename(&half, &packed)?;
-        fs::remove_file(&self.path)
-    }
 }

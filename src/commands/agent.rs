@@ -32,22 +32,22 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         output::print(&format!("{}\n", protocol_line()))?;
         return Ok(ExitCode::SUCCESS);
     }
-    // The raw descriptors: a buffer would hide from `poll` what has been read ahead.
+    // The raw descriptors: a buffer would hide from `poll` what has been read ahead, and
+    // what has not been written. No job may have them: while it lives they would not end.
     let raw = |name: &str, fd: BorrowedFd<'_>| {
-        rustix::io::dup(fd)
+        rustix::io::fcntl_dupfd_cloexec(fd, 3)
             .map(File::from)
             .map_err(|error| Failure::failed_to(format!("open {name}"), io::Error::from(error)))
     };
     let input = raw("standard input", rustix::stdio::stdin())?;
+    let output = raw("standard output", rustix::stdio::stdout())?;
     if let Some(nonce) = args.nonce {
         let program = std::env::current_exe()
             .map_err(|error| Failure::failed_to("find the program that this is", error))?;
-        let output = raw("standard output", rustix::stdio::stdout())?;
         hub::serve(&hub::HubSpec { nonce, program }, input, output)
             .map_err(|error| Failure::failed_to("serve as a hub", error))?;
         return Ok(ExitCode::SUCCESS);
     }
-    agent::serve(input, io::stdout().lock())
-        .map_err(|error| Failure::failed_to("serve as an agent", error))?;
+    agent::serve(input, output).map_err(|error| Failure::failed_to("serve as an agent", error))?;
     Ok(ExitCode::SUCCESS)
 }

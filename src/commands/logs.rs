@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::error::{Failure, FailureKind};
 use crate::git::{Records, Repo};
-use crate::logs::{LogReader, LogStore};
+use crate::logs::{LogReader, LogStore, LogTask, Unfinished};
 use crate::model::{Commit, JobName, LogId, Record, printable};
 use crate::plan::PlannedJob;
 use crate::settings::Settings;
@@ -25,7 +25,12 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// Show the whole log of one task, also while it runs.
 ///
 /// While the task runs, its log as far as it has come; else the log of the verdict that
-/// counts. On a terminal, control characters are shown as escapes; into a file or pipe the
+/// counts; where there is none since the run was killed, what there is of its log.
+///
+/// Of a long log the first 4 MiB and the last MiB are kept; a line says how much was left
+/// out between them, also while the task runs.
+///
+/// On a terminal, control characters are shown as escapes; into a file or pipe the
 /// log goes as it is.
 ///
 /// Logs stay on the machine that ran the task, and `git ci gc` removes old ones.
@@ -74,6 +79,8 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     };
     let mut configured = Configured::load(&config, &repo, &settings)?;
     let running = running(&repo);
+    let logs = LogStore::new(&repo.ci_dir());
+    let unfinished = logs.unfinished();
     let commit = match select::commit(&repo, &args.rev) {
         Ok(commit) => commit,
         Err(failure) => {
@@ -91,10 +98,9 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         Some(job) => check_names(std::slice::from_ref(job), &jobs, &records, &running)?
             .pop()
             .ok_or_else(|| Failure::usage("no job is named"))?,
-        None => only_job(&commit, &records, &running)?,
+        None => only_job(&commit, &records, &running, &unfinished)?,
     };
-    let found = find(&commit, &name, &jobs, &records, &running)?;
-    let logs = LogStore::new(&repo.ci_dir());
+    let found = find(&commit, &name, &jobs, &records, &running, &unfinished)?;
     let log = logs
         .open(&found.log)
         .map_err(|error| no_log(&found, &name, &commit, &settings, error))?;
@@ -131,10 +137,19 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
 }
 
 /// The job of a commit that has only one.
-fn only_job(commit: &Commit, records: &Records, running: &[Running]) -> Result<JobName, Failure> {
+fn only_job(
+    commit: &Commit,
+    records: &Records,
+    running: &[Running],
+    unfinished: &[Unfinished],
+) -> Result<JobName, Failure> {
     let on_record = records.of(&commit.id).iter().map(|record| &record.job);
     let tasks = running.iter().filter(|task| task.commit == commit.id);
-    let mut names: Vec<_> = on_record.chain(tasks.map(|task| &task.job)).collect();
+    let logs = unfinished.iter().filter(|log| log.of.commit == commit.id);
+    let mut names: Vec<_> = on_record
+        .chain(tasks.map(|task| &task.job))
+        .chain(logs.map(|log| &log.of.job))
+        .collect();
     names.sort();
     names.dedup();
     match names.as_slice() {
@@ -153,17 +168,25 @@ fn only_job(commit: &Commit, records: &Records, running: &[Running]) -> Result<J
 }
 
 /// The running task's log, else that of the verdict, else that of the newest record,
-/// whatever it is of.
+/// whatever it is of, else that of a task whose run was killed.
 fn find(
     commit: &Commit,
     name: &JobName,
     jobs: &[PlannedJob],
     records: &Records,
     running: &[Running],
+    unfinished: &[Unfinished],
 ) -> Result<Found, Failure> {
+    let of = LogTask {
+        commit: commit.id,
+        job: name.clone(),
+    };
     let mut tasks = running.iter();
     let task = tasks.find(|task| task.commit == commit.id && task.job == *name);
-    if let Some(log) = task.and_then(|task| task.log.clone()) {
+    // What runs on a host has no slot here.
+    let mut elsewhere = unfinished.iter().filter(|log| log.growing && log.of == of);
+    let elsewhere = || elsewhere.next().map(|log| log.id.clone());
+    if let Some(log) = task.and_then(|task| task.log.clone()).or_else(elsewhere) {
         return Ok(Found {
             log,
             running: true,
@@ -185,7 +208,16 @@ fn find(
             newest.cloned()
         }
     };
-    let record = record.ok_or_else(|| nothing(commit, Some(name)))?;
+    let Some(record) = record else {
+        let killed = unfinished.iter().find(|log| log.of == of);
+        let killed = killed.ok_or_else(|| nothing(commit, Some(name)))?;
+        output::note("the run was killed before this came to an end: there is no record of it");
+        return Ok(Found {
+            log: killed.id.clone(),
+            running: false,
+            record: None,
+        });
+    };
     Ok(Found {
         log: record.log.clone(),
         running: false,

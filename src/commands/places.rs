@@ -175,7 +175,7 @@ impl Specs {
                 lanes,
                 label: host.name.clone(),
                 silence: host.silence,
-                output: OutputLimits::default(),
+                output: OutputLimits::far(),
             },
             lease: host.lease,
             patience: host.connect,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::logs::{LogStore, LogWriter};
+use crate::logs::{LogStore, LogTask, LogWriter};
 use crate::model::{Outcome, TaskId, Why};
 use crate::runner::{Control, Lost, Observed, Progress, Request, Runner};
 
@@ -56,7 +56,12 @@ fn execute(
     let start = Instant::now();
     let (mut begun, mut ran) = (None, None);
     let mut observed = Observed::default();
-    let outcome = match logs.create(&order.assignment.log) {
+    let task = &order.assignment.task;
+    let of = LogTask {
+        commit: task.commit.id,
+        job: task.job.name.clone(),
+    };
+    let outcome = match logs.create(&order.assignment.log, &of) {
         Err(error) => Ok(log_error(&error)),
         Ok(log) => {
             let task = order.assignment.task.id;
@@ -66,12 +71,12 @@ fn execute(
                     begun = Some(Instant::now());
                     let _ = to.send(Message::Started { worker });
                 }
-                Progress::Output(bytes) => output.take(bytes),
+                Progress::Output { at, bytes } => output.take(at, bytes),
                 Progress::Ran(time) => ran = Some(time),
                 Progress::Observed(seen) => observed = seen,
             });
             if let Ok(Outcome::Errored { reason, .. }) | Err(Lost { reason, .. }) = &outcome {
-                output.take(format!("git-ci: failed to {reason}\n").as_bytes());
+                output.remark(&format!("git-ci: failed to {reason}\n"));
             }
             if let Err(error) = output.finish() {
                 outcome = Ok(log_error(&error));
@@ -139,11 +144,11 @@ impl<'a> Output<'a> {
         }
     }
 
-    fn take(&mut self, bytes: &[u8]) {
+    fn take(&mut self, at: u64, bytes: &[u8]) {
         if self.failed.is_some() {
             return;
         }
-        if let Err(error) = self.log.append(bytes) {
+        if let Err(error) = self.log.append(at, bytes) {
             // A job whose log is lost is not worth running on.
             self.failed = Some(error);
             self.control.send(self.task, Request::Kill);
@@ -160,6 +165,13 @@ impl<'a> Output<'a> {
                 worker: self.worker,
                 line: String::from_utf8_lossy(&self.line).into_owned(),
             });
+        }
+    }
+
+    /// Writes what is not the job's into the log.
+    fn remark(&mut self, text: &str) {
+        if self.failed.is_none() {
+            self.failed = self.log.remark(text).err();
         }
     }
 
@@ -188,7 +200,7 @@ impl<'a> Output<'a> {
         let finished = self.log.finish();
         match self.failed {
             Some(error) => Err(error),
-            None => finished.map(|_| ()),
+            None => finished,
         }
     }
 }

@@ -22,15 +22,12 @@ use crate::worktree::{Holder, Lease, Pool};
 
 use super::Request;
 use super::artifacts::Artifacts;
-use super::channel::{Channel, wait};
+use super::channel::Channel;
 use super::output::Output;
 use super::protocol::{FromAgent, Observed, PROTOCOL, RunTask, Setup, ToAgent};
 
 /// How often a slot that others hold is tried again.
 const LEASE_INTERVAL: Duration = Duration::from_millis(5);
-
-/// How much of a job's output is read before requests are looked at again, in bytes.
-const READ_BURST: usize = 1 << 20;
 
 /// Why an agent ended before its time.
 #[derive(Debug, thiserror::Error)]
@@ -60,22 +57,25 @@ pub enum AgentError {
 /// # Errors
 /// Where the channel or the machine makes it impossible to go on. The dispatcher is
 /// told, if it can be.
-pub fn serve(input: impl Read + AsFd, output: impl Write) -> Result<(), AgentError> {
-    let mut channel = Channel::new(input, output);
+pub fn serve(input: impl Read + AsFd, output: impl Write + AsFd) -> Result<(), AgentError> {
+    let mut channel = Channel::new(input, output).map_err(AgentError::Channel)?;
     let served = serve_on(&mut channel);
     match served {
         Err(AgentError::DispatcherGone) => Ok(()),
         Err(error) => {
             let reason = chain(&error);
             // Whoever cannot be told sees the channel close.
-            let _ = channel.send(&FromAgent::Failed { reason });
+            let told = channel.send(&FromAgent::Failed { reason });
+            let _ = told.and_then(|()| channel.flush());
             Err(error)
         }
         Ok(()) => Ok(()),
     }
 }
 
-fn serve_on<I: Read + AsFd, O: Write>(channel: &mut Channel<I, O>) -> Result<(), AgentError> {
+fn serve_on<I: Read + AsFd, O: Write + AsFd>(
+    channel: &mut Channel<I, O>,
+) -> Result<(), AgentError> {
     process::become_subreaper().map_err(AgentError::Prepare)?;
     process::restore_signals().map_err(AgentError::Prepare)?;
     let setup = match channel.wait()? {
@@ -107,7 +107,7 @@ fn serve_on<I: Read + AsFd, O: Write>(channel: &mut Channel<I, O>) -> Result<(),
 }
 
 /// Runs one task in a leased slot.
-fn run<I: Read + AsFd, O: Write>(
+fn run<I: Read + AsFd, O: Write + AsFd>(
     channel: &mut Channel<I, O>,
     pool: &mut Pool<'_>,
     setup: &Setup,
@@ -137,10 +137,7 @@ fn run<I: Read + AsFd, O: Write>(
             }
         }
         let patience = (!paused).then_some(LEASE_INTERVAL);
-        let [input] = wait([channel.input.as_fd()], patience)?;
-        if input {
-            channel.read()?;
-        }
+        channel.poll([], patience)?;
     };
     if let Err(error) = lease.move_to(&task.commit, task.job.clean) {
         return Ok(no_worktree(&error));
@@ -173,7 +170,7 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-fn run_in<I: Read + AsFd, O: Write>(
+fn run_in<I: Read + AsFd, O: Write + AsFd>(
     channel: &mut Channel<I, O>,
     lease: &Lease<'_, '_>,
     setup: &Setup,
@@ -211,10 +208,9 @@ fn run_in<I: Read + AsFd, O: Write>(
         ending,
         exit,
         ran,
-        mut output,
+        output,
     } = followed?;
-    output.read(channel, &mut job, usize::MAX)?;
-    output.finish(channel)?;
+    output.finish(channel, &mut job)?;
     channel.send(&FromAgent::Ran {
         task: task.task,
         time: ran,
@@ -295,13 +291,13 @@ struct Followed {
 }
 
 /// Stays with a job until its leader has ended.
-fn follow<I: Read + AsFd, O: Write>(
+fn follow<I: Read + AsFd, O: Write + AsFd>(
     channel: &mut Channel<I, O>,
     setup: &Setup,
     task: &RunTask,
     job: &mut JobProcess,
 ) -> Result<Followed, AgentError> {
-    let mut output = Output::new(setup, task.task);
+    let mut output = Output::new(setup.output, task.task);
     let mut clock = Clock::start();
     let mut ending: Option<(Ending, Instant)> = None;
     let mut killed = false;
@@ -315,14 +311,15 @@ fn follow<I: Read + AsFd, O: Write>(
                 .timeout
                 .map(|limit| limit.saturating_sub(clock.elapsed())),
         };
-        let open = !output.ended;
-        // A pipe whose end was seen would be readable for ever.
-        let output_fd = if open { job.output_fd() } else { job.exit_fd() };
-        let [input, readable, exited] =
-            wait([channel.input.as_fd(), output_fd, job.exit_fd()], patience)?;
-        if input {
-            channel.read()?;
-        }
+        let more = output.pass_on(channel)?;
+        let patience = patience.into_iter().chain(more).min();
+        let wanted = output.wants(channel);
+        // What is not wanted, or has ended, would be readable for ever.
+        let output_fd = match wanted {
+            true => job.output_fd(),
+            false => job.exit_fd(),
+        };
+        let [readable, exited] = channel.poll([output_fd, job.exit_fd()], patience)?;
         while let Some(request) = channel.request(task.task)? {
             match request {
                 Request::Terminate if ending.is_none() => {
@@ -346,8 +343,8 @@ fn follow<I: Read + AsFd, O: Write>(
                 }
             }
         }
-        if readable && open {
-            output.read(channel, job, READ_BURST)?;
+        if readable && wanted {
+            output.read(channel, job)?;
         }
         if exited && let Some(exit) = job.ended().map_err(AgentError::Processes)? {
             return Ok(Followed {

@@ -1,45 +1,145 @@
 //! The agent's end of the channel to its dispatcher.
+//!
+//! Sending never waits. What a dispatcher does not read stays here until it does, so
+//! that one that stands still (stopped, or behind a slow link) keeps the agent neither
+//! from a request nor from a job's timeout. It is for those who send much to look at
+//! [`Channel::has_room`] before.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
 
 use crate::model::TaskId;
 
 use super::Request;
 use super::agent::AgentError;
-use super::protocol::{Decoder, FromAgent, ToAgent, send};
+use super::protocol::{Decoder, FromAgent, ToAgent, encode};
+
+/// So many bytes may wait for the dispatcher before there is no room for more of a job's output.
+const ROOM: usize = 256 << 10;
 
 /// The two directions of the channel.
 pub(super) struct Channel<I, O> {
-    pub(super) input: I,
+    input: I,
     output: O,
     decoder: Decoder,
     closed: bool,
+    /// What waits to be written, from `written` on.
+    waiting: Vec<u8>,
+    written: usize,
 }
 
-impl<I: Read + AsFd, O: Write> Channel<I, O> {
+impl<I: Read + AsFd, O: Write + AsFd> Channel<I, O> {
     /// A channel on which nothing was said yet.
-    pub(super) fn new(input: I, output: O) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// Where the output cannot be kept from blocking.
+    pub(super) fn new(input: I, output: O) -> io::Result<Self> {
+        // A pipe's end is the agent's alone. A terminal would be everybody's who has it.
+        if FileType::from_raw_mode(fstat(&output)?.st_mode) == FileType::Fifo {
+            fcntl_setfl(&output, fcntl_getfl(&output)? | OFlags::NONBLOCK)?;
+        }
+        Ok(Self {
             input,
             output,
             decoder: Decoder::default(),
             closed: false,
-        }
-    }
-
-    pub(super) fn send(&mut self, frame: &FromAgent) -> Result<(), AgentError> {
-        send(&mut self.output, frame).map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => AgentError::DispatcherGone,
-            _ => AgentError::Channel(error),
+            waiting: Vec::new(),
+            written: 0,
         })
     }
 
-    /// Reads what has come; the input must be readable.
-    pub(super) fn read(&mut self) -> Result<(), AgentError> {
+    /// Sends a frame, or as much of it as goes now.
+    pub(super) fn send(&mut self, frame: &FromAgent) -> Result<(), AgentError> {
+        let bytes = encode(frame).map_err(AgentError::Channel)?;
+        if self.written > ROOM {
+            self.waiting.drain(..self.written);
+            self.written = 0;
+        }
+        self.waiting.extend_from_slice(&bytes);
+        self.write()
+    }
+
+    /// Whether so little waits to be written that more of a job's output may be sent.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.len() - self.written < ROOM
+    }
+
+    /// Writes what waits, as far as it goes without waiting.
+    fn write(&mut self) -> Result<(), AgentError> {
+        while self.is_unwritten() {
+            match self.output.write(&self.waiting[self.written..]) {
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    return Err(AgentError::DispatcherGone);
+                }
+                Err(error) => return Err(AgentError::Channel(error)),
+            }
+        }
+        self.waiting.clear();
+        self.written = 0;
+        Ok(())
+    }
+
+    /// Waits until everything is written; an error once the dispatcher is gone.
+    pub(super) fn flush(&mut self) -> Result<(), AgentError> {
+        while self.is_unwritten() {
+            if self.closed {
+                return Err(AgentError::DispatcherGone);
+            }
+            self.poll([], None)?;
+        }
+        Ok(())
+    }
+
+    fn is_unwritten(&self) -> bool {
+        self.written < self.waiting.len()
+    }
+
+    /// Waits until one of `fds` is readable (or closed), the channel has moved in either
+    /// direction, or `patience` is over; says which of `fds` are readable.
+    pub(super) fn poll<const N: usize>(
+        &mut self,
+        fds: [BorrowedFd<'_>; N],
+        patience: Option<Duration>,
+    ) -> Result<[bool; N], AgentError> {
+        let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+        let mut polled: Vec<_> = fds.into_iter().map(readable).collect();
+        // An input whose end was seen would be readable for ever.
+        let input = (!self.closed).then(|| readable(self.input.as_fd()));
+        let output = self.is_unwritten();
+        let output = output.then(|| PollFd::new(&self.output, PollFlags::OUT));
+        let (has_input, has_output) = (input.is_some(), output.is_some());
+        polled.extend(input.into_iter().chain(output));
+        let timeout = patience.map(|patience| Timespec {
+            tv_sec: patience.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: patience.subsec_nanos().into(),
+        });
+        match poll(&mut polled, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(AgentError::Processes(error.into())),
+        }
+        let mut ready = polled.iter().map(|fd| !fd.revents().is_empty());
+        let fds = std::array::from_fn(|_| ready.next() == Some(true));
+        let input = has_input && ready.next() == Some(true);
+        let output = has_output && ready.next() == Some(true);
+        drop(polled);
+        if input {
+            self.read()?;
+        }
+        if output {
+            self.write()?;
+        }
+        Ok(fds)
+    }
+
+    /// Reads what has come; waits where there is nothing.
+    fn read(&mut self) -> Result<(), AgentError> {
         let mut bytes = [0; 16 << 10];
         match self.input.read(&mut bytes) {
             Ok(0) => self.closed = true,
@@ -64,7 +164,10 @@ impl<I: Read + AsFd, O: Write> Channel<I, O> {
             if let Some(frame) = self.next()? {
                 return Ok(frame);
             }
-            self.read()?;
+            match self.is_unwritten() {
+                true => drop(self.poll([], None)?),
+                false => self.read()?,
+            }
         }
     }
 
@@ -83,21 +186,4 @@ impl<I: Read + AsFd, O: Write> Channel<I, O> {
         }
         Ok(None)
     }
-}
-
-/// Waits until one of `fds` is readable (or closed) or `patience` is over; says which are.
-pub(super) fn wait<const N: usize>(
-    fds: [BorrowedFd<'_>; N],
-    patience: Option<Duration>,
-) -> Result<[bool; N], AgentError> {
-    let mut polled = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-    let timeout = patience.map(|patience| Timespec {
-        tv_sec: patience.as_secs().try_into().unwrap_or(i64::MAX),
-        tv_nsec: patience.subsec_nanos().into(),
-    });
-    match poll(&mut polled, timeout.as_ref()) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => {}
-        Err(error) => return Err(AgentError::Processes(error.into())),
-    }
-    Ok(polled.map(|fd| !fd.revents().is_empty()))
 }

@@ -33,6 +33,10 @@ mod store;
 /// More commits than this are not worth telling.
 const TOLD: usize = 256;
 
+/// While more frames than this wait to be written, no more of the jobs' output is taken
+/// from the agents: what is on the way delays what is said after it.
+const OUTPUT_WAITING: usize = 4;
+
 /// Why a hub ended before its time.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
@@ -419,7 +423,8 @@ impl Hub {
         });
         let control = runner.control();
         let events = self.events.clone();
-        std::thread::spawn(move || run_lane(lane, runner, &inbox, &events));
+        let out = Arc::clone(&self.out);
+        std::thread::spawn(move || run_lane(lane, runner, &inbox, &events, &out));
         self.lanes.push(Lane {
             tasks,
             control,
@@ -440,6 +445,7 @@ fn run_lane(
     mut runner: LocalRunner,
     tasks: &Receiver<RunTask>,
     events: &Sender<Happening>,
+    out: &Outbox<FromHost>,
 ) {
     for frame in tasks {
         let (task, try_) = (frame.task, frame.try_);
@@ -447,11 +453,17 @@ fn run_lane(
         let result = runner.execute(frame, &mut |progress| {
             let frame = match progress {
                 Progress::Started { slot } => FromHost::Started { task, try_, slot },
-                Progress::Output(bytes) => FromHost::Output {
-                    task,
-                    try_,
-                    bytes: bytes.to_vec(),
-                },
+                Progress::Output { at, bytes } => {
+                    // What does not fit on the way stays with the agent, which knows
+                    // what may be left out.
+                    out.wait_for_room(OUTPUT_WAITING);
+                    FromHost::Output {
+                        task,
+                        try_,
+                        at,
+                        bytes: bytes.to_vec(),
+                    }
+                }
                 // The dispatcher counts for itself.
                 Progress::Ran(_) => return,
                 Progress::Observed(seen) => {

@@ -181,8 +181,12 @@ impl LocalRunner {
                 Ok(Some(FromAgent::Started { task: of, slot, .. })) if of == task => {
                     watch(Progress::Started { slot });
                 }
-                Ok(Some(FromAgent::Output { task: of, bytes })) if of == task => {
-                    watch(Progress::Output(&bytes));
+                Ok(Some(FromAgent::Output {
+                    task: of,
+                    at,
+                    bytes,
+                })) if of == task => {
+                    watch(Progress::Output { at, bytes: &bytes });
                 }
                 Ok(Some(FromAgent::Ran { task: of, time })) if of == task => {
                     watch(Progress::Ran(time));

@@ -50,7 +50,13 @@ pub enum Progress<'a> {
         slot: u32,
     },
     /// The job's output, standard output and error as they came; bounded by the runner.
-    Output(&'a [u8]),
+    Output {
+        /// How many bytes of output came before these. Those that nobody was told of
+        /// are lost.
+        at: u64,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
     /// How long the job's process ran, where the runner can tell better than who waits for it.
     Ran(Duration),
     /// What was seen of the task besides how it ended; where there is an outcome, before it.

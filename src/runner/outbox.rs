@@ -11,6 +11,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 pub(super) struct Outbox<F> {
     state: Mutex<State<F>>,
     changed: Condvar,
+    /// Something was taken, or nothing will be any more.
+    room: Condvar,
 }
 
 struct State<F> {
@@ -33,6 +35,7 @@ impl<F> Outbox<F> {
                 closed: false,
             }),
             changed: Condvar::new(),
+            room: Condvar::new(),
         }
     }
 
@@ -59,6 +62,15 @@ impl<F> Outbox<F> {
         }
     }
 
+    /// Waits until fewer than `most` frames wait, or nothing is written any more.
+    pub(super) fn wait_for_room(&self, most: usize) {
+        let mut state = self.state();
+        while state.waiting.len() >= most && !state.closed {
+            let changed = self.room.wait(state);
+            state = changed.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     /// How many frames wait.
     pub(super) fn len(&self) -> usize {
         self.state().waiting.len()
@@ -68,6 +80,7 @@ impl<F> Outbox<F> {
     pub(super) fn close(&self) {
         self.state().closed = true;
         self.changed.notify_one();
+        self.room.notify_all();
     }
 
     /// Takes no more and forgets what waits: nobody can be written to.
@@ -76,6 +89,7 @@ impl<F> Outbox<F> {
         state.closed = true;
         state.urgent = None;
         state.waiting.clear();
+        self.room.notify_all();
     }
 
     /// Waits for the next frame to write; `None` once closed and empty.
@@ -86,6 +100,7 @@ impl<F> Outbox<F> {
                 return state.urgent.take();
             }
             let next = state.waiting.pop_front();
+            self.room.notify_all();
             if let Some(next) = next.or_else(|| state.urgent.take()) {
                 state.begun = true;
                 return Some(next);

@@ -1,110 +1,190 @@
 //! A task's output on its way from the job's pipe to the dispatcher.
+//!
+//! The beginning goes as it comes, and where the way is full the job waits, as any
+//! program does behind a slow pipe. What follows is always taken from the job; it goes in
+//! its order, at a bounded pace, and what has not gone when more than the end's bound
+//! has gathered is left out, oldest first. So a job that floods is not slowed down, the
+//! newest output is under way within a moment once it stops, and the end is complete.
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use crate::model::TaskId;
 use crate::process::JobProcess;
 
 use super::agent::AgentError;
 use super::channel::Channel;
-use super::protocol::{FromAgent, Setup};
+use super::protocol::{FromAgent, OutputLimits};
 
-/// A task's output on its way to the dispatcher: the beginning at once, of the rest
-/// only the end, once it is known to be the end.
+/// No frame carries more output, in bytes.
+const CHUNK: usize = 64 << 10;
+
+/// So much must be allowed before the next part goes, unless less than that is there.
+const LEAST: usize = 16 << 10;
+
+/// How much of a job's output is read before other things are looked at again, in bytes.
+const READ_BURST: usize = 1 << 20;
+
+/// The output of one task.
 pub(super) struct Output {
     task: TaskId,
-    /// Bytes of the beginning that may still come.
-    head: usize,
-    /// The size of the end that is kept.
-    keep: usize,
-    /// At least the last `keep` bytes after the beginning.
-    tail: Vec<u8>,
-    /// Bytes after the beginning, all told.
-    beyond: u64,
+    limits: OutputLimits,
+    /// How much was passed on or left out.
+    at: u64,
+    /// What follows that, and was not passed on.
+    held: VecDeque<u8>,
+    /// How much may be passed on of what follows the beginning, and when that was so.
+    allowed: (f64, Instant),
     /// The pipe's end was seen.
-    pub(super) ended: bool,
+    ended: bool,
 }
 
 impl Output {
-    pub(super) fn new(setup: &Setup, task: TaskId) -> Self {
+    /// Output that has not begun.
+    pub(super) fn new(limits: OutputLimits, task: TaskId) -> Self {
         Self {
             task,
-            head: setup.output.head,
-            keep: setup.output.tail,
-            tail: Vec::new(),
-            beyond: 0,
+            limits,
+            at: 0,
+            held: VecDeque::new(),
+            allowed: (limits.tail as f64, Instant::now()),
             ended: false,
         }
     }
 
-    /// Reads at most about `burst` bytes of what there is.
-    pub(super) fn read<I: Read + AsFd, O: Write>(
+    /// What may still come of the beginning.
+    fn head_left(&self) -> usize {
+        let head = self.limits.head as u64;
+        usize::try_from(head.saturating_sub(self.at)).unwrap_or(0)
+    }
+
+    /// Whether it is worth looking whether the job has written something.
+    pub(super) fn wants<I: Read + AsFd, O: Write + AsFd>(&self, channel: &Channel<I, O>) -> bool {
+        !self.ended && (self.head_left() == 0 || channel.has_room())
+    }
+
+    /// Takes what the job has written, unless it is too much for once.
+    pub(super) fn read<I: Read + AsFd, O: Write + AsFd>(
         &mut self,
         channel: &mut Channel<I, O>,
         job: &mut JobProcess,
-        burst: usize,
     ) -> Result<(), AgentError> {
-        let mut bytes = [0; 64 << 10];
         let mut read = 0;
-        while read < burst && !self.ended {
-            match job.read(&mut bytes).map_err(AgentError::Processes)? {
-                None => break,
-                Some(0) => self.ended = true,
-                Some(count) => {
-                    read += count;
-                    self.take(channel, &bytes[..count])?;
-                }
+        while read < READ_BURST && self.wants(channel) {
+            let Some(count) = self.read_once(channel, job)? else {
+                break;
+            };
+            read += count;
+        }
+        Ok(())
+    }
+
+    /// Reads once; `None` where there is nothing to read now.
+    fn read_once<I: Read + AsFd, O: Write + AsFd>(
+        &mut self,
+        channel: &mut Channel<I, O>,
+        job: &mut JobProcess,
+    ) -> Result<Option<usize>, AgentError> {
+        let mut bytes = [0; CHUNK];
+        let count = job.read(&mut bytes).map_err(AgentError::Processes)?;
+        self.ended |= count == Some(0);
+        if let Some(count) = count {
+            self.take(channel, &bytes[..count])?;
+        }
+        Ok(count)
+    }
+
+    fn take<I: Read + AsFd, O: Write + AsFd>(
+        &mut self,
+        channel: &mut Channel<I, O>,
+        bytes: &[u8],
+    ) -> Result<(), AgentError> {
+        let (now, later) = bytes.split_at(bytes.len().min(self.head_left()));
+        self.send(channel, now)?;
+        self.held.extend(later);
+        if self.held.len() > 2 * self.limits.tail {
+            self.leave_out();
+        }
+        Ok(())
+    }
+
+    /// Forgets what does not belong to the end.
+    fn leave_out(&mut self) {
+        let surplus = self.held.len().saturating_sub(self.limits.tail);
+        self.held.drain(..surplus);
+        self.at += surplus as u64;
+    }
+
+    /// Passes on what may go now of what follows the beginning. Returns after how long
+    /// more may go; `None` where there is no more, or where it waits for the channel.
+    pub(super) fn pass_on<I: Read + AsFd, O: Write + AsFd>(
+        &mut self,
+        channel: &mut Channel<I, O>,
+    ) -> Result<Option<Duration>, AgentError> {
+        let now = Instant::now();
+        let pace = self.limits.pace as f64;
+        let gained = now.duration_since(self.allowed.1).as_secs_f64() * pace;
+        self.allowed = ((self.allowed.0 + gained).min(self.limits.tail as f64), now);
+        while !self.held.is_empty() && channel.has_room() {
+            let next = self.held.len().min(CHUNK);
+            let missing = next.min(LEAST) as f64 - self.allowed.0;
+            if missing > 0.0 {
+                return Ok(Some(Duration::from_secs_f64(missing / pace + 0.001)));
+            }
+            let next = next.min(self.allowed.0 as usize);
+            self.allowed.0 -= next as f64;
+            self.send_held(channel, next)?;
+        }
+        Ok(None)
+    }
+
+    /// Takes the rest of what the job has written, and sends all that belongs to the end.
+    pub(super) fn finish<I: Read + AsFd, O: Write + AsFd>(
+        mut self,
+        channel: &mut Channel<I, O>,
+        job: &mut JobProcess,
+    ) -> Result<(), AgentError> {
+        loop {
+            while !self.wants(channel) && !self.ended {
+                channel.flush()?;
+            }
+            if self.ended || self.read_once(channel, job)?.is_none() {
+                break;
+            }
+        }
+        self.leave_out();
+        while !self.held.is_empty() {
+            let next = self.held.len().min(CHUNK);
+            self.send_held(channel, next)?;
+            if !channel.has_room() {
+                channel.flush()?;
             }
         }
         Ok(())
     }
 
-    fn take<I: Read + AsFd, O: Write>(
+    fn send_held<I: Read + AsFd, O: Write + AsFd>(
+        &mut self,
+        channel: &mut Channel<I, O>,
+        count: usize,
+    ) -> Result<(), AgentError> {
+        let bytes: Vec<u8> = self.held.drain(..count).collect();
+        self.send(channel, &bytes)
+    }
+
+    fn send<I: Read + AsFd, O: Write + AsFd>(
         &mut self,
         channel: &mut Channel<I, O>,
         bytes: &[u8],
     ) -> Result<(), AgentError> {
-        let (now, later) = bytes.split_at(bytes.len().min(self.head));
-        if !now.is_empty() {
-            self.head -= now.len();
-            self.send(channel, now)?;
+        if bytes.is_empty() {
+            return Ok(());
         }
-        self.beyond += later.len() as u64;
-        self.tail.extend_from_slice(later);
-        if self.tail.len() > 2 * self.keep {
-            self.tail.drain(..self.tail.len() - self.keep);
-        }
-        Ok(())
-    }
-
-    /// Sends the end, and says what was left out before it.
-    pub(super) fn finish<I: Read + AsFd, O: Write>(
-        mut self,
-        channel: &mut Channel<I, O>,
-    ) -> Result<(), AgentError> {
-        let surplus = self.tail.len().saturating_sub(self.keep);
-        self.tail.drain(..surplus);
-        let left_out = self.beyond - self.tail.len() as u64;
-        if left_out > 0 {
-            let marker = format!("\n[git-ci: {left_out} bytes left out]\n");
-            self.send(channel, marker.as_bytes())?;
-        }
-        let tail = std::mem::take(&mut self.tail);
-        for chunk in tail.chunks(256 << 10) {
-            self.send(channel, chunk)?;
-        }
-        Ok(())
-    }
-
-    fn send<I: Read + AsFd, O: Write>(
-        &self,
-        channel: &mut Channel<I, O>,
-        bytes: &[u8],
-    ) -> Result<(), AgentError> {
-        channel.send(&FromAgent::Output {
-            task: self.task,
-            bytes: bytes.to_vec(),
-        })
+        let (task, at) = (self.task, self.at);
+        self.at += bytes.len() as u64;
+        let bytes = bytes.to_vec();
+        channel.send(&FromAgent::Output { task, at, bytes })
     }
 }

@@ -18,12 +18,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::logs;
 use crate::model::{Commit, Job, LogId, Oid, Outcome, Platform, RunnerLabel, TaskId};
 
 use super::Request;
 
 /// The version of everything in this module.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The longest frame that is sent or taken, in bytes.
 pub const MAX_FRAME: usize = 16 << 20;
@@ -74,13 +75,27 @@ pub struct OutputLimits {
     pub head: usize,
     /// From its end, once there is more.
     pub tail: usize,
+    /// How much a second of what follows the beginning is passed on while the task
+    /// runs: a job that floods must not fill the way with what nobody will keep.
+    pub pace: usize,
+}
+
+impl OutputLimits {
+    /// For an agent on another machine, which is at the end of a slower way.
+    pub fn far() -> Self {
+        Self {
+            pace: 256 << 10,
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for OutputLimits {
     fn default() -> Self {
         Self {
-            head: 4 << 20,
-            tail: 1 << 20,
+            head: logs::HEAD,
+            tail: logs::TAIL,
+            pace: 4 << 20,
         }
     }
 }
@@ -135,10 +150,12 @@ pub enum FromAgent {
         /// The process, which leads a group.
         pid: u32,
     },
-    /// The next bytes of the task's output.
+    /// Bytes of the task's output, in its order; what was left out before them is lost.
     Output {
         /// The task.
         task: TaskId,
+        /// How many bytes of output came before these.
+        at: u64,
         /// The bytes.
         #[serde(with = "bytes")]
         bytes: Vec<u8>,
@@ -202,11 +219,11 @@ pub(super) mod bytes {
     }
 }
 
-/// Sends one frame.
+/// A frame as it is sent.
 ///
 /// # Errors
-/// Those of writing, and `InvalidInput` for a frame above [`MAX_FRAME`].
-pub fn send(to: &mut impl Write, frame: &impl Serialize) -> io::Result<()> {
+/// `InvalidInput` for a frame above [`MAX_FRAME`].
+pub fn encode(frame: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; 4];
     serde_json::to_writer(&mut bytes, frame)?;
     let length = bytes.len() - 4;
@@ -217,6 +234,15 @@ pub fn send(to: &mut impl Write, frame: &impl Serialize) -> io::Result<()> {
         ));
     }
     bytes[..4].copy_from_slice(&(length as u32).to_be_bytes());
+    Ok(bytes)
+}
+
+/// Sends one frame.
+///
+/// # Errors
+/// Those of writing, and of [`encode`].
+pub fn send(to: &mut impl Write, frame: &impl Serialize) -> io::Result<()> {
+    let bytes = encode(frame)?;
     // In one write, so that frames of several threads cannot mix on a pipe's lock.
     to.write_all(&bytes)?;
     to.flush()
@@ -300,6 +326,7 @@ mod tests {
         for task in 0..3 {
             let frame = FromAgent::Output {
                 task: TaskId(task),
+                at: 7,
                 bytes: vec![0, 255, b'\n'],
             };
             send(&mut wire, &frame).unwrap();
@@ -309,7 +336,7 @@ mod tests {
         for byte in &wire {
             decoder.feed(&[*byte]);
             while let Some(frame) = decoder.next_frame::<FromAgent>().unwrap() {
-                let FromAgent::Output { task, bytes } = frame else {
+                let FromAgent::Output { task, at: 7, bytes } = frame else {
                     panic!("{frame:?}");
                 };
                 assert_eq!((task, bytes), (TaskId(seen), vec![0, 255, b'\n']));

@@ -33,7 +33,7 @@ use super::Request;
 use super::protocol::{Observed, OutputLimits, RunTask, bytes};
 
 /// The version of everything in this module.
-pub const WIRE: u32 = 1;
+pub const WIRE: u32 = 2;
 
 /// The longest piece of a pack, in bytes.
 pub const PIECE: usize = 256 << 10;
@@ -154,13 +154,15 @@ pub enum FromHost {
         /// In which slot.
         slot: u32,
     },
-    /// The next bytes of a task's output.
+    /// Bytes of a task's output, in its order; what was left out before them is lost.
     Output {
         /// The task.
         task: TaskId,
         /// Its try.
         #[serde(rename = "try")]
         try_: u32,
+        /// How many bytes of output came before these.
+        at: u64,
         /// The bytes.
         #[serde(with = "bytes")]
         bytes: Vec<u8>,

@@ -278,6 +278,7 @@ fn a_hostile_host_can_lie_and_nothing_else() {
         "huge",
         "unknown",
         "flood",
+        "repeat",
         "code",
         "huge-code",
         "cancelled",

@@ -27,6 +27,7 @@ mod layers;
 mod notes;
 mod notes_faults;
 mod notify;
+mod output;
 mod private;
 mod read;
 mod readme;

@@ -33,7 +33,10 @@ pub(super) enum News {
     Started {
         slot: u32,
     },
-    Output(Vec<u8>),
+    Output {
+        at: u64,
+        bytes: Vec<u8>,
+    },
     Done(Outcome, Observed),
     /// The host is gone, and no process of the task is left there.
     Lost(String),

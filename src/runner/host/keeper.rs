@@ -367,8 +367,13 @@ impl Reading<'_> {
             FromHost::Started { task, try_, slot } => {
                 self.conn.tell((task, try_), News::Started { slot });
             }
-            FromHost::Output { task, try_, bytes } => {
-                self.conn.tell((task, try_), News::Output(bytes));
+            FromHost::Output {
+                task,
+                try_,
+                at,
+                bytes,
+            } => {
+                self.conn.tell((task, try_), News::Output { at, bytes });
             }
             FromHost::Done {
                 task,

@@ -33,7 +33,7 @@ hear()
 if how == "silent":
     time.sleep(1000)
 ansi = "\x1b[2J\x1b]0;owned\x07"
-say({"frame": "hello", "wire": 2 if how == "version" else 1, "about": {
+say({"frame": "hello", "wire": 99 if how == "version" else 2, "about": {
     "version": ansi + "9" * 10000, "platform": ansi, "git": ansi, "free": 1 << 60, "clock": -(1 << 62),
     "have": ["0" * 40] * 5000, "running": []}})
 beat = 0
@@ -54,8 +54,11 @@ while True:
         say({"frame": "write-ref", "ref": "refs/heads/main"})
     elif how == "flood":
         piece = base64.b64encode(b"x" * (1 << 20)).decode()
-        for _ in range(100):
-            say({"frame": "output", "task": frame["task"]["task"], "try": 1, "bytes": piece})
+        for index in range(100):
+            say({"frame": "output", "task": frame["task"]["task"], "try": 1, "at": index << 20, "bytes": piece})
+    elif how == "repeat":
+        for _ in range(2):
+            say({"frame": "output", "task": frame["task"]["task"], "try": 1, "at": 0, "bytes": "bGF0ZQo="})
     elif how == "code":
         done(frame, {"outcome": "failed", "code": 0})
     elif how == "huge-code":
@@ -72,7 +75,7 @@ while True:
         done(frame, passed, tree="0" * 40, ref="refs/heads/main", log="../../../HEAD")
         done(frame, failed)
         say({"frame": "started", "task": frame["task"]["task"], "try": 1, "slot": 4294967295})
-        say({"frame": "output", "task": frame["task"]["task"], "try": 1, "bytes": "bGF0ZQo="})
+        say({"frame": "output", "task": frame["task"]["task"], "try": 1, "at": 0, "bytes": "bGF0ZQo="})
     elif how == "starts":
         for _ in range(1000):
             say({"frame": "started", "task": frame["task"]["task"], "try": 1, "slot": 1})
