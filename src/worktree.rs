@@ -24,7 +24,7 @@ use crate::private;
 use crate::process;
 
 pub use crate::git::MARK;
-pub use reclaim::{IdleSlot, remove_tree, slots_on_disk, tree_size};
+pub use reclaim::{IdleSlot, remove_tree, slots_on_disk, stale_pins, tidy, tree_size};
 
 /// How long orphans of a dead run may take to end.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(30);
@@ -292,9 +292,19 @@ impl Lease<'_, '_> {
         self.checkout.look()
     }
 
+    /// Whether what a job said is about the commit and not about the machine; `failed` is
+    /// what it said.
+    ///
+    /// # Errors
+    /// Those of [`Checkout::verify`].
+    pub fn verify(&self, commit: &Oid, failed: bool) -> Result<(), CheckoutError> {
+        self.checkout.verify(commit, failed)
+    }
+
     /// Gives the slot back; nothing of the task may be running any more.
     pub fn release(mut self) {
         self.state.past = self.checkout.past().clone();
+        self.checkout.release();
         self.state.clean = true;
         self.state.holder = None;
         // Where this cannot be written the slot counts as left in disorder, which is

@@ -28,6 +28,7 @@ pub(super) fn runners(
     }
     if settings.local {
         crate::worktree::wait_for_orphans(&repo.ci_dir())?;
+        crate::worktree::tidy(repo, &settings.worktree_root);
         let spec = local_spec(repo, settings, slots)?;
         for _ in 0..(slots as usize).min(tasks) {
             runners.push(Box::new(LocalRunner::new(spec.clone())));

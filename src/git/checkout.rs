@@ -80,6 +80,18 @@ pub enum CheckoutError {
         /// Why.
         source: GitError,
     },
+    /// The user's repository is not where it was.
+    #[error("find the repository {}: it was moved, deleted or replaced", .path.display())]
+    RepositoryGone {
+        /// Where it was.
+        path: PathBuf,
+    },
+    /// The commit was there when the task began.
+    #[error("find {commit} again: its objects were removed while the task ran")]
+    Pruned {
+        /// The commit.
+        commit: Oid,
+    },
     /// A submodule's commit is not there, and nothing is fetched from elsewhere.
     #[error(
         "check out the submodule '{name}': its commit {commit} is not in this repository; \
@@ -122,6 +134,8 @@ pub struct Checkout<'a> {
     known: Option<Box<fast::Known>>,
     /// What that move left, where one in process cannot start from there.
     left: Option<before::Left>,
+    /// A ref of ours keeps its commit.
+    pinned: bool,
 }
 
 /// Which worktree is to be brought where, and how.
@@ -143,6 +157,7 @@ impl<'a> Checkout<'a> {
             past,
             known: None,
             left: None,
+            pinned: false,
         }
     }
 
@@ -165,11 +180,14 @@ impl<'a> Checkout<'a> {
     /// Where git cannot, not even in a worktree made anew, and where a submodule's
     /// commit is not there locally.
     pub fn move_to(&mut self, commit: &Oid, clean: Clean) -> Result<(), CheckoutError> {
-        let template = self.templates.of(self.repo);
+        self.find_repository()?;
+        let templates = Rc::clone(&self.templates);
+        let template = templates.of(self.repo);
         let template = template.map_err(|source| CheckoutError::Git {
             commit: *commit,
             source,
         })?;
+        self.pin(&template, commit);
         let goal = Goal {
             repo: self.repo,
             template: &template,
@@ -221,5 +239,60 @@ impl<'a> Checkout<'a> {
             (self.known, self.left) = (None, None);
         }
         looked
+    }
+
+    /// Whether what a job said is about the commit and not about the machine: the user's
+    /// repository is still there, and, where the job `failed`, has the commit.
+    ///
+    /// # Errors
+    /// Where that is not so.
+    pub fn verify(&self, commit: &Oid, failed: bool) -> Result<(), CheckoutError> {
+        self.find_repository()?;
+        if !failed {
+            return Ok(());
+        }
+        // By a process of its own, which sees what the job saw: packs that were removed
+        // can be read here for as long as they are open.
+        let mut ask = self.repo.git_command();
+        ask.args(["cat-file", "-e", &format!("{commit}^{{tree}}")]);
+        match self.repo.git().output(&mut ask) {
+            Err(GitError::Failed { .. }) => Err(CheckoutError::Pruned { commit: *commit }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The task is over: whatever becomes of the commit from now on is not our concern.
+    pub fn release(&mut self) {
+        self.unpin();
+    }
+
+    fn find_repository(&self) -> Result<(), CheckoutError> {
+        if self.templates.has(self.repo) {
+            return Ok(());
+        }
+        Err(CheckoutError::RepositoryGone {
+            path: self.repo.common_dir().to_owned(),
+        })
+    }
+
+    /// Keeps the commit, unless a ref of the user's does.
+    fn pin(&mut self, template: &template::Template, commit: &Oid) {
+        let Some(slot) = self.path.file_name().and_then(|name| name.to_str()) else {
+            return;
+        };
+        if self.templates.reaches(self.repo, template, commit) {
+            self.unpin();
+        } else {
+            // Without a pin the task may come to miss objects, which is seen then.
+            self.pinned |= self.repo.pin(slot, commit).is_ok();
+        }
+    }
+
+    fn unpin(&mut self) {
+        if let Some(slot) = self.path.file_name().and_then(|name| name.to_str()) {
+            // What stays is removed with the next task here, or by `git ci gc`.
+            let _ = self.repo.unpin(slot, self.pinned);
+        }
+        self.pinned = false;
     }
 }

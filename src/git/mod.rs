@@ -23,6 +23,7 @@ mod objects;
 mod pack;
 mod pack_format;
 mod packs;
+mod pins;
 mod reading;
 mod records;
 mod ref_store;

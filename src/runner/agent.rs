@@ -143,6 +143,7 @@ fn run<I: Read + AsFd, O: Write + AsFd>(
         return Ok(no_worktree(&error));
     }
     let outcome = run_in(channel, &lease, setup, repo, task);
+    let outcome = outcome.map(|outcome| about_the_commit(&lease, task, outcome));
     // Whatever happened: the slot is given back only once nothing runs in it.
     process::end_everything().map_err(AgentError::Processes)?;
     if outcome.is_ok() {
@@ -150,6 +151,18 @@ fn run<I: Read + AsFd, O: Write + AsFd>(
         lease.release();
     }
     outcome
+}
+
+/// What a job said, unless what it said it about is no longer there: the machine has
+/// failed then, and not the commit.
+fn about_the_commit(lease: &Lease<'_, '_>, task: &RunTask, outcome: Outcome) -> Outcome {
+    if matches!(outcome, Outcome::Cancelled | Outcome::Errored { .. }) {
+        return outcome;
+    }
+    match lease.verify(&task.commit, outcome != Outcome::Passed) {
+        Ok(()) => outcome,
+        Err(error) => no_worktree(&error),
+    }
 }
 
 fn no_worktree(error: &(dyn std::error::Error + 'static)) -> Outcome {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::{MARK, SlotState, locks, slot_lock, try_lock};
-use crate::git::{Repo, slot_of};
+use crate::git::{GitError, Repo, slot_of};
 use crate::private;
 use crate::process;
 
@@ -127,6 +127,40 @@ impl IdleSlot {
         remove_tree(&self.path)?;
         repo.forget_worktree(&self.path)
     }
+}
+
+/// Removes from the user's repository what is there for slots that nobody has: pins that
+/// were left by the killed, and entries in the list of worktrees, which older versions
+/// made. Whatever cannot be done now can be done later.
+pub fn tidy(repo: &Repo, root: &Path) {
+    let take = |slot| IdleSlot::take(&repo.ci_dir(), root, slot).ok().flatten();
+    for pin in repo.loose_pins() {
+        if let Some(_idle) = number(Path::new(&pin)).and_then(take) {
+            let _ = repo.delete_pin(&pin);
+        }
+    }
+    let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    for entry in repo.linked_worktrees() {
+        if entry.path.parent() == Some(&root)
+            && let Some(_idle) = number(&entry.path).and_then(take)
+        {
+            let _ = repo.forget_worktree(&entry.path);
+        }
+    }
+}
+
+/// The pins of slots that nobody has, each with the slot's lock where there is one.
+///
+/// # Errors
+/// Where git cannot list refs.
+pub fn stale_pins(repo: &Repo, root: &Path) -> Result<Vec<(String, IdleSlot)>, GitError> {
+    let pins = repo.pins()?.into_iter();
+    let idle = pins.filter_map(|pin| {
+        let slot = number(Path::new(&pin))?;
+        let idle = IdleSlot::look(&repo.ci_dir(), root, slot).ok().flatten()?;
+        Some((pin, idle))
+    });
+    Ok(idle.collect())
 }
 
 /// When a slot was last leased or given back.

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::Child;
 
-use super::support::TestRepo;
+use super::support::{Ran, TestRepo, processes_with, wait_until};
 
 /// Everything below a directory, by its path: what it is, and what is in it. Nothing of
 /// git-ci's own: its directory, and the notes with their objects.
@@ -99,7 +100,7 @@ git sparse-checkout set nothing; git sparse-checkout disable
 git bisect start; git bisect bad; git bisect reset
 git replace --graft HEAD
 git maintenance run --task=gc
-git filter-branch -f --msg-filter cat HEAD
+FILTER_BRANCH_SQUELCH_WARNING=1 git filter-branch -f --msg-filter cat HEAD
 git submodule init; git submodule deinit -f --all
 git rebase -q --root
 git rm -rqf .; git commit -qm 'all gone'
@@ -200,4 +201,238 @@ fn the_next_task_finds_nothing_of_what_a_job_did_with_git() {
     for name in ["second", "third"] {
         assert_eq!(fs::read_to_string(seen(name)).unwrap(), first, "{name}");
     }
+}
+
+/// A run whose job waits, so that something can happen meanwhile.
+struct Paused {
+    run: Child,
+    go: PathBuf,
+}
+
+impl Paused {
+    /// Starts `then` on `rev` and returns once it waits.
+    fn start(repo: &TestRepo, rev: &str, then: &str) -> Self {
+        let (started, go) = (repo.root().join("started"), repo.root().join("go"));
+        let _ = fs::remove_file(&started);
+        let _ = fs::remove_file(&go);
+        let command = format!(
+            "touch {}; until test -e {}; do sleep 0.01; done; {then}",
+            started.display(),
+            go.display(),
+        );
+        let run = repo.spawn_ci(["run", "-j1", "--force", "-x", &command, "--as", "t", rev]);
+        wait_until("the job to run", || started.exists());
+        Self { run, go }
+    }
+
+    /// Lets the job go on; returns what the run printed.
+    fn go_on(self) -> Ran {
+        fs::write(&self.go, "").unwrap();
+        Ran(self.run.wait_with_output().unwrap())
+    }
+}
+
+fn pins(repo: &TestRepo) -> String {
+    repo.git([
+        "for-each-ref",
+        "--format=%(refname) %(objectname)",
+        "refs/ci/pin",
+    ])
+}
+
+/// What the user does to get rid of all that no ref reaches.
+fn prune(repo: &TestRepo) {
+    repo.git(["reflog", "expire", "--expire=now", "--all"]);
+    repo.git(["gc", "-q", "--prune=now"]);
+}
+
+#[test]
+fn a_commit_that_no_ref_reaches_is_kept_while_its_task_runs() {
+    let repo = TestRepo::new();
+    repo.commit("one");
+    let dropped = repo.commit("dropped");
+    repo.git(["reset", "-q", "--hard", "HEAD~1"]);
+    let hook = repo.git_dir().join("hooks/reference-transaction");
+    let fired = repo.root().join("fired");
+    fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    fs::write(&hook, format!("#!/bin/sh\ntouch {}\n", fired.display())).unwrap();
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+
+    let paused = Paused::start(&repo, &dropped, "git show HEAD >/dev/null && git fsck");
+    assert_eq!(pins(&repo), format!("refs/ci/pin/slot-1 {dropped}"));
+    assert!(!fired.exists(), "a hook of the user's");
+    // Also one that `git gc` has packed goes with the task.
+    prune(&repo);
+    fs::remove_file(&fired).unwrap();
+    paused.go_on().expect_code(0);
+    assert_eq!(pins(&repo), "");
+    assert!(!fired.exists(), "a hook of the user's");
+    fs::remove_file(hook).unwrap();
+
+    // What is reached needs none, nor does anybody see one as a new commit.
+    let paused = Paused::start(&repo, "HEAD", "true");
+    assert_eq!(pins(&repo), "");
+    paused.go_on().expect_code(0);
+    repo.ci(["run", "--all", "-n", "-x", "true"]);
+    let paused = Paused::start(&repo, &repo.commit("two"), "true");
+    repo.git(["reset", "-q", "--hard", "HEAD~1"]);
+    assert_eq!(pins(&repo), "", "it was reached when the task began");
+    paused.go_on().expect_code(0);
+}
+
+#[test]
+fn what_a_killed_run_pinned_does_not_stay() {
+    let repo = TestRepo::new();
+    repo.commit("one");
+    let dropped = repo.commit("dropped");
+    repo.git(["reset", "-q", "--hard", "HEAD~1"]);
+    for round in 0..3 {
+        let mut paused = Paused::start(&repo, &dropped, "true");
+        let of_job = processes_with(&format!("GIT_CI_WORKTREE={}", repo.root().display()));
+        let agents = of_job.into_iter().filter_map(parent);
+        agents.for_each(kill);
+        paused.run.kill().unwrap();
+        paused.run.wait().unwrap();
+        assert_ne!(pins(&repo), "");
+        match round {
+            // Another slot's run, the same slot's, and gc.
+            0 => drop(repo.ci(["run", "--force", "-x", "true"]).expect_code(0)),
+            1 => {
+                repo.git(["pack-refs", "--all"]);
+                repo.ci(["gc"]).expect_code(0);
+            }
+            _ => drop(repo.ci(["gc"]).expect_code(0)),
+        }
+        assert_eq!(pins(&repo), "");
+    }
+}
+
+/// The parent of a process, unless it has ended.
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let after = stat.rsplit(')').next()?;
+    after.split_whitespace().nth(1)?.parse().ok()
+}
+
+fn kill(pid: u32) {
+    if pid > 1 && pid != std::process::id() {
+        let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}
+
+#[test]
+fn what_was_removed_during_a_task_is_no_verdict_on_the_commit() {
+    let repo = TestRepo::new();
+    repo.commit("one");
+    let dropped = repo.commit("dropped");
+    repo.git(["reset", "-q", "--hard", "HEAD~1"]);
+    let paused = Paused::start(&repo, &dropped, "git log -1");
+    repo.git(["update-ref", "-d", "refs/ci/pin/slot-1"]);
+    prune(&repo);
+    let ran = paused.go_on().expect_code(125);
+    let said = ran.stdout() + &ran.stderr();
+    assert!(said.contains("objects were removed"), "{said}");
+    assert!(!repo.note(&dropped).contains("FAIL"));
+
+    // The whole repository.
+    for verdict in ["false", "true"] {
+        let paused = Paused::start(&repo, "HEAD", verdict);
+        let aside = repo.root().join("aside");
+        fs::rename(repo.path(), &aside).unwrap();
+        let ran = paused.go_on();
+        assert_ne!(ran.code(), 0, "{}", ran.stdout());
+        assert!(!repo.path().exists(), "nothing is made where it was");
+        fs::rename(&aside, repo.path()).unwrap();
+        let said = ran.stdout() + &ran.stderr();
+        assert!(!said.contains("FAIL") && !said.contains("pass "), "{said}");
+        assert_eq!(repo.note("HEAD"), "");
+    }
+    repo.ci(["run", "-x", "true"]).expect_code(0);
+}
+
+#[test]
+fn a_slot_whose_commit_was_pruned_holds_the_next_one() {
+    let repo = TestRepo::new();
+    repo.write(".gitignore", "*.o\n");
+    repo.commit("one");
+    let keep = repo.git(["rev-parse", "HEAD"]);
+    for round in 0..3 {
+        repo.write("gone/a.o", "tracked though ignored")
+            .write("b", "b");
+        repo.git(["add", "-f", "."]);
+        let dropped = repo.commit("dropped");
+        // A job may leave its slot at a commit of its own, without an index, or both.
+        let leave = [
+            "true",
+            "git -c user.name=x -c user.email=x commit -q --allow-empty -m x",
+            "rm .git/index",
+        ];
+        repo.ci(["run", "-j1", "-x", leave[round], &dropped])
+            .expect_code(0);
+        repo.git(["reset", "-q", "--hard", &keep]);
+        prune(&repo);
+        let look = "test ! -e gone && test ! -e b && test -f n && \
+                    test -z \"$(git status --porcelain --ignored)\" && git fsck --no-dangling";
+        repo.ci(["run", "-j1", "--force", "-x", look])
+            .expect_code(0);
+    }
+}
+
+#[test]
+fn an_object_that_a_job_made_does_not_hide_the_users() {
+    let repo = TestRepo::new();
+    repo.write("f", "right\n");
+    repo.commit("one");
+    let blob = repo.git(["rev-parse", "HEAD:f"]);
+    // Another object under the name of one of the user's.
+    let hide = format!(
+        "o={blob}; d=.git/objects/$(echo $o | cut -c1-2); mkdir -p $d; \
+         printf 'x\\234' >$d/$(echo $o | cut -c3-); git cat-file blob $o >/dev/null 2>&1; true"
+    );
+    repo.ci(["run", "-j1", "--force", "-x", &hide])
+        .expect_code(0);
+    let look = format!(
+        "test \"$(git cat-file blob {blob})\" = right && git fsck && rm f && git checkout -q f"
+    );
+    repo.ci(["run", "-j1", "--force", "-x", &look])
+        .expect_code(0);
+}
+
+#[test]
+fn slots_of_older_versions_are_replaced_and_leave_the_list_of_worktrees() {
+    let repo = TestRepo::new();
+    repo.commit("one");
+    repo.ci(["run", "-j1", "-x", "true"]).expect_code(0);
+    let slots = fs::read_dir(repo.root().join("home/.cache/git-ci")).unwrap();
+    let slots = slots.flatten().next().unwrap().path();
+    fs::remove_dir_all(slots.join("slot-1")).unwrap();
+    repo.git(["worktree", "add", "-q", "--detach", "../mine"]);
+    for slot in ["slot-1", "slot-2"] {
+        let path = slots.join(slot);
+        repo.git([
+            "worktree",
+            "add",
+            "-q",
+            "-f",
+            "-f",
+            "--detach",
+            path.to_str().unwrap(),
+        ]);
+        fs::write(path.join("left"), "").unwrap();
+    }
+    // As a power cut leaves it: every `git worktree list` ends with an error.
+    fs::write(repo.git_dir().join("worktrees/slot-2/commondir"), "").unwrap();
+    let look = "test -d .git && test ! -e left && git status";
+    repo.ci(["run", "-j1", "--force", "-x", look])
+        .expect_code(0);
+    let listed = repo.git(["worktree", "list"]);
+    assert!(
+        !listed.contains("slot-") && listed.contains("mine"),
+        "{listed}"
+    );
+    repo.git(["worktree", "remove", "../mine"]);
+    assert!(!repo.git_dir().join("worktrees").exists());
+    repo.ci(["gc"]).expect_code(0);
+    assert!(!slots.join("slot-2").exists());
 }

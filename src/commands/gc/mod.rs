@@ -104,6 +104,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     sweep.slots();
     sweep.abandoned_caches();
     sweep.checkpoints();
+    sweep.pins();
     sweep.litter();
     let swept = sweep.done();
     report(&args, &swept)?;

@@ -326,6 +326,30 @@ impl<'a> Sweep<'a> {
         }
     }
 
+    /// Refs that keep commits for tasks that are over.
+    pub(super) fn pins(&mut self) {
+        let pins = match worktree::stale_pins(self.repo, &self.settings.worktree_root) {
+            Ok(pins) => pins,
+            Err(error) => {
+                let problem = format!("failed to list what keeps commits for slots: {error}");
+                return self.swept.problems.push(problem);
+            }
+        };
+        for (pin, _idle) in pins {
+            let removal = Removal {
+                kind: Kind::Litter,
+                what: format!("refs/ci/pin/{pin}"),
+                bytes: 0,
+                why: "its task was killed",
+            };
+            let repo = self.repo;
+            self.remove(removal, || {
+                let deleted = repo.delete_pin(&pin);
+                deleted.map(|()| true).map_err(io::Error::other)
+            });
+        }
+    }
+
     /// What killed processes left.
     pub(super) fn litter(&mut self) {
         let mut files = Vec::new();

@@ -12,7 +12,7 @@
 //! objects and grafts (a commit is tested as it was recorded), and any way back: no URL and
 //! no link leads to the user's repository, but for the objects, which git only reads.
 
-use std::cell::{RefCell, RefMut};
+use std::cell::{Cell, RefCell, RefMut};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -23,8 +23,10 @@ use rustix::fs::RawMode;
 use sha2::{Digest as _, Sha256};
 
 use super::layout::{Children, Node, insert};
-use super::mark::Marks;
+use super::mark::{Mark, Marks};
+use crate::git::pins::Reach;
 use crate::git::{Git, GitError, Repo};
+use crate::model::Oid;
 
 mod alternates;
 mod config;
@@ -59,6 +61,10 @@ const PRIVATE: RawMode = 0o600;
 #[derive(Debug)]
 pub struct Templates {
     top: RefCell<Template>,
+    /// What the refs reach, and which refs that was.
+    reach: RefCell<(u64, Reach)>,
+    /// The directory with the user's objects, to tell it from another in its place.
+    objects: Cell<Option<(u64, u64)>>,
 }
 
 impl Templates {
@@ -66,6 +72,8 @@ impl Templates {
     pub fn new() -> Rc<Self> {
         Rc::new(Self {
             top: RefCell::default(),
+            reach: RefCell::default(),
+            objects: Cell::default(),
         })
     }
 
@@ -78,8 +86,30 @@ impl Templates {
             notes: repo.config("ci.notesref"),
         };
         let mut template = self.top.borrow_mut();
-        template.refresh(&lender, Some(&repo.objects()))?;
+        template.refresh(&lender, Some(repo))?;
         Ok(template)
+    }
+
+    /// Whether the repository is where it was when it was first asked for, and the same.
+    pub(super) fn has(&self, repo: &Repo) -> bool {
+        let found = Mark::of(&repo.common_dir().join("objects")).map(|mark| mark.identity());
+        match self.objects.get() {
+            None => self.objects.set(found),
+            Some(known) => return found == Some(known),
+        }
+        found.is_some()
+    }
+
+    /// Whether a ref of the repository is known to reach a commit; see [`Reach`].
+    pub(super) fn reaches(&self, repo: &Repo, template: &Template, commit: &Oid) -> bool {
+        let Ok(commit) = gix::ObjectId::try_from(commit.as_bytes()) else {
+            return false;
+        };
+        let mut reach = self.reach.borrow_mut();
+        if reach.0 != template.refs_read {
+            *reach = (template.refs_read, Reach::of(&template.refs.tips));
+        }
+        reach.1.reaches(&repo.objects(), commit)
     }
 }
 
@@ -105,6 +135,8 @@ pub(super) struct Template {
     children: Children,
     generation: u64,
     ground: u64,
+    /// How often the refs were others.
+    refs_read: u64,
 }
 
 #[derive(Debug, Default)]
@@ -121,15 +153,14 @@ struct Copies {
 }
 
 impl Template {
-    /// Brings it up to date with the lender; `objects` are the lender's, where they are
-    /// open already.
+    /// Brings it up to date with the lender, which is `repo` where it is open already.
     ///
     /// # Errors
     /// Where the lender's files cannot be read, and those of git.
     pub(super) fn refresh(
         &mut self,
         lender: &Lender<'_>,
-        objects: Option<&gix::Repository>,
+        repo: Option<&Repo>,
     ) -> Result<(), GitError> {
         let mut changed = self.generation == 0;
         let mut ground = false;
@@ -144,14 +175,17 @@ impl Template {
         }
         if !self.refs.hold() {
             let reftable = self.config.get("extensions.refstorage");
+            let objects = repo.map(Repo::objects);
             let new = Refs::read(&Store {
                 git: lender.git,
                 dir: lender.dir,
                 reftable: reftable.is_some_and(|kind| kind.eq_ignore_ascii_case(b"reftable")),
                 notes: lender.notes,
-                objects,
+                objects: objects.as_deref(),
             })?;
-            changed |= new.packed != self.refs.packed || new.symbolic != self.refs.symbolic;
+            let others = new.packed != self.refs.packed || new.symbolic != self.refs.symbolic;
+            self.refs_read += u64::from(others);
+            changed |= others;
             self.refs = new;
         }
         if !self.copies.hold(self.config.sparse) {

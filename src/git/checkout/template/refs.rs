@@ -52,6 +52,8 @@ pub(super) struct Refs {
     pub(super) packed: Vec<u8>,
     /// Symbolic refs: name and target.
     pub(super) symbolic: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What the others name, tags peeled where that is known; tags come last.
+    pub(super) tips: Vec<ObjectId>,
 }
 
 /// A ref that is no symbolic one.
@@ -286,6 +288,7 @@ impl<'a> Reading<'a> {
             packed.extend_from_slice(b"peeled fully-peeled ");
         }
         packed.extend_from_slice(b"sorted \n");
+        let (mut tips, mut tags) = (Vec::with_capacity(self.direct.len()), Vec::new());
         for (name, Direct { id, peeled }) in &self.direct {
             packed.extend_from_slice(id.to_hex().to_string().as_bytes());
             packed.push(b' ');
@@ -296,12 +299,18 @@ impl<'a> Reading<'a> {
                 packed.extend_from_slice(peeled.to_hex().to_string().as_bytes());
                 packed.push(b'\n');
             }
+            match name.starts_with(b"refs/tags/") {
+                true => tags.push(peeled.unwrap_or(*id)),
+                false => tips.push(peeled.unwrap_or(*id)),
+            }
         }
+        tips.append(&mut tags);
         Refs {
             marks,
             notes: self.notes,
             packed,
             symbolic: self.symbolic,
+            tips,
         }
     }
 }
