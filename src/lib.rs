@@ -16,7 +16,7 @@
 //! | [`model`] | plain data: ids, jobs, outcomes, records, events; no I/O |
 //! | [`config`] | the jobs file: text to jobs, and where the text is from |
 //! | [`git`] | every use of gix, every `git` subprocess |
-//! | [`process`] | process groups, signals, stragglers |
+//! | [`process`] | sessions, signals, stragglers; all unsafe code |
 //! | [`worktree`] | the pool of slots and their leases |
 //! | [`hooks`] | the hooks that tell of new commits, installed beside those of others |
 //! | [`spool`] | what hooks leave for whoever runs the jobs next |
@@ -42,7 +42,7 @@
 //! ```text
 //! main     → commands
 //! commands → watch engine reporter runner plan verdict hooks spool worktree process logs settings config git error private model
-//! watch    → engine reporter plan spool config git fail error private model
+//! watch    → engine reporter plan spool process config git fail error private model
 //! engine   → reporter runner plan worktree process logs git fail private model
 //! reporter → model
 //! runner   → worktree process logs git private model
@@ -66,6 +66,7 @@
 //! rayon     ← engine
 //! indicatif ← reporter
 //! gix       ← git
+//! libc      ← process
 //! which     ← git commands
 //! ```
 //!

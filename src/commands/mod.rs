@@ -8,7 +8,6 @@ mod cancel;
 mod color;
 mod commit_hint;
 mod completions;
-mod detached;
 mod doctor;
 mod failure;
 mod gc;
@@ -40,6 +39,7 @@ pub use help::generated;
 
 use crate::config::nearest;
 use crate::error::Failure;
+use crate::process;
 
 /// CI that lives in the repository: run jobs on any commit, keep the results as git notes.
 #[derive(Debug, Parser)]
@@ -74,12 +74,13 @@ enum Command {
     Hosts(hosts::Args),
     #[command(hide = true)]
     Agent(agent::Args),
-    #[command(hide = true)]
-    Detached(detached::Args),
 }
 
 /// Parses the command line, does what it says, and says how that went.
 pub fn main() -> ExitCode {
+    if let Err(error) = process::prepare() {
+        return output::failure(&Failure::failed_to("prepare this process", error));
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
@@ -129,6 +130,5 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Cancel(args) => cancel::execute(args),
         Command::Hosts(args) => hosts::execute(args),
         Command::Agent(args) => agent::execute(args),
-        Command::Detached(args) => detached::execute(args),
     }
 }

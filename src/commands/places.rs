@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 use crate::error::Failure;
 use crate::git::{Beyond, Repo};
 use crate::model::Job;
+use crate::process;
 use crate::runner::protocol::{OutputLimits, Setup};
 use crate::runner::wire::HostSetup;
 use crate::runner::{Host, HostRunner, HostSpec, LocalRunner, LocalSpec, Runner, Way};
@@ -26,6 +27,9 @@ pub(super) fn runners(
     if tasks == 0 {
         return Ok(runners);
     }
+    // What an agent leaves that is killed becomes this process's.
+    process::become_subreaper()
+        .map_err(|error| Failure::failed_to("look after orphans of jobs", error))?;
     if settings.local {
         crate::worktree::wait_for_orphans(&repo.ci_dir())?;
         crate::worktree::tidy(repo, &settings.worktree_root);

@@ -70,6 +70,10 @@ const NOT_FOR_US: [&str; 4] = [
     "GIT_EXTERNAL_DIFF",
 ];
 
+/// Names the process of git-ci that started a process, in the environment of all that is
+/// no job's, so that what such a process leaves running is not taken for a job's.
+pub const STARTER: &str = "GIT_CI_STARTED_BY";
+
 /// A failed `git` process, or one that could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
@@ -180,6 +184,7 @@ impl Git {
         command
             .args(["-c", "core.hooksPath=/dev/null"])
             .envs(AS_RECORDED)
+            .env(STARTER, std::process::id().to_string())
             .env("GIT_OPTIONAL_LOCKS", "0")
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("LC_ALL", "C")

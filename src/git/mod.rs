@@ -39,7 +39,9 @@ pub use cache::{Beyond, Cache, CacheError};
 pub use care::care;
 pub use checkout::{Checkout, CheckoutError, MARK, Past, Templates};
 pub use checkpoint::{CHECKPOINTS, CheckpointError, Checkpoints, Move};
-pub use command::{Git, GitError, MINIMUM_GIT, REPOSITORY_VARIABLES, Version, forget_repository};
+pub use command::{
+    Git, GitError, MINIMUM_GIT, REPOSITORY_VARIABLES, STARTER, Version, forget_repository,
+};
 pub use commits::CommitReader;
 pub use files::ReadError;
 pub use here::{Head, Here};

@@ -1,21 +1,20 @@
-//! One job's process: the leader of a group, with a pipe for all its output.
+//! One job's process: the leader of a session, with a pipe for all its output.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, PipeReader, Read as _};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt as _;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpgid, kill_process_group, pidfd_open,
-    pidfd_send_signal, waitid,
-};
+use rustix::process::{Signal, kill_process_group};
 
 use crate::git::forget_repository;
 use crate::model::CommandLine;
+
+use super::session::{self, ExitKind, Leader, Streams};
+use super::tree;
 
 /// What to start.
 #[derive(Debug)]
@@ -28,29 +27,20 @@ pub struct SpawnSpec<'a> {
     pub env: BTreeMap<OsString, OsString>,
 }
 
-/// How a job's leader ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExitKind {
-    /// It exited with this code.
-    Exited(i32),
-    /// This signal ended it.
-    Signaled(i32),
-}
-
-/// A job that was started.
+/// A job that was started. Everything below this process counts as the job's.
 #[derive(Debug)]
 pub struct JobProcess {
-    leader: Child,
-    pidfd: OwnedFd,
+    leader: Leader,
     output: PipeReader,
 }
 
 impl JobProcess {
-    /// Starts it: in a process group of its own, standard input empty, standard output
-    /// and error one pipe.
+    /// Starts it: as the leader of a session, standard input empty, standard output and
+    /// error one pipe.
     ///
     /// # Errors
-    /// Those of starting a program: not found, not executable, no processes left.
+    /// Those of starting a program: not found, not executable, no processes left; and
+    /// `NotADirectory` where `dir` is gone.
     pub fn spawn(spec: SpawnSpec<'_>) -> io::Result<Self> {
         let mut command = match spec.run {
             CommandLine::Shell(script) => {
@@ -67,25 +57,20 @@ impl JobProcess {
             }
         };
         forget_repository(&mut command);
+        command
+            .current_dir(spec.dir)
+            .envs(spec.env)
+            .env("PWD", spec.dir);
         let (output, input) = io::pipe()?;
         let flags = fcntl_getfl(&output)?;
         fcntl_setfl(&output, flags | OFlags::NONBLOCK)?;
-        // No `pre_exec`: it would make this a fork of the whole process instead of a vfork.
-        let leader = command
-            .current_dir(spec.dir)
-            .envs(spec.env)
-            .env("PWD", spec.dir)
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(input.try_clone()?)
-            .stderr(input)
-            .spawn()?;
-        let pidfd = pidfd_open(Pid::from_child(&leader), PidfdFlags::empty())?;
-        Ok(Self {
-            leader,
-            pidfd,
-            output,
-        })
+        let streams = Streams {
+            stdin: None,
+            stdout: Some(input.try_clone()?.into()),
+            stderr: Some(input.into()),
+        };
+        let leader = session::spawn(&command, streams, None)?;
+        Ok(Self { leader, output })
     }
 
     /// The leader's process id, which is its group's, too.
@@ -95,7 +80,7 @@ impl JobProcess {
 
     /// Becomes readable when the leader has ended.
     pub fn exit_fd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
+        self.leader.exit_fd()
     }
 
     /// Becomes readable when there is output.
@@ -124,35 +109,20 @@ impl JobProcess {
     /// # Errors
     /// Those of `waitid`.
     pub fn ended(&self) -> io::Result<Option<ExitKind>> {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        let Some(status) = waitid(WaitId::PidFd(self.pidfd.as_fd()), options)? else {
-            return Ok(None);
-        };
-        Ok(Some(
-            match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => ExitKind::Exited(code),
-                (_, Some(signal)) => ExitKind::Signaled(signal),
-                _ => ExitKind::Signaled(0),
-            },
-        ))
+        self.leader.ended()
     }
 
-    /// Signals the leader's group, and the leader where it went into another group.
-    pub fn signal_group(&self, signal: Signal) {
-        let leader = Pid::from_child(&self.leader);
-        // An empty group needs no signal, nor does a leader that has ended.
-        let _ = kill_process_group(leader, signal);
-        if getpgid(Some(leader)) != Ok(leader) {
-            let _ = pidfd_send_signal(&self.pidfd, signal);
-        }
+    /// Signals every process of the job, whatever group or session it is in, each once.
+    pub fn signal(&self, signal: Signal) {
+        tree::signal_everything_with(self.leader.pid(), signal);
     }
 
-    /// Kills what is left of the group and reaps the leader.
+    /// Kills what is left of the group and reaps the leader; its id is nobody's after that.
     ///
     /// # Errors
     /// Those of waiting.
     pub fn reap(&mut self) -> io::Result<()> {
-        self.signal_group(Signal::KILL);
-        self.leader.wait().map(|_| ())
+        let _ = kill_process_group(self.leader.pid(), Signal::KILL);
+        self.leader.reap().map(|_| ())
     }
 }

@@ -11,17 +11,6 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long killed processes may take to disappear.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// When a process was started, in clock ticks since boot; `None` where there is none
-/// with this id, or it is a zombie. Together with the id it names a process for good.
-pub fn start_time(pid: u32) -> Option<u64> {
-    // The second field is a name in parentheses that may itself hold anything; the
-    // state is the third, the start time the twenty-second.
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    let state = fields.next()?;
-    (state != "Z" && state != "X").then(|| fields.nth(18)?.parse().ok())?
-}
-
 /// Kills every process whose environment says `variable`=`path`, and waits until they
 /// are gone. Only this user's processes can be looked at, and no others are ours.
 ///

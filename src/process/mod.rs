@@ -1,15 +1,39 @@
-//! Processes of jobs: started in a group of their own, and not left before every one
-//! of them is gone, whatever session or parent it chose for itself.
+//! Processes: started in a session of their own, and not left before every one of
+//! them is gone, whatever session or parent it chose for itself.
 //!
-//! All of it relies on the calling process being a child subreaper: an orphan below
-//! it becomes its child instead of init's, and so cannot hide.
+//! It relies on the calling process being a child subreaper: an orphan below it becomes
+//! its child instead of init's, and so cannot hide. What is left where that process was
+//! killed itself is found by what it is.
+//!
+//! | File | What it is for |
+//! |---|---|
+//! | `session` | leaders of sessions: started, signalled, ended |
+//! | `job` | a job's process: such a leader with a pipe for its output |
+//! | `tree` | everything below this process |
+//! | `adopted` | what a process below this one left when it was killed |
+//! | `marked` | what an earlier process left |
+//! | `detach` | a process that goes on by itself |
+//! | `start` | what this process does first, whatever it is started for |
+//! | `stat` | what the kernel says of a process |
+//! | `sys` | calls that the standard library does not offer |
 
+mod adopted;
 mod detach;
 mod job;
 mod marked;
+mod session;
+mod start;
+mod stat;
+mod sys;
 mod tree;
 
-pub use detach::{go_on, start_detached};
-pub use job::{ExitKind, JobProcess, SpawnSpec};
-pub use marked::{kill_marked, start_time};
-pub use tree::{become_subreaper, end_everything, restore_signals, signal_everything};
+pub use adopted::{end_adopted, reap_adopted};
+pub use detach::start_detached;
+pub use job::{JobProcess, SpawnSpec};
+pub use marked::kill_marked;
+pub use session::{ExitKind, Leader, Leftover, Streams, start, start_agent};
+pub use start::{outlast_signals, prepare};
+pub use stat::start_time;
+pub use tree::{
+    anything_lives, become_subreaper, end_everything, everything_is_stopped, signal_everything,
+};

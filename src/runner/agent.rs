@@ -4,16 +4,12 @@
 //! when no process of it is left. It is the subreaper of its jobs, so every straggler
 //! below it is its own; and when its input ends (the dispatcher was told to stop, was
 //! killed, or lost the connection) it kills them all, gives the slot back, and ends.
-//!
-//! One thread, one `poll`: everything that can happen to a job is one of its entries.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
-
-use rustix::process::Signal;
+use std::time::Duration;
 
 use crate::git::{Repo, RepoError};
 use crate::model::{Outcome, Why};
@@ -23,7 +19,8 @@ use crate::worktree::{Holder, Lease, Pool};
 use super::Request;
 use super::artifacts::Artifacts;
 use super::channel::Channel;
-use super::output::Output;
+use super::course::Ending;
+use super::follow::{Followed, follow};
 use super::protocol::{FromAgent, Observed, PROTOCOL, RunTask, Setup, ToAgent};
 
 /// How often a slot that others hold is tried again.
@@ -77,7 +74,7 @@ fn serve_on<I: Read + AsFd, O: Write + AsFd>(
     channel: &mut Channel<I, O>,
 ) -> Result<(), AgentError> {
     process::become_subreaper().map_err(AgentError::Prepare)?;
-    process::restore_signals().map_err(AgentError::Prepare)?;
+    process::outlast_signals().map_err(AgentError::Prepare)?;
     let setup = match channel.wait()? {
         ToAgent::Hello { protocol, setup } if protocol == PROTOCOL => setup,
         ToAgent::Hello { protocol, .. } => return Err(AgentError::Version(protocol)),
@@ -251,147 +248,6 @@ fn not_started(error: &io::Error) -> Outcome {
     Outcome::Errored {
         why,
         reason: format!("start the job's command: {error}"),
-    }
-}
-
-/// Why a job is being ended before it ends by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    /// The dispatcher asked. Whatever the job says now is no verdict.
-    Asked,
-    /// Its time was over.
-    TimedOut,
-}
-
-/// A clock that can be stopped: running time, not counting what the machine slept.
-struct Clock {
-    before: Duration,
-    running_since: Option<Instant>,
-}
-
-impl Clock {
-    fn start() -> Self {
-        Self {
-            before: Duration::ZERO,
-            running_since: Some(Instant::now()),
-        }
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.before
-            + self
-                .running_since
-                .map_or(Duration::ZERO, |since| since.elapsed())
-    }
-
-    fn pause(&mut self) {
-        self.before = self.elapsed();
-        self.running_since = None;
-    }
-
-    fn resume(&mut self) {
-        self.running_since.get_or_insert_with(Instant::now);
-    }
-}
-
-/// What became of a job.
-struct Followed {
-    ending: Option<Ending>,
-    exit: ExitKind,
-    /// How long it ran.
-    ran: Duration,
-    output: Output,
-}
-
-/// Stays with a job until its leader has ended.
-fn follow<I: Read + AsFd, O: Write + AsFd>(
-    channel: &mut Channel<I, O>,
-    setup: &Setup,
-    task: &RunTask,
-    job: &mut JobProcess,
-) -> Result<Followed, AgentError> {
-    let mut output = Output::new(setup.output, task.task);
-    let mut clock = Clock::start();
-    let mut ending: Option<(Ending, Instant)> = None;
-    let mut killed = false;
-    loop {
-        let patience = match ending {
-            _ if killed => None,
-            Some((_, since)) => Some(task.job.grace.saturating_sub(since.elapsed())),
-            None if clock.running_since.is_none() => None,
-            None => task
-                .job
-                .timeout
-                .map(|limit| limit.saturating_sub(clock.elapsed())),
-        };
-        let more = output.pass_on(channel)?;
-        let patience = patience.into_iter().chain(more).min();
-        let wanted = output.wants(channel);
-        // What is not wanted, or has ended, would be readable for ever.
-        let output_fd = match wanted {
-            true => job.output_fd(),
-            false => job.exit_fd(),
-        };
-        let [readable, exited] = channel.poll([output_fd, job.exit_fd()], patience)?;
-        while let Some(request) = channel.request(task.task)? {
-            match request {
-                Request::Terminate if ending.is_none() => {
-                    end(job, &mut clock);
-                    ending = Some((Ending::Asked, Instant::now()));
-                }
-                Request::Terminate => {}
-                Request::Kill => {
-                    job.signal_group(Signal::KILL);
-                    ending.get_or_insert((Ending::Asked, Instant::now()));
-                    killed = true;
-                }
-                Request::Pause => {
-                    clock.pause();
-                    job.signal_group(Signal::STOP);
-                    process::signal_everything(Signal::STOP);
-                }
-                Request::Resume => {
-                    clock.resume();
-                    process::signal_everything(Signal::CONT);
-                }
-            }
-        }
-        if readable && wanted {
-            output.read(channel, job)?;
-        }
-        if exited && let Some(exit) = job.ended().map_err(AgentError::Processes)? {
-            return Ok(Followed {
-                ending: ending.map(|(why, _)| why),
-                exit,
-                ran: clock.elapsed(),
-                output,
-            });
-        }
-        match ending {
-            Some((_, since)) if !killed && since.elapsed() >= task.job.grace => {
-                job.signal_group(Signal::KILL);
-                killed = true;
-            }
-            None if task
-                .job
-                .timeout
-                .is_some_and(|limit| clock.elapsed() >= limit) =>
-            {
-                end(job, &mut clock);
-                ending = Some((Ending::TimedOut, Instant::now()));
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Asks a job to end. One that is stopped, by us or by itself, could not hear it.
-fn end(job: &JobProcess, clock: &mut Clock) {
-    job.signal_group(Signal::TERM);
-    job.signal_group(Signal::CONT);
-    if clock.running_since.is_none() {
-        clock.resume();
-        process::signal_everything(Signal::CONT);
     }
 }
 

@@ -18,7 +18,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use crate::git::{Cache, CacheError, Git, GitError};
-use crate::model::{Outcome, TaskId};
+use crate::model::{Outcome, TaskId, Why};
 use crate::process;
 use crate::worktree;
 
@@ -320,7 +320,7 @@ impl Hub {
                 result,
             } => {
                 self.lanes[lane].running = None;
-                // Its jobs may still be there, below nobody: so everything ends.
+                // Something of its job is still there: so everything ends.
                 let (result, observed) = result.map_err(HubError::Agent)?;
                 self.say(FromHost::Done {
                     task,
@@ -477,9 +477,16 @@ fn run_lane(
             lane,
             task,
             try_,
-            result: result
-                .map(|outcome| (outcome, observed))
-                .map_err(|lost| lost.reason),
+            result: match result {
+                Ok(outcome) => Ok((outcome, observed)),
+                Err(lost) if lost.survived => Err(lost.reason),
+                // Nothing of the task is left, so that another runner may have it.
+                Err(lost) => {
+                    let why = Why::RunnerLost;
+                    let reason = lost.reason;
+                    Ok((Outcome::Errored { why, reason }, observed))
+                }
+            },
         };
         if events.send(done).is_err() {
             return;

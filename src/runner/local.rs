@@ -1,22 +1,39 @@
 //! The runner of this machine: an agent of our own behind two pipes.
 //!
-//! The agent is started when the first task comes and again after it died. It is in a
-//! process group of its own, so that a Ctrl-C at the terminal reaches only the
-//! dispatcher, which decides what to do about it.
+//! The agent is started when the first task comes and again after it died. It leads a
+//! session of its own, so that a Ctrl-C at the terminal reaches only the dispatcher,
+//! which decides what to do about it, and nothing below the agent has a terminal to wait at.
+//!
+//! A job may stop its agent, or kill it. The first is undone. After the second what the
+//! agent had is this process's, which is a subreaper; it is ended, and one new agent tries
+//! the task once more.
 
-use std::os::unix::process::CommandExt as _;
+use std::io::{self, PipeReader, PipeWriter, Read as _};
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::git::forget_repository;
 use crate::model::{Outcome, RunnerLabel, TaskId, Why};
+use crate::process::{self, Leader, Streams};
 
 use super::early::Early;
-use super::protocol::{FromAgent, PROTOCOL, RunTask, Setup, ToAgent, receive, send};
+use super::protocol::{Decoder, FromAgent, PROTOCOL, RunTask, Setup, ToAgent, send};
 use super::{Assignment, Control, Lost, Place, Progress, Request, Runner};
+
+/// How often an agent that says nothing is looked at.
+const GLANCE: Duration = Duration::from_secs(1);
+
+/// How long an agent may take to end its jobs and itself once its input has ended.
+const END_PATIENCE: Duration = Duration::from_secs(15);
+
+/// What a log says where a task begins anew.
+const ONCE_MORE: &str = "git-ci: the agent of this job was lost; a new one tries once more\n";
 
 /// How to start an agent on this machine.
 #[derive(Debug, Clone)]
@@ -38,16 +55,47 @@ pub struct LocalRunner {
 
 /// An agent's process.
 struct Agent {
-    process: Child,
-    from: ChildStdout,
+    process: Leader,
+    /// When it was started, in clock ticks since boot.
+    started: u64,
+    from: PipeReader,
+    decoder: Decoder,
+}
+
+/// An agent is lost, and with it what it ran.
+#[derive(Debug)]
+pub(super) struct AgentLost {
+    /// Completes "failed to …".
+    pub(super) reason: String,
+    /// It ended without a word, so that another may do better.
+    died: bool,
+    /// What it ran may be running on: it could not be ended.
+    pub(super) survived: bool,
+}
+
+/// Why an agent is no longer followed.
+struct Broken {
+    what: String,
+    died: bool,
+}
+
+impl Broken {
+    fn died(what: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            died: true,
+        }
+    }
 }
 
 /// The way to the agent, shared with whoever has requests for it.
 #[derive(Default)]
 struct Line {
-    to: Option<ChildStdin>,
+    to: Option<PipeWriter>,
     agent: Option<Pid>,
     running: Option<TaskId>,
+    /// The task that was asked to end last.
+    ended: Option<TaskId>,
     early: Early,
 }
 
@@ -89,24 +137,31 @@ impl LocalRunner {
         }
         let mut command = Command::new(&self.spec.program);
         forget_repository(&mut command);
-        let mut process = command
-            .arg("agent")
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let pipes = process.stdin.take().zip(process.stdout.take());
-        let (to, from) = pipes.ok_or(std::io::ErrorKind::BrokenPipe)?;
+        command.arg("agent");
+        let (input, to) = std::io::pipe()?;
+        let (from, output) = std::io::pipe()?;
+        let streams = Streams {
+            stdin: Some(input.into()),
+            stdout: Some(output.into()),
+            stderr: Some(rustix::stdio::stderr().try_clone_to_owned()?),
+        };
+        let process = process::start_agent(&command, streams)?;
         let mut line = self.line();
         line.to = Some(to);
-        line.agent = Some(Pid::from_child(&process));
+        line.agent = Some(process.pid());
         let hello = ToAgent::Hello {
             protocol: PROTOCOL,
             setup: self.spec.setup.clone(),
         };
         let sent = line.send(&hello);
         drop(line);
-        self.agent = Some(Agent { process, from });
+        self.agent = Some(Agent {
+            // Without it everything would count as older, so that nothing is killed in vain.
+            started: process::start_time(process.id()).unwrap_or(u64::MAX),
+            process,
+            from,
+            decoder: Decoder::default(),
+        });
         sent
     }
 
@@ -118,10 +173,10 @@ impl LocalRunner {
         &mut self,
         frame: RunTask,
         watch: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<Outcome, Lost> {
+    ) -> Result<Outcome, AgentLost> {
         let task = frame.task;
         if let Err(error) = self.connect() {
-            self.disconnect();
+            let _ = self.disconnect();
             return Ok(Outcome::Errored {
                 why: Why::Spawn,
                 reason: format!("start an agent: {error}"),
@@ -136,31 +191,44 @@ impl LocalRunner {
         drop(line);
         let outcome = match sent {
             Ok(()) => self.follow(task, watch),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(Broken::died(error.to_string())),
         };
         self.line().running = None;
-        outcome.map_err(|lost| {
-            self.disconnect();
-            Lost {
-                why: Why::RunnerLost,
-                reason: format!("keep the agent: {lost}"),
+        outcome.map_err(|broken| {
+            let ended = self.disconnect();
+            let mut reason = format!("keep the agent: {}", broken.what);
+            if let Err(error) = &ended {
+                reason = format!("{reason}, and what it ran: {error}");
+            }
+            AgentLost {
+                reason,
+                died: broken.died,
+                survived: ended.is_err(),
             }
         })
     }
 
-    /// Ends the agent, in whatever state it is.
-    fn disconnect(&mut self) {
+    /// Ends the agent, in whatever state it is, and what it leaves where it was killed.
+    ///
+    /// # Errors
+    /// Where something of it survives.
+    fn disconnect(&mut self) -> io::Result<()> {
         let mut line = self.line();
         line.wake();
         line.to = None;
         line.agent = None;
         drop(line);
-        if let Some(mut agent) = self.agent.take() {
-            // Its input has ended, so it ends by itself once its job is gone. Output
-            // that nobody reads must not keep it.
-            drop(agent.from);
-            let _ = agent.process.wait();
+        let Some(mut agent) = self.agent.take() else {
+            return Ok(());
+        };
+        // Its input has ended, so it ends by itself once its job is gone. Output that
+        // nobody reads must not keep it.
+        drop(agent.from);
+        match agent.process.wait_for(END_PATIENCE)? {
+            Some(_) => agent.process.reap().map(|_| ())?,
+            None => agent.process.end(Duration::ZERO),
         }
+        process::end_adopted(agent.started)
     }
 
     /// Stays with the agent until the task is done; an error where the agent is lost.
@@ -168,45 +236,81 @@ impl LocalRunner {
         &mut self,
         task: TaskId,
         watch: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<Outcome, String> {
+    ) -> Result<Outcome, Broken> {
         let Some(agent) = &mut self.agent else {
-            return Err("no agent".to_owned());
+            return Err(Broken::died("there is none"));
         };
         loop {
-            match receive::<FromAgent>(&mut agent.from) {
-                Ok(Some(FromAgent::Hello { protocol: PROTOCOL })) => {}
-                Ok(Some(FromAgent::Hello { protocol })) => {
-                    return Err(format!("it speaks version {protocol} of the protocol"));
+            match agent
+                .next()
+                .map_err(|error| Broken::died(error.to_string()))?
+            {
+                FromAgent::Hello { protocol: PROTOCOL } => {}
+                FromAgent::Hello { protocol } => {
+                    let what = format!("it speaks version {protocol} of the protocol");
+                    return Err(Broken { what, died: false });
                 }
-                Ok(Some(FromAgent::Started { task: of, slot, .. })) if of == task => {
+                FromAgent::Started { task: of, slot, .. } if of == task => {
                     watch(Progress::Started { slot });
                 }
-                Ok(Some(FromAgent::Output {
+                FromAgent::Output {
                     task: of,
                     at,
                     bytes,
-                })) if of == task => {
+                } if of == task => {
                     watch(Progress::Output { at, bytes: &bytes });
                 }
-                Ok(Some(FromAgent::Ran { task: of, time })) if of == task => {
-                    watch(Progress::Ran(time));
-                }
-                Ok(Some(FromAgent::Done {
+                FromAgent::Ran { task: of, time } if of == task => watch(Progress::Ran(time)),
+                FromAgent::Done {
                     task: of,
                     result,
                     observed,
-                })) if of == task => {
+                } if of == task => {
                     watch(Progress::Observed(observed));
                     return Ok(result);
                 }
-                Ok(Some(FromAgent::Failed { reason })) => {
-                    return Err(format!("it failed to {reason}"));
+                FromAgent::Failed { reason } => {
+                    let what = format!("it failed to {reason}");
+                    return Err(Broken { what, died: false });
                 }
-                Ok(Some(_)) => {} // Of a task that is no longer anybody's.
-                Ok(None) => return Err("it ended".to_owned()),
-                Err(error) => return Err(error.to_string()),
+                _ => {} // Of a task that is no longer anybody's.
             }
         }
+    }
+}
+
+impl Agent {
+    /// Waits for the next frame.
+    fn next(&mut self) -> io::Result<FromAgent> {
+        let glance = Timespec {
+            tv_sec: GLANCE.as_secs().try_into().unwrap_or(1),
+            tv_nsec: 0,
+        };
+        let mut bytes = [0; 64 << 10];
+        loop {
+            if let Some(frame) = self.decoder.next_frame()? {
+                return Ok(frame);
+            }
+            let mut fds = [PollFd::from_borrowed_fd(self.from.as_fd(), PollFlags::IN)];
+            match poll(&mut fds, Some(&glance)) {
+                Ok(0) => self.look_after(),
+                Ok(_) => match self.from.read(&mut bytes)? {
+                    0 => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended")),
+                    count => self.decoder.feed(&bytes[..count]),
+                },
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// What there is to do now and then.
+    fn look_after(&self) {
+        // Nobody but its job stops an agent, and stopped it cannot see that job's end.
+        if self.process.is_stopped() {
+            let _ = kill_process(self.process.pid(), Signal::CONT);
+        }
+        process::reap_adopted();
     }
 }
 
@@ -230,6 +334,7 @@ impl Runner for LocalRunner {
                 // An agent that is gone needs no request; `follow` sees that it is.
                 let _ = line.send(&ToAgent::Request { task, request });
                 if matches!(request, Request::Terminate | Request::Kill) {
+                    line.ended = Some(task);
                     line.wake();
                 }
             } else {
@@ -250,18 +355,50 @@ impl Runner for LocalRunner {
             &assignment.task.job,
             &assignment.log,
         );
+        // How much output a first agent passed on, and whether it had started.
+        let (mut before, mut started) = (0, false);
+        let mut first = |progress: Progress<'_>| {
+            match &progress {
+                Progress::Output { at, bytes } => before = at + bytes.len() as u64,
+                Progress::Started { .. } => started = true,
+                _ => {}
+            }
+            watch(progress);
+        };
+        let mut ended = self.execute(frame.clone(), &mut first);
+        let asked = |runner: &Self| runner.line().ended == Some(frame.task);
+        if let Err(lost) = &ended
+            && lost.died
+            && !lost.survived
+            && !asked(self)
+        {
+            let bytes = ONCE_MORE.as_bytes();
+            watch(Progress::Output { at: before, bytes });
+            before += bytes.len() as u64;
+            ended = self.execute(frame.clone(), &mut |progress| match progress {
+                // That it does so twice is nobody else's business.
+                Progress::Started { .. } if started => {}
+                Progress::Output { at, bytes } => watch(Progress::Output {
+                    at: before + at,
+                    bytes,
+                }),
+                progress => watch(progress),
+            });
+        }
         // This machine is still here, and so nothing is to be tried elsewhere.
-        Ok(self
-            .execute(frame, watch)
-            .unwrap_or_else(|lost| Outcome::Errored {
-                why: lost.why,
+        Ok(ended.unwrap_or_else(|lost| match asked(self) {
+            true => Outcome::Cancelled,
+            false => Outcome::Errored {
+                why: Why::RunnerLost,
                 reason: lost.reason,
-            }))
+            },
+        }))
     }
 }
 
 impl Drop for LocalRunner {
     fn drop(&mut self) {
-        self.disconnect();
+        // The next lease of the slot finds what survived.
+        let _ = self.disconnect();
     }
 }

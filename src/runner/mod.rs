@@ -7,7 +7,9 @@
 pub mod agent;
 mod artifacts;
 mod channel;
+mod course;
 mod early;
+mod follow;
 mod host;
 pub mod hub;
 mod lifeline;

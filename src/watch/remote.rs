@@ -2,25 +2,27 @@
 //!
 //! Only the tracking refs `refs/remotes/<remote>/` are written, whatever refspecs are
 //! configured: with a mirror's, a fetch that prunes would take local branches away. Tags
-//! stay out, `FETCH_HEAD` is left alone, and nothing ever asks for a password.
+//! stay out, `FETCH_HEAD` is left alone, and nothing ever asks for a password: a fetch has
+//! no terminal, whatever transport it uses, and no program to ask with.
 
 use std::io::{Read as _, Seek as _};
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::process::Command;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
-
-use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::engine::Feed;
 use crate::git::Repo;
 use crate::model::{Event, printable};
+use crate::process::{self, ExitKind, Streams};
 
 /// A fetch that takes longer is ended.
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// Pauses after errors grow up to this, unless the usual one is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
+/// How long a fetch that is ended may take to tidy up.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// How often a fetch that runs is looked at.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -83,26 +85,30 @@ impl Remote {
     fn fetch(&self, repo: &Repo, stop: &Receiver<()>) -> Result<bool, String> {
         let mut said = tempfile::tempfile().map_err(|error| error.to_string())?;
         let to = said.try_clone().map_err(|error| error.to_string())?;
-        let mut command = self.command(repo);
-        let child = command.stdout(Stdio::null()).stderr(to).spawn();
-        let mut child = child.map_err(|error| error.to_string())?;
+        let streams = Streams {
+            stderr: Some(to.into()),
+            ..Streams::default()
+        };
+        let fetch = process::start(&self.command(repo), streams);
+        let mut fetch = fetch.map_err(|error| error.to_string())?;
         let begun = Instant::now();
         let status = loop {
-            match child.try_wait() {
+            match fetch.wait_for(GLANCE) {
                 Ok(Some(status)) => break status,
                 Ok(None) => {}
                 Err(error) => return Err(error.to_string()),
             }
-            let stopped = !matches!(stop.recv_timeout(GLANCE), Err(RecvTimeoutError::Timeout));
+            let stopped = !matches!(stop.try_recv(), Err(TryRecvError::Empty));
             if stopped || begun.elapsed() > LIMIT {
-                end(&mut child);
+                fetch.end(GRACE);
                 return match stopped {
                     true => Ok(false),
                     false => Err(format!("it took longer than {} s", LIMIT.as_secs())),
                 };
             }
         };
-        if status.success() {
+        fetch.reap().map_err(|error| error.to_string())?;
+        if status == ExitKind::Exited(0) {
             return Ok(true);
         }
         let mut text = Vec::new();
@@ -141,8 +147,8 @@ impl Remote {
             .env("GIT_ASKPASS", "false")
             .env("SSH_ASKPASS", "false")
             .env("SSH_ASKPASS_REQUIRE", "never")
-            .process_group(0);
-        // ssh asks at the terminal, which a process in the background cannot read.
+            .env("GCM_INTERACTIVE", "never");
+        // So that ssh says what it would have asked, and notices a line that is dead.
         let configured = std::env::var("GIT_SSH_COMMAND").ok();
         let ssh = configured.or_else(|| repo.config("core.sshcommand").map(str::to_owned));
         if std::env::var_os("GIT_SSH").is_none() || ssh.is_some() {
@@ -155,11 +161,4 @@ impl Remote {
         }
         command
     }
-}
-
-/// Ends a fetch with what it started.
-fn end(child: &mut Child) {
-    // It has a group of its own, and is not reaped yet: the id is its.
-    let _ = kill_process_group(Pid::from_child(child), Signal::TERM);
-    let _ = child.wait();
 }

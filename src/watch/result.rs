@@ -1,26 +1,28 @@
 //! `--on-result`: a command of the user's for each commit that is done.
 
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Serialize;
 
 use crate::engine::Feed;
 use crate::git::forget_repository;
 use crate::model::{Event, JobName, LogId, Oid, Status, Why, printable};
+use crate::process::{self, ExitKind, Leftover, Streams};
 
 /// So many results wait for the command; more are left out.
 const WAITING: usize = 100;
 
 /// How long the command may take for one.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a command that is ended may take to tidy up.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// How often a command that runs is looked at.
 const GLANCE: Duration = Duration::from_millis(20);
@@ -73,6 +75,9 @@ pub struct ResultCommand {
     command: String,
     results: Receiver<CommitResult>,
     abandoned: Arc<AtomicBool>,
+    /// What it left running in the background, which may be on purpose while the watch
+    /// goes on.
+    left: Vec<Leftover>,
 }
 
 /// Says that no more results are worth the wait.
@@ -95,6 +100,7 @@ pub fn on_result(command: String) -> (OnResult, ResultCommand, Abandon) {
         command,
         results,
         abandoned,
+        left: Vec::new(),
     };
     (OnResult { to }, command, abandon)
 }
@@ -110,9 +116,9 @@ impl ResultCommand {
     /// Runs the command for each result, one after the other, in the directory `dir`.
     /// Returns the warnings that came after the end of the run, which reports nothing
     /// any more: the command for the last result is often slower than that.
-    pub fn work(self, dir: &Path, feed: &Feed) -> Vec<String> {
+    pub fn work(mut self, dir: &Path, feed: &Feed) -> Vec<String> {
         let mut late = Vec::new();
-        for result in &self.results {
+        while let Ok(result) = self.results.recv() {
             if self.abandoned.load(Ordering::Relaxed) {
                 break;
             }
@@ -127,10 +133,13 @@ impl ResultCommand {
                 }
             }
         }
+        for leftover in self.left {
+            leftover.end(GRACE);
+        }
         late
     }
 
-    fn run(&self, dir: &Path, result: &CommitResult) -> Result<(), String> {
+    fn run(&mut self, dir: &Path, result: &CommitResult) -> Result<(), String> {
         let text = |error: std::io::Error| error.to_string();
         let mut said = tempfile::tempfile().map_err(text)?;
         // A file and no pipe: a command that does not read must not hold us up.
@@ -147,30 +156,30 @@ impl ResultCommand {
             .env("GIT_CI_COMMIT", result.commit.to_string())
             .env("GIT_CI_STATUS", result.status.as_str())
             .env("GIT_CI_SUBJECT", result.subject.replace('\0', ""))
-            .env("GIT_CI_REFS", result.refs.join(" "))
-            .stdin(input)
-            .stdout(Stdio::null())
-            .stderr(said.try_clone().map_err(text)?)
-            .process_group(0);
-        let mut child = command.spawn().map_err(text)?;
+            .env("GIT_CI_REFS", result.refs.join(" "));
+        let streams = Streams {
+            stdin: Some(input.into()),
+            stdout: None,
+            stderr: Some(said.try_clone().map_err(text)?.into()),
+        };
+        let child = process::start(&command, streams).map_err(text)?;
         let begun = Instant::now();
         let status = loop {
-            if let Some(status) = child.try_wait().map_err(text)? {
+            if let Some(status) = child.wait_for(GLANCE).map_err(text)? {
                 break status;
             }
             let abandoned = self.abandoned.load(Ordering::Relaxed);
             if abandoned || begun.elapsed() > LIMIT {
-                // It has a group of its own, and is not reaped yet: the id is its.
-                let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
-                let _ = child.wait();
+                child.end(GRACE);
                 return match abandoned {
                     true => Ok(()),
                     false => Err(format!("it took longer than {} s", LIMIT.as_secs())),
                 };
             }
-            std::thread::sleep(GLANCE);
         };
-        if status.success() {
+        self.left.extend(child.leave().map_err(text)?);
+        self.left.retain(Leftover::lives);
+        if status == ExitKind::Exited(0) {
             return Ok(());
         }
         let mut words = Vec::new();

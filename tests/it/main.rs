@@ -29,6 +29,7 @@ mod notes_faults;
 mod notify;
 mod output;
 mod private;
+mod pty;
 mod read;
 mod readme;
 mod repositories;
@@ -36,6 +37,8 @@ mod requests;
 mod run;
 mod slots;
 mod support;
+mod survivors;
+mod terminals;
 mod usage;
 
 mod watch;

@@ -90,11 +90,15 @@ fn a_job_that_hides_from_signals_is_ended_all_the_same() {
     repo.commit("one");
     let mut runner = runner(&repo);
     let control = &runner.control();
-    // Into the agent's group, and out of its own.
+    // Into another group, and into another session; into the agent's it cannot.
     let elsewhere = "exec python3 -c \"import os, time\n\
-         os.setpgid(0, os.getpgid(os.getppid()))\n\
+         try: os.setpgid(0, os.getpgid(os.getppid()))\n\
+         except PermissionError: pass\n\
+         hides = [os.setpgrp, os.setsid]\n\
+         for hide in hides:\n    \
+             if os.fork() == 0: hide(); time.sleep(1000)\n\
          open('$READY', 'w')\n\
-         time.sleep(1000)\"";
+         os.wait(); os.wait()\"";
     let stopped = "touch $READY; kill -STOP $$; sleep 1000";
     let agent_stopped = "touch $READY; kill -STOP $PPID; sleep 1000";
     for (task, job) in [elsewhere, stopped, agent_stopped].into_iter().enumerate() {

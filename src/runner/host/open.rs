@@ -2,9 +2,8 @@
 
 use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::{self, Write as _};
+use std::io::{self, PipeWriter, Write as _};
 use std::path::Path;
-use std::process::ChildStdin;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -25,7 +24,7 @@ const UPLOAD_PATIENCE: Duration = Duration::from_secs(600);
 
 /// A connection on which both sides have said hello.
 pub(super) struct Opened {
-    pub(super) to: ChildStdin,
+    pub(super) to: PipeWriter,
     pub(super) from: Inlet,
     pub(super) decoder: Decoder,
     pub(super) about: About,
@@ -122,7 +121,7 @@ fn at_home(path: &str) -> String {
 struct Opening<'a> {
     spec: &'a HostSpec,
     process: Arc<Process>,
-    to: ChildStdin,
+    to: PipeWriter,
     from: Inlet,
     mark: String,
     deadline: Instant,

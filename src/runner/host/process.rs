@@ -1,16 +1,16 @@
 //! The process that is a connection: `ssh`, `srun`, or what else was configured.
 
-use std::io::{self, Read as _};
+use std::io::{self, PipeReader, PipeWriter, Read as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::Signal;
 
 use crate::git::forget_repository;
+use crate::process::{self, Leader, Streams};
 
 /// What is kept of what the process says on standard error, in bytes.
 const SAID: usize = 4096;
@@ -20,44 +20,45 @@ const END_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The process. Its exit status is never looked at: it is no verdict.
 pub(super) struct Process {
-    child: Mutex<Child>,
+    /// `None` once it has ended.
+    leader: Mutex<Option<Leader>>,
     said: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Process {
-    /// Starts it, in a group of its own: a Ctrl-C is for the dispatcher to interpret.
-    pub(super) fn start(mut command: Command) -> io::Result<(Self, ChildStdin, Inlet)> {
+    /// Starts it, in a session of its own: a Ctrl-C is for the dispatcher to interpret,
+    /// and what it would ask at the terminal it does without.
+    pub(super) fn start(mut command: Command) -> io::Result<(Self, PipeWriter, Inlet)> {
         forget_repository(&mut command);
-        let mut child = command
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let pipes = child.stdin.take().zip(child.stdout.take());
-        let (stdin, stdout) = pipes.ok_or(io::ErrorKind::BrokenPipe)?;
+        let (stdin, to) = io::pipe()?;
+        let (from, stdout) = io::pipe()?;
+        let (mut speech, stderr) = io::pipe()?;
+        let streams = Streams {
+            stdin: Some(stdin.into()),
+            stdout: Some(stdout.into()),
+            stderr: Some(stderr.into()),
+        };
+        let leader = process::start(&command, streams)?;
         let said = Arc::new(Mutex::new(Vec::new()));
-        if let Some(mut stderr) = child.stderr.take() {
-            let said = Arc::clone(&said);
-            std::thread::spawn(move || {
-                let mut bytes = [0; 1024];
-                while let Ok(count @ 1..) = stderr.read(&mut bytes) {
-                    let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-                    said.extend_from_slice(&bytes[..count]);
-                    let surplus = said.len().saturating_sub(SAID);
-                    said.drain(..surplus);
-                }
-            });
-        }
+        let heard = Arc::clone(&said);
+        std::thread::spawn(move || {
+            let mut bytes = [0; 1024];
+            while let Ok(count @ 1..) = speech.read(&mut bytes) {
+                let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                heard.extend_from_slice(&bytes[..count]);
+                let surplus = heard.len().saturating_sub(SAID);
+                heard.drain(..surplus);
+            }
+        });
         let process = Self {
-            child: Mutex::new(child),
+            leader: Mutex::new(Some(leader)),
             said,
         };
         let inlet = Inlet {
-            from: stdout,
+            from,
             bytes: Vec::new(),
         };
-        Ok((process, stdin, inlet))
+        Ok((process, to, inlet))
     }
 
     /// What it said on standard error.
@@ -66,12 +67,11 @@ impl Process {
         String::from_utf8_lossy(&said).trim().to_owned()
     }
 
-    /// Signals it and its children.
+    /// Signals it and what it started.
     pub(super) fn signal(&self, signal: Signal) {
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        // Only while its id is its own.
-        if matches!(child.try_wait(), Ok(None)) {
-            let _ = kill_process_group(Pid::from_child(&child), signal);
+        let leader = self.leader.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(leader) = &*leader {
+            leader.signal(signal);
         }
     }
 
@@ -93,14 +93,21 @@ impl Process {
     }
 
     fn ended(&self) -> bool {
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        !matches!(child.try_wait(), Ok(None))
+        let mut leader = self.leader.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(process) = leader.as_ref()
+            && !matches!(process.ended(), Ok(None))
+            && let Some(process) = leader.take()
+        {
+            // What it leaves in its session has nobody to talk to.
+            process.end(Duration::ZERO);
+        }
+        leader.is_none()
     }
 }
 
 /// What comes from the machine.
 pub(super) struct Inlet {
-    from: ChildStdout,
+    from: PipeReader,
     /// What has come and was not used.
     pub(super) bytes: Vec<u8>,
 }
