@@ -72,8 +72,16 @@ impl From<NotesError> for Failure {
             NotesError::ReadOnly { .. } => Failure::of(FailureKind::Fatal, &error)
                 .hint("`git ci run -x CMD` without --as records nothing, and so writes no notes"),
             NotesError::Locked { path, .. } => {
-                Failure::of(FailureKind::Fatal, &error).hint(format!("rm {}", path.display()))
+                let path = path.display().to_string();
+                let command = format!("rm {}", shell_words::quote(&path));
+                Failure::of(FailureKind::Fatal, &error).hint(command)
             }
+            NotesError::Blocked { obstacle, .. } => {
+                let commands = obstacle.commands().into_iter();
+                commands.fold(Failure::of(FailureKind::Fatal, &error), Failure::hint)
+            }
+            NotesError::Tree(_) => Failure::of(FailureKind::Fatal, &error)
+                .hint("`git ci doctor` finds the last notes that are whole, and how to go back"),
             _ => Failure::of(FailureKind::Fatal, &error),
         }
     }

@@ -22,6 +22,13 @@ pub fn audit_notes(repo: &Repo, notes_ref: &str) -> Result<Option<Census>, Notes
     Ok(Some(census))
 }
 
+/// Whether a ref has a log.
+pub fn has_reflog(repo: &Repo, name: &str) -> bool {
+    let mut command = repo.git_command();
+    let asked = repo.git().output(command.args(["reflog", "exists", name]));
+    asked.is_ok()
+}
+
 /// Who git says writes commits here.
 ///
 /// # Errors

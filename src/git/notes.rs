@@ -20,9 +20,10 @@ use gix::ObjectId;
 use gix::objs::Kind;
 use jiff::Timestamp;
 
-use super::command::GitError;
+use super::command::{Git, GitError};
+use super::notes_check::check_newest;
 use super::notes_read::{self, TreeError};
-use super::notes_ref::{RefError, RefWriter, read_ref};
+use super::notes_ref::{Obstacle, RefError, RefWriter, read_ref};
 use super::notes_tree::NotesTree;
 use super::objects::{NewObjects, ObjectWriter, WriteError};
 use super::packs::Kept;
@@ -35,6 +36,10 @@ use crate::private;
 /// How long a lock on the ref may be in the way before that is an error.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
+/// A lock on the ref that is older was left by a process that died: git holds one for
+/// milliseconds.
+const LOCK_LIFE: Duration = Duration::from_secs(60);
+
 /// How long to wait for one's turn; after that, the ref's own protection must do.
 const TURN_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -45,7 +50,7 @@ const LOST_RACES: u32 = 1000;
 const FAILURES: u32 = 3;
 
 /// The message of every notes commit.
-const MESSAGE: &str = "Notes added by 'git ci'\n";
+pub(super) const MESSAGE: &str = "Notes added by 'git ci'\n";
 
 /// Why notes cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +84,16 @@ pub enum NotesError {
         path: PathBuf,
         /// Its age.
         held: Duration,
+    },
+    /// Something is in the way of the ref, as a directory is in that of a file.
+    #[error("update {name}: {obstacle} is in its way")]
+    Blocked {
+        /// The ref.
+        name: String,
+        /// What it is.
+        obstacle: Obstacle,
+        /// What git says.
+        source: GitError,
     },
     /// The ref could not be moved.
     #[error("update {name}")]
@@ -139,6 +154,7 @@ pub fn read_note(repo: &Repo, notes_ref: &str, commit: &Oid) -> Result<Note, Not
 /// Writes notes. One is enough for a run; it may move to another thread.
 pub struct NoteStore {
     notes_ref: String,
+    git: Git,
     objects: Objects,
     writer: ObjectWriter,
     refs: RefWriter,
@@ -151,10 +167,12 @@ pub struct NoteStore {
 
 impl NoteStore {
     /// Gets ready to write, and checks what can be checked before there is something to
-    /// lose: who writes, and whether the repository can be written to.
+    /// lose: who writes, whether the repository can be written to and the ref be moved,
+    /// and whether the newest notes are whole.
     ///
     /// # Errors
-    /// [`NotesError::Identity`], [`NotesError::ReadOnly`], and an ill-named or broken ref.
+    /// [`NotesError::Identity`], [`NotesError::ReadOnly`], [`NotesError::Locked`],
+    /// [`NotesError::Blocked`], an ill-named or broken ref, and notes that are damaged.
     pub fn open(repo: &Repo, notes_ref: &str) -> Result<Self, NotesError> {
         let mut objects = repo.objects();
         // Trees and notes that were replaced are never read again: a store that lives
@@ -164,14 +182,18 @@ impl NoteStore {
         let identity = Identity::ask(repo)?;
         let common_dir = repo.common_dir();
         let writer = ObjectWriter::new(common_dir, objects.object_hash(), repo.sharing());
-        for path in [writer.dir(), &common_dir.join("refs")] {
+        let of_ref = common_dir.join(notes_ref);
+        let dirs = [writer.dir(), &writer.dir().join("pack")];
+        let dirs = dirs.into_iter().chain(of_ref.ancestors().skip(1));
+        let dirs = dirs.take_while(|dir| *dir != common_dir);
+        for path in dirs.filter(|dir| dir.is_dir()) {
             let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
             rustix::fs::access(path, access).map_err(|errno| NotesError::ReadOnly {
                 path: path.to_owned(),
                 source: errno.into(),
             })?;
         }
-        Ok(Self {
+        let mut store = Self {
             refs: RefWriter::new(
                 repo.git(),
                 common_dir,
@@ -179,12 +201,42 @@ impl NoteStore {
                 identity.name_and_address(),
             ),
             notes_ref: notes_ref.to_owned(),
+            git: repo.git().clone(),
             objects,
             writer,
             identity,
             turn: repo.ci_dir().join("notes.lock"),
             tidied: false,
-        })
+        };
+        if let Some(tip) = store.rehearse()? {
+            check_newest(&store.objects, tip)?;
+        }
+        Ok(store)
+    }
+
+    /// Finds out whether the ref can be moved, and where it is.
+    fn rehearse(&mut self) -> Result<Option<ObjectId>, NotesError> {
+        let mut tries = Tries::new();
+        loop {
+            let old = read_ref(&self.objects, &self.notes_ref)?;
+            let hash = self.objects.object_hash();
+            let Err(source) = self.refs.rehearse(old, hash) else {
+                return Ok(old);
+            };
+            let common_dir = self.objects.common_dir();
+            if old.is_none()
+                && let Some(obstacle) = Obstacle::of(&self.git, common_dir, &self.notes_ref)
+            {
+                let name = self.notes_ref.clone();
+                return Err(NotesError::Blocked {
+                    name,
+                    obstacle,
+                    source,
+                });
+            }
+            let now = read_ref(&self.objects, &self.notes_ref)?;
+            self.hindered(&mut tries, now != old, source)?;
+        }
     }
 
     /// Adds each record to the note of its commit, all in one notes commit, and returns
@@ -298,7 +350,7 @@ impl NoteStore {
     fn wait_for_lock(&self, tries: &Tries) -> Result<(), NotesError> {
         let path = self.refs.lock_path();
         while let Some(held) = age(&path) {
-            if tries.start.elapsed() > LOCK_PATIENCE {
+            if held > LOCK_LIFE || tries.start.elapsed() > LOCK_PATIENCE {
                 let name = self.notes_ref.clone();
                 return Err(NotesError::Locked { name, path, held });
             }

@@ -107,6 +107,16 @@ impl Objects {
         })
     }
 
+    /// Whether an object is here, as far as a quick look tells: `false` is no proof.
+    pub(super) fn has(&self, id: ObjectId) -> bool {
+        self.newest().gix.has_object(id)
+    }
+
+    /// Whether what is missing here may come from elsewhere when it is read.
+    pub(super) fn may_be_promised(&self) -> bool {
+        self.beyond.is_some()
+    }
+
     /// How many bytes an object has; `None` where it is not here.
     pub(super) fn size_of(&self, id: ObjectId) -> Option<u64> {
         let header = self.newest().gix.find_header(id);

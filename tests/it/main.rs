@@ -26,6 +26,7 @@ mod kinds;
 mod layers;
 mod notes;
 mod notes_faults;
+mod notes_mend;
 mod notify;
 mod output;
 mod private;

@@ -207,7 +207,7 @@ fn a_lock_that_a_dead_process_left_is_named() {
     repo.commit("one");
     repo.ci(["run"]).expect_code(0);
     repo.write(".git/refs/notes/ci.lock", "");
-    let done = repo.ci(["run", "--force"]).expect_code(125);
+    let done = repo.ci(["run", "--force"]).expect_code(128);
     assert!(
         done.stderr().contains("refs/notes/ci.lock"),
         "{}",

@@ -143,25 +143,3 @@ fn instances_used() -> u64 {
     }
     used
 }
-
-/// Processes named like git that work below one of `dirs`, whose lock a file may be.
-pub(super) fn git_processes(dirs: &[&Path]) -> Vec<u32> {
-    let mut found = Vec::new();
-    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let path = process.path();
-        let pid = path
-            .file_name()
-            .and_then(|name| name.to_str()?.parse().ok());
-        let name = fs::read_to_string(path.join("comm")).unwrap_or_default();
-        let cwd = fs::read_link(path.join("cwd")).unwrap_or_default();
-        let is_git =
-            name.trim() == "git" || name.starts_with("git-") && !name.starts_with("git-ci");
-        if let Some(pid) = pid
-            && is_git
-            && dirs.iter().any(|dir| cwd.starts_with(dir))
-        {
-            found.push(pid);
-        }
-    }
-    found
-}

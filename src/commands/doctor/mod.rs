@@ -4,6 +4,7 @@
 //! repository, with a broken jobs file, with settings that make no sense. So every check
 //! stands for itself, and what one cannot find out is a finding and not an error.
 
+mod locks;
 mod machine;
 mod repository;
 mod results;

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::fs::{Access, access, statvfs};
 
@@ -12,7 +11,7 @@ use crate::git::{Repo, identity, setting_scope};
 use crate::settings::{self, Settings, SettingsError};
 use crate::worktree::{IdleSlot, slots_on_disk};
 
-use super::{Findings, machine, quote, with_causes};
+use super::{Findings, locks, machine, quote, with_causes};
 
 /// Less free space than this is little.
 const LITTLE: u64 = 1 << 30;
@@ -22,9 +21,6 @@ const NONE: u64 = 64 << 20;
 
 /// Fewer free inodes than this are few.
 const FEW_INODES: u64 = 10_000;
-
-/// A lock younger than this may be that of a process at work.
-const LOCK_AGE: Duration = Duration::from_secs(60);
 
 pub(super) fn check(repo: &Repo, findings: &mut Findings) {
     if identity(repo).is_err() {
@@ -44,7 +40,7 @@ pub(super) fn check(repo: &Repo, findings: &mut Findings) {
     }
     disks(&places, findings);
     writable(repo, settings.as_ref(), findings);
-    locks(repo, settings.as_ref(), findings);
+    locks::check(repo, settings.as_ref(), findings);
     let refs = count_dirs(&repo.common_dir().join("refs"));
     machine::inotify(refs + 2, findings);
 }
@@ -212,41 +208,6 @@ fn mount_of(path: &Path) -> PathBuf {
 fn nearest_existing(path: &Path) -> PathBuf {
     let mut there = path.ancestors().filter(|dir| dir.exists());
     there.next().unwrap_or(path).to_owned()
-}
-
-fn locks(repo: &Repo, settings: Option<&Settings>, findings: &mut Findings) {
-    let common = repo.common_dir();
-    let notes_ref = settings.map_or(settings::NOTES_REF, |settings| &settings.notes_ref);
-    let mut files: Vec<PathBuf> = ["packed-refs.lock", "config.lock", "shallow.lock"]
-        .iter()
-        .map(|name| common.join(name))
-        .collect();
-    files.push(common.join(format!("{notes_ref}.lock")));
-    files.push(common.join("objects/maintenance.lock"));
-    for file in files {
-        let written = fs::symlink_metadata(&file).and_then(|meta| meta.modified());
-        let Some(age) = written.ok().and_then(|at| at.elapsed().ok()) else {
-            continue;
-        };
-        if age < LOCK_AGE {
-            continue;
-        }
-        let mut dirs = vec![common];
-        dirs.extend(repo.work_tree());
-        dirs.extend(settings.map(|settings| settings.worktree_root.as_path()));
-        let owners = machine::git_processes(&dirs);
-        let message = format!("{} is {} minutes old", file.display(), age.as_secs() / 60);
-        match owners.first() {
-            Some(pid) => {
-                let message = format!("{message}; git process {pid} works here and may own it");
-                findings.info("lock", message, &[&format!("ps -fp {pid}")]);
-            }
-            None => {
-                let message = format!("{message}, and no git process works here");
-                findings.warning("lock", message, &[&format!("rm {}", quote(&file))]);
-            }
-        }
-    }
 }
 
 fn worktrees(repo: &Repo, settings: &Settings, findings: &mut Findings) {

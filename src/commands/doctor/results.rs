@@ -1,6 +1,9 @@
 //! The notes: whether they can be read, and whether something will overwrite them.
 
-use crate::git::{NotesError, Repo, audit_notes};
+use crate::git::{
+    NotesError, Remedy, Repo, audit_notes, find_remedy, has_reflog, notes_tip, obstacle,
+};
+use crate::model::Oid;
 use crate::settings::{NOTES_REF, Settings};
 
 use super::{Findings, quote, with_causes};
@@ -27,14 +30,28 @@ fn notes(repo: &Repo, notes_ref: &str, findings: &mut Findings) -> usize {
     let census = match audit_notes(repo, notes_ref) {
         Ok(census) => census.unwrap_or_default(),
         Err(error) => {
-            let fix = match &error {
-                NotesError::Ref(_) => format!("git update-ref -d {}", quote(notes_ref)),
-                _ => "git fsck".to_owned(),
-            };
-            findings.error("notes", with_causes(&error), &[&fix]);
+            damaged(repo, notes_ref, &error, findings);
             return 0;
         }
     };
+    if census.records > 0
+        && let Remedy::TreeOf(tip) = find_remedy(repo, notes_ref)
+    {
+        let message = format!(
+            "the notes in {notes_ref} are whole, but objects of their history are missing: \
+             `git gc` and `git push` fail; this begins a new history with the same notes"
+        );
+        let mut fix = vec![set_to_tree(notes_ref, &tip, tip)];
+        fix.extend(forget_log(repo, notes_ref));
+        let fix: Vec<_> = fix.iter().map(String::as_str).collect();
+        findings.error("notes", message, &fix);
+    }
+    if let Some(obstacle) = obstacle(repo, notes_ref) {
+        let fix = obstacle.commands();
+        let fix: Vec<_> = fix.iter().map(String::as_str).collect();
+        let message = format!("{obstacle} keeps {notes_ref} from being written");
+        findings.error("notes", message, &fix);
+    }
     if census.other_versions > 0 {
         let message = format!(
             "records in {notes_ref} of other versions of git-ci: {}; they are ignored",
@@ -50,6 +67,58 @@ fn notes(repo: &Repo, notes_ref: &str, findings: &mut Findings) -> usize {
         findings.info("notes", message, &[]);
     }
     census.records
+}
+
+/// Notes that cannot be read: where they were whole for the last time.
+fn damaged(repo: &Repo, notes_ref: &str, error: &NotesError, findings: &mut Findings) {
+    let why = with_causes(error);
+    let name = quote(notes_ref);
+    let mut fix = Vec::new();
+    let bad = match notes_tip(repo, notes_ref) {
+        Ok(tip) => tip.map(|tip| tip.to_string()),
+        Err(_) => {
+            // git moves no ref whose value it cannot read.
+            let path = repo.common_dir().join(notes_ref);
+            if path.exists() {
+                fix.push(format!("rm {}", quote(path)));
+            }
+            None
+        }
+    };
+    let bad = bad.unwrap_or_default();
+    let message = match find_remedy(repo, notes_ref) {
+        Remedy::Tip(good) => {
+            fix.push(format!("git update-ref {name} {good} {bad}"));
+            fix.extend(forget_log(repo, notes_ref));
+            format!("{why}; the last notes that are whole are those of {good}")
+        }
+        Remedy::TreeOf(good) => {
+            fix.push(set_to_tree(notes_ref, &good, &bad));
+            fix.extend(forget_log(repo, notes_ref));
+            format!(
+                "{why}; the last notes that are whole are those of {good}, but objects of \
+                 their history are missing: this begins a new one"
+            )
+        }
+        Remedy::None | Remedy::NotNeeded => {
+            fix.push(format!("git update-ref -d {name} {bad}"));
+            format!("{why}; no notes that are whole are left here: this begins anew")
+        }
+    };
+    let fix: Vec<_> = fix.iter().map(|command| command.trim_end()).collect();
+    findings.error("notes", message, &fix);
+}
+
+/// The command that empties the ref's log, which names what is missing: a gc ends there.
+fn forget_log(repo: &Repo, notes_ref: &str) -> Option<String> {
+    let command = format!("git reflog expire --expire=now {}", quote(notes_ref));
+    has_reflog(repo, notes_ref).then_some(command)
+}
+
+/// The command that sets the notes to a new commit without history, with a tree of `of`.
+fn set_to_tree(notes_ref: &str, of: &Oid, bad: impl std::fmt::Display) -> String {
+    let commit = format!("git commit-tree {of}^{{tree}} -m 'Notes added by git ci'");
+    format!("git update-ref {} $({commit}) {bad}", quote(notes_ref))
 }
 
 fn display(repo: &Repo, notes_ref: &str, findings: &mut Findings) {
