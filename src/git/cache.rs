@@ -121,10 +121,10 @@ impl Cache {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
                 _ => {}
             }
-            let mut init = cache.git.command();
-            init.args(["init", "-q", "--bare", "--template="]);
-            init.arg(format!("--object-format={format}"));
-            cache.git.output(init.arg(&cache.repository))?;
+            let mut init = cache.git.init(format);
+            cache
+                .git
+                .output(init.arg("--bare").arg(&cache.repository))?;
             if !shallow.is_empty() {
                 let text: String = shallow.iter().map(|id| format!("{id}\n")).collect();
                 fs::write(cache.repository.join("shallow"), text).map_err(io)?;

@@ -192,6 +192,19 @@ impl Git {
         command
     }
 
+    /// A `git init` of a repository of ours, with ids of this format (`sha1`, `sha256`) and
+    /// with its refs in files, whatever the configuration of the machine says of new ones.
+    pub fn init(&self, format: &str) -> Command {
+        let mut command = self.command();
+        command
+            // As configuration: a git that knows no other way has no option for it either.
+            .args(["-c", "init.defaultRefFormat=files"])
+            .args(["-c", "init.defaultBranch=main"])
+            .args(["init", "-q", "--template="])
+            .arg(format!("--object-format={format}"));
+        command
+    }
+
     /// A `git` command as the user would have run it here: their environment, their
     /// hooks. Only for questions (`rev-parse`, `config`, `var`) asked before anything is
     /// changed. Objects are read as they were recorded here, too.

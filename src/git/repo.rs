@@ -124,16 +124,6 @@ impl Repo {
         shallow: bool,
         config: BTreeMap<String, Vec<String>>,
     ) -> Result<Self, RepoError> {
-        let is = |key: &str, value: &str| {
-            let last = config.get(key).and_then(|values| values.last());
-            last.is_some_and(|last| last.eq_ignore_ascii_case(value))
-        };
-        if is("extensions.refstorage", "reftable") {
-            return Err(RepoError::Unsupported {
-                what: "it keeps its refs as a reftable, in which worktrees cannot be made yet; \
-                       `git refs migrate --ref-format=files` converts it",
-            });
-        }
         let store = Store::open(&git, &common_dir).map_err(|source| RepoError::Open {
             path: common_dir.clone(),
             source,

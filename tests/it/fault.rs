@@ -787,27 +787,3 @@ fn sha256_shallow_and_nested_repositories() {
     );
     assert!(String::from_utf8_lossy(&done.stderr).contains("2 passed"));
 }
-
-#[test]
-fn a_reftable_repository_is_refused_with_a_way_out() {
-    let probe = TestRepo::new();
-    let made = probe
-        .command("git", probe.root())
-        .args(["init", "-q", "--ref-format=reftable", "reftable"])
-        .output()
-        .unwrap();
-    if !made.status.success() {
-        return; // This git does not know reftables, so there are none.
-    }
-    let done = probe
-        .command(env!("CARGO_BIN_EXE_git-ci"), &probe.root().join("reftable"))
-        .args(["run", "-x", "true"])
-        .output()
-        .unwrap();
-    assert_eq!(done.status.code(), Some(128));
-    let said = String::from_utf8_lossy(&done.stderr).into_owned();
-    assert!(
-        said.contains("reftable") && said.contains("git refs migrate"),
-        "{said}"
-    );
-}

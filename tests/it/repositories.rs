@@ -522,3 +522,201 @@ fn checkpoints_do_not_keep_what_a_rewriting_dropped() {
     assert_eq!(repo.verdicts(&other), ["pass look"]);
     assert_eq!(checkpoint(), other);
 }
+
+/// A repository that keeps its refs as a reftable; `None` where git knows none.
+fn reftable_repo() -> Option<TestRepo> {
+    let probe = TestRepo::new();
+    let known = probe.command("git", probe.root());
+    let known = { known }
+        .args(["init", "-q", "--ref-format=reftable", "probe"])
+        .output();
+    known.unwrap().status.success().then(|| {
+        let repo = TestRepo::init(&["--ref-format=reftable", "-b", "main"]);
+        repo.job("look", "test -f n");
+        repo
+    })
+}
+
+#[test]
+fn every_command_works_where_refs_are_a_reftable() {
+    let Some(repo) = reftable_repo() else { return };
+    let one = repo.commit("one");
+    let ran = repo.ci(["run"]).expect_code(0);
+    assert!(ran.stderr().contains("1 passed"), "{}", ran.stderr());
+    assert_eq!(repo.verdicts("HEAD"), ["pass look"]);
+    repo.git(["tag", "-a", "-m", "v1", "v1"]);
+    repo.git(["branch", "feature/x"]);
+    let two = repo.commit("two");
+    let known = repo.ci(["run", "--all"]).expect_code(0);
+    assert!(known.stderr().contains("1 known"), "{}", known.stderr());
+    let new = repo.ci(["run", "--new"]).expect_code(0);
+    assert!(new.stderr().contains("known"), "{}", new.stderr());
+    assert_eq!(checkpoints(&repo), ["heads/feature/x", "heads/main"]);
+    for command in ["status", "log", "show", "doctor", "gc", "hosts"] {
+        let done = repo.ci([command]).expect_code(0);
+        assert!(!done.stderr().contains("warning"), "{}", done.stderr());
+    }
+    repo.ci(["logs", "HEAD", "look"]).expect_code(0);
+    // A branch gives way to one below its name, and its checkpoint does so, too.
+    repo.git(["branch", "-D", "feature/x"]);
+    repo.git(["checkout", "-q", "-b", "feature"]);
+    let three = repo.commit("three");
+    repo.ci(["watch", "--until-idle"]).expect_code(0);
+    assert_eq!(repo.verdicts(&three), ["pass look"]);
+    assert_eq!(checkpoints(&repo), ["heads/feature", "heads/main"]);
+    repo.git(["checkout", "-q", "main"]);
+    repo.git(["branch", "-D", "feature"]);
+    repo.ci(["gc"]).expect_code(0);
+    assert_eq!(checkpoints(&repo), ["heads/main"]);
+    // From a hook, a detached HEAD, and a linked worktree.
+    repo.ci(["hook", "install"]).expect_code(0);
+    repo.git(["checkout", "-q", "--detach"]);
+    let four = repo.commit("four");
+    repo.ci(["run", "--new", "HEAD"]).expect_code(0);
+    assert_eq!(repo.verdicts(&four), ["pass look"]);
+    let linked = repo.root().join("linked");
+    repo.git([
+        "worktree",
+        "add",
+        "-q",
+        "--detach",
+        linked.to_str().unwrap(),
+        "main",
+    ]);
+    let own = git_in(
+        &repo,
+        &linked,
+        &["commit-tree", "-p", "main", "-m", "own", "main^{tree}"],
+    );
+    git_in(&repo, &linked, &["checkout", "-q", &own]);
+    std::fs::copy(
+        repo.path().join(".git-ci.toml"),
+        linked.join(".git-ci.toml"),
+    )
+    .unwrap();
+    ci_in(&repo, &linked, &["run", "--new", "HEAD"]).expect_code(0);
+    assert_eq!(
+        checkpoints(&repo),
+        ["HEAD", "heads/main", "worktrees/linked/HEAD"]
+    );
+    assert_eq!(repo.verdicts(&one), ["pass look"]);
+    assert_eq!(repo.verdicts(&two), ["pass look"]);
+}
+
+#[test]
+fn a_watcher_sees_what_happens_in_a_reftable_at_once_and_outlives_its_conversion() {
+    let Some(repo) = reftable_repo() else { return };
+    // git converts no reflogs yet.
+    repo.git(["config", "core.logAllRefUpdates", "false"]);
+    repo.commit("one");
+    let mut watch = repo.spawn_ci(["watch"]);
+    wait_until("the first verdict", || {
+        repo.verdicts("HEAD") == ["pass look"]
+    });
+    let begun = std::time::Instant::now();
+    let two = repo.commit("two");
+    wait_until("the second", || repo.verdicts(&two) == ["pass look"]);
+    assert!(begun.elapsed().as_secs() < 20, "only the poll has seen it");
+    for format in ["files", "reftable", "files"] {
+        repo.git(["refs", "migrate", "--ref-format", format]);
+        let subject = format!("with {format}");
+        let next = repo.commit(&subject);
+        wait_until(&subject, || repo.verdicts(&next) == ["pass look"]);
+        let at = || repo.git(["rev-parse", "refs/ci/checkpoint/heads/main"]);
+        wait_until("its checkpoint", || at() == next);
+    }
+    interrupt(&mut watch);
+    let stray = repo.git_dir().join("refs/notes/ci");
+    assert!(stray.exists(), "the last conversion was to files");
+    assert_eq!(repo.noted_commits(), 5);
+}
+
+#[test]
+fn what_a_machine_makes_new_repositories_of_does_not_matter() {
+    for (key, value) in [
+        ("init.defaultRefFormat", "reftable"),
+        ("init.defaultObjectFormat", "sha256"),
+    ] {
+        let repo = TestRepo::new();
+        repo.job("look", "test -f n && git log -1 && git rev-parse HEAD");
+        repo.commit("one");
+        // The host, and then this machine.
+        let far = repo.root().join("far");
+        std::fs::create_dir(&far).unwrap();
+        let config = format!("{}/.gitconfig", far.display());
+        repo.git(["config", "-f", &config, key, value]);
+        let command = format!(
+            "env HOME={} GIT_DEFAULT_HASH=sha256 GIT_DEFAULT_REF_FORMAT=reftable {{}}",
+            far.display()
+        );
+        repo.git(["config", "ci-host.far.command", &command]);
+        repo.git(["config", "ci.local", "false"]);
+        repo.ci(["run"]).expect_code(0);
+        assert!(repo.note("HEAD").contains(" far "), "{}", repo.note("HEAD"));
+        repo.ci(["hosts", "--check"]).expect_code(0);
+        repo.git(["config", "ci.local", "true"]);
+        repo.git(["config", "--remove-section", "ci-host.far"]);
+        repo.git(["config", "--global", key, value]);
+        repo.commit("two");
+        repo.ci(["run"]).expect_code(0);
+        let mut command = repo.ci_command(["run", "--force"]);
+        command.envs([
+            ("GIT_DEFAULT_HASH", "sha256"),
+            ("GIT_DEFAULT_REF_FORMAT", "reftable"),
+        ]);
+        Ran(command.output().unwrap()).expect_code(0);
+    }
+}
+
+#[test]
+fn submodules_have_ids_of_their_own_kind() {
+    for (outer, inner) in [("sha1", "sha1"), ("sha1", "sha256"), ("sha256", "sha1")] {
+        let repo = TestRepo::init(&["-b", "main", &format!("--object-format={outer}")]);
+        repo.git(["config", "--global", "protocol.file.allow", "always"]);
+        let other = repo.root().join("other");
+        let format = format!("--object-format={inner}");
+        let made = repo.command("git", repo.root());
+        let made = { made }
+            .args(["init", "-q", "-b", "main", &format])
+            .arg(&other)
+            .output();
+        Ran(made.unwrap()).expect_code(0);
+        std::fs::write(other.join("inner"), "x").unwrap();
+        git_in(&repo, &other, &["add", "."]);
+        git_in(
+            &repo,
+            &other,
+            &[
+                "-c",
+                "user.name=I",
+                "-c",
+                "user.email=i@x",
+                "commit",
+                "-qm",
+                "i",
+            ],
+        );
+        repo.git(["submodule", "-q", "add", other.to_str().unwrap(), "sub"]);
+        repo.commit("one");
+        let mut look = "test -f n && test -f sub/inner && git -C sub log -1".to_owned();
+        if (outer, inner) != ("sha1", "sha256") {
+            // There git itself takes the submodule for changed: it knows half of the id.
+            look += " && test -z \"$(git status --porcelain)\"";
+        }
+        repo.job("look", &look);
+        let mut command = repo.ci_command(["run"]);
+        command.envs([
+            ("GIT_DEFAULT_HASH", "sha256"),
+            ("GIT_DEFAULT_REF_FORMAT", "reftable"),
+        ]);
+        let ran = Ran(command.output().unwrap()).expect_code(0);
+        assert!(
+            ran.stderr().contains("1 passed"),
+            "{outer} {inner}: {}",
+            ran.stderr()
+        );
+        repo.commit("two");
+        repo.git(["config", "--global", "init.defaultObjectFormat", "sha256"]);
+        repo.ci(["run"]).expect_code(0);
+    }
+}

@@ -20,10 +20,7 @@ const BETTER: [(Version, &str); 3] = [
         Version(2, 36),
         "refs and packs are synced to the disk before a result is reported",
     ),
-    (
-        Version(2, 45),
-        "`git refs migrate` converts a repository with a reftable",
-    ),
+    (Version(2, 45), "refs may be kept as a reftable"),
 ];
 
 /// Fewer open files than this do not do for many slots.

@@ -90,14 +90,23 @@ impl Sources {
         (self.top && repo.config(&wanted).is_some()) || self.all(name, path).next().is_some()
     }
 
-    /// The git directory of a submodule that has `commit`.
-    fn find(&self, repo: &Repo, name: &str, path: &Path, commit: &str) -> Option<PathBuf> {
-        self.all(name, path).find(|dir| {
+    /// The git directory of a submodule that has `commit`, and the commit's id there: a
+    /// submodule may have ids of the other kind, and what git records is as long as its
+    /// own are, filled up with zeros or cut.
+    fn find(
+        &self,
+        repo: &Repo,
+        name: &str,
+        path: &Path,
+        commit: &str,
+    ) -> Option<(PathBuf, String)> {
+        self.all(name, path).find_map(|dir| {
             let mut ask = repo.git().command();
             // Its own work tree may be gone, which git would take ill.
-            ask.arg("--git-dir").arg(dir).arg("--work-tree").arg(dir);
-            ask.args(["cat-file", "-e", &format!("{commit}^{{commit}}")]);
-            repo.git().output(&mut ask).is_ok()
+            ask.arg("--git-dir").arg(&dir).arg("--work-tree").arg(&dir);
+            ask.args(["rev-parse", "--verify", "--quiet", "--end-of-options"]);
+            ask.arg(format!("{commit}^{{commit}}"));
+            Some((dir, repo.git().read(&mut ask).ok()?))
         })
     }
 }
@@ -123,7 +132,7 @@ pub(super) fn update(
             continue;
         }
         let printable = printable_line(name.as_bytes()).into_owned();
-        let Some(source) = sources.find(outer.repo, name, path, &commit) else {
+        let Some((source, commit)) = sources.find(outer.repo, name, path, &commit) else {
             let name = printable;
             if outer.repo.config(ON_HOST).is_some() {
                 return Err(CheckoutError::SubmoduleOnHost { name });
@@ -138,6 +147,10 @@ pub(super) fn update(
             dir: outer.modules.join(name),
             source: &source,
             name: printable,
+            hash: match commit.len() {
+                64 => gix::hash::Kind::Sha256,
+                _ => gix::hash::Kind::Sha1,
+            },
         };
         module.bring(&commit)?;
         let links = module.links()?;
@@ -207,6 +220,8 @@ struct Module<'a> {
     dir: PathBuf,
     source: &'a Path,
     name: String,
+    /// Its ids, which need not be of the kind that those of the outer one are.
+    hash: gix::hash::Kind,
 }
 
 impl Module<'_> {
@@ -228,7 +243,7 @@ impl Module<'_> {
         if self.is_sound() && self.check_out(commit).is_ok() {
             return Ok(());
         }
-        self.make(commit)?;
+        self.make()?;
         self.check_out(commit).map_err(|error| self.failed(error))
     }
 
@@ -261,7 +276,7 @@ impl Module<'_> {
             }
         }
         let index = self.dir.join("index");
-        if distrusts(&index, self.outer.repo.objects().object_hash(), false) {
+        if distrusts(&index, self.hash, false) {
             remove_path(&index)?;
         }
         Ok(())
@@ -273,7 +288,7 @@ impl Module<'_> {
     }
 
     /// Makes it anew, without files.
-    fn make(&self, commit: &str) -> Result<(), CheckoutError> {
+    fn make(&self) -> Result<(), CheckoutError> {
         let io = |error| self.io(error);
         let mut files = Tree::open(self.outer.path).map_err(io)?;
         files
@@ -284,12 +299,8 @@ impl Module<'_> {
             fs::create_dir_all(parent).map_err(io)?;
         }
         let git = self.outer.repo.git();
-        let mut init = git.command();
-        init.args(["init", "-q", "--template=", "--separate-git-dir"]);
-        init.arg(&self.dir);
-        if commit.len() == 64 {
-            init.arg("--object-format=sha256");
-        }
+        let mut init = git.init(&self.hash.to_string());
+        init.arg("--separate-git-dir").arg(&self.dir);
         init.arg(&self.path);
         git.output(&mut init).map_err(|error| self.failed(error))?;
         let info = self.dir.join("objects/info");
