@@ -29,6 +29,7 @@
 //! | [`watch`] | the observer: which commits are new, what is wanted, when a checkpoint moves |
 //! | [`commands`] | the command line, one file a subcommand |
 //! | [`settings`] | what this machine's git configuration says |
+//! | [`sealed`] | files of ours that are read only as they were written |
 //! | [`private`] | files and directories of ours: modes, owners, no links |
 //! | [`fail`] | where a test may end the program: fail points of debug builds |
 //! | [`error`] | what the user is told when a command cannot do its work |
@@ -45,18 +46,19 @@
 //! watch    → engine reporter plan spool process config git fail error private model
 //! engine   → reporter runner plan worktree process logs git fail private model
 //! reporter → model
-//! runner   → worktree process logs git private model
+//! runner   → worktree process logs git sealed private model
 //! worktree → process git private model
 //! hooks    → spool process git model
 //! spool    → git private model
 //! process  → git private model
 //! settings → config git model
 //! config   → git model
-//! git      → fail private model
+//! git      → fail sealed private model
 //! logs     → model private
 //! plan     → model
 //! verdict  → model
 //! error    →
+//! sealed   → private
 //! private  →
 //! fail     →
 //! model    →
@@ -111,6 +113,7 @@ pub mod private;
 pub mod process;
 pub mod reporter;
 pub mod runner;
+pub mod sealed;
 pub mod settings;
 pub mod spool;
 pub mod verdict;

@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 pub use crate::model::Known;
-use crate::model::{Commit, DefId, Job, Record, Status, Task, TaskId};
+use crate::model::{
+    Commit, Criteria, DefId, Job, Oid, Reason, Record, Reuse, Status, Task, TaskId,
+};
 
 /// A job with what the planner needs of it, computed once for all commits.
 #[derive(Debug, Clone)]
@@ -16,15 +18,18 @@ pub struct PlannedJob {
     pub job: Arc<Job>,
     /// Its definition.
     pub def: DefId,
+    /// What a record must agree in to be its verdict.
+    pub criteria: Arc<Criteria>,
     /// Whether its results are recorded, and looked up.
     pub recorded: bool,
 }
 
 impl PlannedJob {
     /// A job of a jobs file: recorded.
-    pub fn new(job: Job) -> Self {
+    pub fn new(job: Job, criteria: Criteria) -> Self {
         Self {
-            def: job.definition(),
+            def: criteria.def,
+            criteria: Arc::new(criteria),
             job: Arc::new(job),
             recorded: true,
         }
@@ -32,9 +37,23 @@ impl PlannedJob {
 
     /// A job that leaves no record and is run whatever is known.
     pub fn unrecorded(job: Job) -> Self {
+        let criteria = Criteria::new(&job, Vec::new());
         Self {
             recorded: false,
-            ..Self::new(job)
+            ..Self::new(job, criteria)
+        }
+    }
+
+    /// Its task on `commit`, which runs, or need not, for this reason.
+    pub fn task(&self, id: TaskId, commit: &Arc<Commit>, reason: Reason) -> Task {
+        Task {
+            id,
+            commit: Arc::clone(commit),
+            job: Arc::clone(&self.job),
+            def: self.def,
+            criteria: Arc::clone(&self.criteria),
+            recorded: self.recorded,
+            reason,
         }
     }
 }
@@ -73,10 +92,10 @@ pub enum Trust {
 }
 
 impl Trust {
-    /// Whether what is known spares running `task`.
-    pub fn accepts_for(self, known: &Known, task: &Task) -> bool {
+    /// Whether what is known spares running its task on `commit`.
+    pub fn accepts_for(self, known: &Known, commit: &Oid) -> bool {
         let seen =
-            self == Self::Seen && known.stands_at(task) && known.record.status != Status::Error;
+            self == Self::Seen && known.stands_at(commit) && known.record.status != Status::Error;
         seen || self.accepts(&known.record)
     }
 
@@ -90,6 +109,40 @@ impl Trust {
     }
 }
 
+/// What is to be done about a job on a commit, and why.
+///
+/// `known` is the newest record that meets the job's criteria, and `otherwise` says why the
+/// job runs where there is none; both are asked only where that matters.
+pub fn decide(
+    planned: &PlannedJob,
+    commit: &Commit,
+    trust: Trust,
+    known: impl FnOnce() -> Option<Known>,
+    otherwise: impl FnOnce() -> Reason,
+) -> (Action, Reason) {
+    let run = |reason| (Action::Run, reason);
+    if !planned.recorded {
+        return run(Reason::Unrecorded);
+    }
+    if trust == Trust::Nothing {
+        return run(Reason::Forced);
+    }
+    if planned.criteria.reuse == Reuse::Never {
+        return run(Reason::Always);
+    }
+    match known() {
+        Some(known) if trust.accepts_for(&known, &commit.id) => {
+            let reason = Reason::of_known(&known, &commit.id);
+            (Action::Reuse(Box::new(known)), reason)
+        }
+        Some(known) => run(match (trust, known.record.reusable()) {
+            (Trust::Passed, true) => Reason::FailedLastTime,
+            _ => Reason::of_unusable(&known.record),
+        }),
+        None => run(otherwise()),
+    }
+}
+
 /// Everything that a run is to do, in the order in which it is wanted.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
@@ -98,7 +151,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Lays `jobs_of` every commit against what is `known`.
+    /// Lays `jobs_of` every commit against what is `known`; `otherwise` says why a job runs
+    /// of which nothing is.
     ///
     /// `jobs_of` may fail where each commit has a jobs file of its own; the first
     /// error ends the planning.
@@ -108,25 +162,24 @@ impl Plan {
     pub fn new<E>(
         commits: &[Arc<Commit>],
         mut jobs_of: impl FnMut(&Commit) -> Result<Arc<[PlannedJob]>, E>,
-        mut known: impl FnMut(&Commit, &PlannedJob) -> Option<Known>,
+        known: impl Fn(&Commit, &Criteria) -> Option<Known>,
+        otherwise: impl Fn(&Commit, &Criteria) -> Reason,
         trust: Trust,
     ) -> Result<Self, E> {
         let mut entries = Vec::new();
         for commit in commits {
             for planned in jobs_of(commit)?.iter() {
-                let known = match planned.recorded && trust != Trust::Nothing {
-                    true => known(commit, planned).filter(|known| trust.accepts(&known.record)),
-                    false => None,
-                };
+                let (action, reason) = decide(
+                    planned,
+                    commit,
+                    trust,
+                    || known(commit, &planned.criteria),
+                    || otherwise(commit, &planned.criteria),
+                );
+                let id = TaskId(entries.len() as u64);
                 entries.push(Entry {
-                    task: Task {
-                        id: TaskId(entries.len() as u64),
-                        commit: Arc::clone(commit),
-                        job: Arc::clone(&planned.job),
-                        def: planned.def,
-                        recorded: planned.recorded,
-                    },
-                    action: known.map_or(Action::Run, |known| Action::Reuse(Box::new(known))),
+                    task: planned.task(id, commit, reason),
+                    action,
                 });
             }
         }
@@ -143,7 +196,7 @@ impl Plan {
     pub fn adds_records(&self) -> bool {
         self.entries.iter().any(|entry| match &entry.action {
             Action::Run => entry.task.recorded,
-            Action::Reuse(known) => !known.stands_at(&entry.task),
+            Action::Reuse(known) => !known.stands_at(&entry.task.commit.id),
         })
     }
 

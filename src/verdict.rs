@@ -1,40 +1,66 @@
 //! What counts: of all the records that a commit has, the one that is a job's verdict on
 //! it, and what each of the others means.
 //!
-//! A record speaks of a tree and of a definition. The newest that speaks of the commit's
-//! own tree and of the job as it is defined now counts; where there is none, the newest
-//! with another definition, which is shown as outdated. A record of another tree (git
-//! copies notes to amended commits) is stale and never counts.
+//! The newest that meets a job's criteria on the commit counts, wherever it stands. Where
+//! there is none, the commit's newest that speaks of its contents is shown, with what is
+//! otherwise: the definition, the platform, the surroundings. A record of another tree (git
+//! copies notes to amended commits), or of another commit where the job looked at that, is
+//! stale and never counts; nor does one that somebody said to forget.
 //!
 //! Pure, as the plan is: what is known comes in as values.
 
+use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::model::{Commit, DefId, JobName, Oid, Record};
+use crate::model::{Commit, Criteria, JobName, Known, Mismatch, Oid, Record, Seen};
 
 /// What a record means for the commit in whose note it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
-    /// Of the commit's tree, and of the job as it is defined now.
+    /// Of the commit, and of the job as it would run now.
     Current,
-    /// Of the commit's tree, but the job is defined otherwise by now.
+    /// Of the commit, but the job is defined otherwise by now.
     Outdated,
-    /// Of the commit's tree; no job of that name is configured.
+    /// Of the commit, but of a platform that no runner has which can take the job.
+    AnotherPlatform,
+    /// Of the commit, but what else the verdict depends on is otherwise by now.
+    SurroundingsChanged,
+    /// Of the commit; no job of that name is configured.
     Unconfigured,
-    /// Of another tree than the commit's: it says nothing about this commit.
+    /// Somebody said that it does not count any more.
+    Forgotten,
+    /// Of another tree than the commit's, or of another commit: it says nothing about this
+    /// one.
     Stale,
 }
 
 impl Standing {
-    /// What `record` means for `commit`, whose jobs file defines the record's job as
-    /// `def` (`None`: not at all).
-    pub fn of(record: &Record, commit: &Commit, def: Option<&DefId>) -> Self {
-        match def {
-            _ if record.tree != commit.tree => Self::Stale,
-            None => Self::Unconfigured,
-            Some(def) if record.def == *def => Self::Current,
-            Some(_) => Self::Outdated,
+    /// What `record` means for `commit`, where `criteria` are those of the job of its name
+    /// (`None`: none is configured).
+    pub fn of(
+        record: &Record,
+        commit: &Commit,
+        criteria: Option<&Criteria>,
+        is_forgotten: bool,
+    ) -> Self {
+        let mismatch = match criteria {
+            _ if record.tree != commit.tree => return Self::Stale,
+            Some(criteria) => criteria.check(record, commit).err(),
+            None if matches!(record.seen, Seen::Commit(other) if other != commit.id) => {
+                return Self::Stale;
+            }
+            None => Some(Mismatch::Contents),
+        };
+        match mismatch {
+            Some(Mismatch::Commit) if record.seen.commit().is_some() => Self::Stale,
+            _ if is_forgotten => Self::Forgotten,
+            None => Self::Current,
+            Some(Mismatch::Contents) => Self::Unconfigured,
+            // What a verdict may be reused for is a part of the job, too.
+            Some(Mismatch::Definition | Mismatch::Commit) => Self::Outdated,
+            Some(Mismatch::Platform) => Self::AnotherPlatform,
+            Some(Mismatch::Env) => Self::SurroundingsChanged,
         }
     }
 
@@ -43,8 +69,16 @@ impl Standing {
         match self {
             Self::Current | Self::Unconfigured => None,
             Self::Outdated => Some("outdated"),
+            Self::AnotherPlatform => Some("another platform"),
+            Self::SurroundingsChanged => Some("surroundings changed"),
+            Self::Forgotten => Some("forgotten"),
             Self::Stale => Some("stale"),
         }
+    }
+
+    /// Whether it is a verdict on the commit, of whichever job and machine.
+    fn is_of_commit(self) -> bool {
+        !matches!(self, Self::Stale | Self::Forgotten)
     }
 }
 
@@ -53,57 +87,75 @@ impl Standing {
 pub struct Verdict {
     /// The record.
     pub record: Record,
-    /// Never [`Standing::Stale`].
+    /// Never [`Standing::Stale`] nor [`Standing::Forgotten`].
     pub standing: Standing,
     /// The commit in whose note it stands: another one where only that has the content
     /// on record so far.
     pub from: Oid,
 }
 
-/// What counts for `commit` and the job of this name, which is defined as `def`.
-///
-/// `own` are all records of the commit's note. `known` is the newest record of this tree
-/// and definition wherever it stands, with the commit that has it; another commit's
-/// counts only where a run would take it over.
-pub fn verdict(
-    commit: &Commit,
-    job: &JobName,
-    def: Option<&DefId>,
-    own: &[Record],
-    known: Option<(Record, Oid)>,
-) -> Option<Verdict> {
-    let standing = |record: &Record| Standing::of(record, commit, def);
-    let newest = |wanted: fn(Standing) -> bool| {
-        let named = own.iter().filter(|record| record.job == *job);
-        let fitting = named.filter(|record| wanted(standing(record)));
-        fitting.max_by_key(|record| record.rank())
-    };
-    let here = |record: &Record| Verdict {
-        record: record.clone(),
-        standing: standing(record),
-        from: commit.id,
-    };
-    let current = newest(|standing| standing == Standing::Current);
-    // Under another name or at another commit.
-    let known = known
-        .filter(|(record, from)| *from == commit.id || record.reusable())
-        .filter(|(record, _)| current.is_none_or(|own| record.rank() > own.rank()));
-    if let Some((record, from)) = known {
-        let standing = Standing::Current;
-        return Some(Verdict {
-            record,
-            standing,
-            from,
-        });
+/// What is known of a commit and a job.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a, F> {
+    /// The commit.
+    pub commit: &'a Commit,
+    /// The job's name.
+    pub job: &'a JobName,
+    /// The criteria of the job of that name; `None` where none is configured.
+    pub criteria: Option<&'a Criteria>,
+    /// All records of the commit's note.
+    pub own: &'a [Record],
+    /// As of when records are of the future.
+    pub now: Timestamp,
+    /// Whether somebody said that a record does not count any more.
+    pub is_forgotten: F,
+}
+
+impl<F: Fn(&Record) -> bool> Facts<'_, F> {
+    fn standing(&self, record: &Record) -> Standing {
+        let forgotten = (self.is_forgotten)(record);
+        Standing::of(record, self.commit, self.criteria, forgotten)
     }
-    current
-        .or_else(|| newest(|standing| standing != Standing::Stale))
-        .map(here)
+
+    /// The newest of the commit's own records of a standing.
+    fn newest(&self, wanted: fn(Standing) -> bool) -> Option<Verdict> {
+        let named = self.own.iter().filter(|record| record.job == *self.job);
+        let standings = named.map(|record| (record, self.standing(record)));
+        let fitting = standings.filter(|(_, standing)| wanted(*standing));
+        let (record, standing) = fitting.max_by_key(|(record, _)| record.rank(self.now))?;
+        Some(Verdict {
+            record: record.clone(),
+            standing,
+            from: self.commit.id,
+        })
+    }
+
+    /// What counts. `known` is the newest record that meets the criteria wherever it stands;
+    /// another commit's counts only where a run would take it over.
+    pub fn verdict(&self, known: Option<Known>) -> Option<Verdict> {
+        let current = self.newest(|standing| standing == Standing::Current);
+        let rank = |record: &Record| record.rank(self.now);
+        let known = known
+            .filter(|known| known.from == self.commit.id || known.record.reusable())
+            .filter(|known| {
+                let own = current.as_ref();
+                own.is_none_or(|own| rank(&known.record) > rank(&own.record))
+            });
+        let known = known.map(|known| Verdict {
+            record: known.record,
+            standing: Standing::Current,
+            from: known.from,
+        });
+        known
+            .or(current)
+            .or_else(|| self.newest(Standing::is_of_commit))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{CommandLine, EnvId, Job, Surroundings};
 
     const TREE: &str = "0cf036bf";
 
@@ -116,21 +168,51 @@ mod tests {
         }
     }
 
+    fn criteria() -> Criteria {
+        let run = CommandLine::Shell("make".into());
+        let job = Job::new("test".parse().unwrap(), run);
+        let here = Surroundings {
+            on: "x86_64-linux".parse().unwrap(),
+            env: None,
+        };
+        Criteria::new(&job, vec![here])
+    }
+
+    /// `def` is that of the job as it is now where it is `d`.
     fn record(status: &str, day: u8, tree: &str, def: &str) -> Record {
         let why = if status == "FAIL" { "why=exit:1 " } else { "" };
-        format!(
-            "{status} test 1.0s 2026-01-{day:02}T00:00:00Z x v=1 try=1 {why}tree={} def={} log={}",
+        let mut record: Record = format!(
+            "{status} test 1.0s 2026-01-{day:02}T00:00:00Z x v=1 {why}on=x86_64-linux def={} log={} tree={}",
+            def.repeat(32),
+            "7".repeat(16),
             tree.repeat(5),
-            def.repeat(16),
-            "7".repeat(16)
         )
         .parse()
-        .unwrap()
+        .unwrap();
+        if def == "d" {
+            record.def = criteria().def;
+        }
+        record
+    }
+
+    fn judge_as(
+        criteria: Option<&Criteria>,
+        own: &[Record],
+        known: Option<(Record, Oid)>,
+    ) -> Option<Verdict> {
+        let facts = Facts {
+            commit: &commit(),
+            job: &"test".parse().unwrap(),
+            criteria,
+            own,
+            now: "2026-02-01T00:00:00Z".parse().unwrap(),
+            is_forgotten: |record: &Record| record.runner.as_str() == "gone",
+        };
+        facts.verdict(known.map(|(record, from)| Known { record, from }))
     }
 
     fn judge(own: &[Record], known: Option<(Record, Oid)>) -> Option<Verdict> {
-        let def: DefId = "d".repeat(16).parse().unwrap();
-        verdict(&commit(), &"test".parse().unwrap(), Some(&def), own, known)
+        judge_as(Some(&criteria()), own, known)
     }
 
     #[test]
@@ -171,15 +253,50 @@ mod tests {
         assert_eq!(judge(&own, Some((older, other))).unwrap().record, own[0]);
         let error = record("ERROR", 3, TREE, "d");
         assert_eq!(judge(&[], Some((error.clone(), other))), None);
-        let renamed = judge(&[], Some((error, commit().id))).unwrap();
-        assert_eq!(renamed.from, commit().id, "the same job under another name");
     }
 
     #[test]
     fn a_job_that_is_not_configured_keeps_its_verdict() {
         let own = [record("pass", 1, TREE, "d")];
-        let name = "test".parse().unwrap();
-        let found = verdict(&commit(), &name, None, &own, None).unwrap();
+        let found = judge_as(None, &own, None).unwrap();
         assert_eq!(found.standing, Standing::Unconfigured);
+    }
+
+    #[test]
+    fn what_is_of_another_machine_or_forgotten_or_of_another_commit_is_not_current() {
+        let pass = record("pass", 1, TREE, "d");
+        let other: Oid = "b".repeat(40).parse().unwrap();
+        let standing = |change: fn(&mut Record, Oid)| {
+            let mut record = pass.clone();
+            change(&mut record, other);
+            judge(&[record], None).map(|found| found.standing)
+        };
+        assert_eq!(standing(|_, _| {}), Some(Standing::Current));
+        let on = standing(|record, _| record.on = "aarch64-darwin".parse().ok());
+        assert_eq!(on, Some(Standing::AnotherPlatform));
+        let old = standing(|record, _| record.on = None);
+        assert_eq!(old, Some(Standing::AnotherPlatform));
+        let env = standing(|record, _| record.env = EnvId::of(&[("a", b"b")]));
+        assert_eq!(env, Some(Standing::SurroundingsChanged));
+        assert_eq!(
+            standing(|record, other| record.seen = Seen::Commit(other)),
+            None
+        );
+        assert_eq!(
+            standing(|record, other| record.seen = Seen::Ignored(other)),
+            None
+        );
+        assert_eq!(
+            standing(|record, _| record.runner = "gone".parse().unwrap()),
+            None
+        );
+    }
+
+    #[test]
+    fn the_future_is_behind_the_present() {
+        let mut own = [record("pass", 1, TREE, "d"), record("FAIL", 2, TREE, "d")];
+        own[0].finished = "9999-12-30T00:00:00Z".parse().unwrap();
+        assert_eq!(judge(&own, None).unwrap().record, own[1]);
+        assert_eq!(judge(&own[..1], None).unwrap().record, own[0]);
     }
 }

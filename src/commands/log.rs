@@ -14,11 +14,9 @@ use crate::settings::Settings;
 use crate::verdict::Standing;
 
 use super::pager::Page;
-use super::reading::{
-    Configured, Line, READ_FORMAT, RecordLine, check_names, def_of, human_time, safe,
-};
+use super::reading::{Configured, Line, READ_FORMAT, RecordLine, check_names, human_time, safe};
 use super::select::{ConfigArgs, RevArgs};
-use super::{color, output};
+use super::{color, output, reading};
 
 /// Show the records, newest first.
 ///
@@ -27,7 +25,9 @@ use super::{color, output};
 /// are all records that there are, also those of commits that no branch holds any more.
 ///
 /// A record marked "outdated" is of a job that is defined otherwise by now; one marked
-/// "stale" was copied to a commit with other contents, and says nothing about it.
+/// "stale" is of other contents or of another commit, and says nothing about this one. One
+/// of "another platform", of "surroundings" that have "changed" or that is "forgotten" does
+/// not count either.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -135,8 +135,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
             let standing = match &commit {
                 Some(commit) => {
                     let jobs = configured.of(commit)?;
-                    let def = def_of(&jobs, &record.job);
-                    Some(Standing::of(record, commit, def))
+                    Some(reading::standing(&records, commit, &jobs, record))
                 }
                 None => None,
             };

@@ -199,7 +199,7 @@ fn find(
             let own = records.of(&commit.id).iter();
             let newest = own
                 .filter(|record| record.job == *name)
-                .max_by_key(|record| record.rank());
+                .max_by_key(|record| record.rank(records.now()));
             if newest.is_some() {
                 output::note(
                     "this log is of other contents than the commit's: its record is stale",

@@ -15,6 +15,7 @@ mod help;
 mod hook;
 mod hosts;
 mod init;
+mod kinds;
 mod launch;
 mod log;
 mod logs;

@@ -16,12 +16,12 @@ use crate::config::{self, LoadError};
 use crate::error::Failure;
 use crate::git::{Records, Repo};
 use crate::model::{
-    Commit, DefId, JobName, LogId, Oid, Record, RunnerLabel, Status, Why, printable_json,
-    printable_line,
+    Commit, Criteria, DefId, JobName, LogId, Oid, Reason, Record, Rule, RunnerLabel, Status, Why,
+    printable_json, printable_line,
 };
-use crate::plan::PlannedJob;
+use crate::plan::{self, PlannedJob, Trust};
 use crate::settings::Settings;
-use crate::verdict::{Standing, Verdict, verdict};
+use crate::verdict::{Facts, Standing, Verdict};
 use crate::worktree;
 
 use super::output;
@@ -68,6 +68,13 @@ pub(super) enum Line<'a> {
     },
     /// One record.
     Record(RecordLine<'a>),
+    /// A configured job that has no verdict on the commit of `show`.
+    NoVerdict {
+        job: &'a JobName,
+        /// Why a run would run it.
+        reason: String,
+        rule: Rule,
+    },
     /// A line of a note that is no record of a version known to this program.
     Foreign {
         /// Raw text: escape it before it is shown.
@@ -169,6 +176,10 @@ pub(super) struct RecordLine<'a> {
     pub(super) why: Option<Why>,
     /// `null` where the repository does not have the commit.
     pub(super) standing: Option<Standing>,
+    /// What a run would do about the job of a record that counts, and why; in `show`.
+    pub(super) reason: Option<String>,
+    /// The same for programs.
+    pub(super) rule: Option<Rule>,
     /// It is the verdict of its job on the commit; `null` in `log`, which does not judge.
     pub(super) counts: Option<bool>,
     /// The commit in whose note it stands.
@@ -195,6 +206,8 @@ impl<'a> RecordLine<'a> {
             status: record.status,
             why: record.why,
             standing: None,
+            reason: None,
+            rule: None,
             counts: None,
             from: commit,
             finished: record.finished,
@@ -318,10 +331,40 @@ impl<'a> Configured<'a> {
     }
 }
 
-/// The definition of the job of this name.
-pub(super) fn def_of<'j>(jobs: &'j [PlannedJob], name: &JobName) -> Option<&'j DefId> {
+/// What a record must agree in to count for the job of this name.
+fn criteria_of<'j>(jobs: &'j [PlannedJob], name: &JobName) -> Option<&'j Criteria> {
     let job = jobs.iter().find(|planned| planned.job.name == *name)?;
-    Some(&job.def)
+    Some(&job.criteria)
+}
+
+/// What a record of a commit's note means for it.
+pub(super) fn standing(
+    records: &Records,
+    commit: &Commit,
+    jobs: &[PlannedJob],
+    record: &Record,
+) -> Standing {
+    let criteria = criteria_of(jobs, &record.job);
+    Standing::of(record, commit, criteria, records.is_forgotten(record))
+}
+
+/// What a run would do about the job of this name on a commit, and why; `None` where none
+/// is configured.
+pub(super) fn reason(
+    records: &Records,
+    commit: &Commit,
+    jobs: &[PlannedJob],
+    name: &JobName,
+) -> Option<Reason> {
+    let planned = jobs.iter().find(|planned| planned.job.name == *name)?;
+    let (_, reason) = plan::decide(
+        planned,
+        commit,
+        Trust::Known,
+        || records.known(commit, &planned.criteria),
+        || records.why_not(commit, &planned.criteria),
+    );
+    Some(reason)
 }
 
 /// What counts for a commit and a job.
@@ -331,10 +374,16 @@ pub(super) fn judge(
     jobs: &[PlannedJob],
     name: &JobName,
 ) -> Option<Verdict> {
-    let def = def_of(jobs, name);
-    let known = def.and_then(|def| records.known(commit, name, def));
-    let known = known.map(|known| (known.record, known.from));
-    verdict(commit, name, def, records.of(&commit.id), known)
+    let criteria = criteria_of(jobs, name);
+    let facts = Facts {
+        commit,
+        job: name,
+        criteria,
+        own: records.of(&commit.id),
+        now: records.now(),
+        is_forgotten: |record: &Record| records.is_forgotten(record),
+    };
+    facts.verdict(criteria.and_then(|criteria| records.known(commit, criteria)))
 }
 
 /// Checks the names that the user gave against the jobs that are configured or on record.

@@ -4,16 +4,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::engine::{self, Summary, Superseded};
-use crate::error::Failure;
+use crate::error::{Failure, FailureKind};
 use crate::git::{NoteStore, Records, Repo, care};
 use crate::logs::LogStore;
-use crate::model::{CommandLine, Commit, Job, JobName};
-use crate::plan::{Action, Plan, PlannedJob, Trust};
+use crate::model::{CommandLine, Commit, Job, JobName, Task};
+use crate::plan::{Action, Entry, Plan, PlannedJob, Trust};
 use crate::reporter::Reporter;
 use crate::settings::Settings;
 use crate::watch::wanted::Order;
 use crate::watch::{Holder, Lease, Options, Patterns, WatchJobs};
 
+use super::kinds::{Kinds, judging};
 use super::launch::{self, Live, TalkArgs};
 use super::select::{self, ConfigArgs, Jobs, RevArgs};
 use super::watch::Extra;
@@ -65,7 +66,9 @@ pub(super) struct Args {
     #[arg(long, conflicts_with = "force")]
     retry_failed: bool,
 
-    /// Say what would run and what is known, and do nothing.
+    /// Say what would run, what is known, and why; do nothing.
+    ///
+    /// The exit code is 125 where something would run, else 0.
     #[arg(short = 'n', long)]
     dry_run: bool,
 
@@ -129,7 +132,12 @@ fn run_new(args: &Args, repo: &Repo, settings: &Settings) -> Result<ExitCode, Fa
         on_result: None,
     };
     let source = args.config.source(settings);
-    let jobs = WatchJobs::new(repo, source, args.config.job.clone())?;
+    let jobs = WatchJobs::new(
+        repo,
+        source,
+        args.config.job.clone(),
+        judging(repo, settings),
+    )?;
     let reporter = args.talk.reporter(repo, Live::Rows)?;
     let slots = args.slots.unwrap_or(settings.slots);
     let _lease = Lease::take(&repo.ci_dir(), &options.holder, false)?;
@@ -153,24 +161,31 @@ fn plan(
     commits: &[Arc<Commit>],
     records: &Records,
 ) -> Result<Plan, Failure> {
-    let known = |commit: &Commit, job: &PlannedJob| records.known(commit, &job.job.name, &job.def);
     let mut jobs = match &args.exec {
-        Some(command) => Jobs::Same(Arc::new([ad_hoc(command, args.as_.as_ref())])),
+        Some(command) => {
+            let kinds = Kinds::of(repo, settings);
+            Jobs::Same(Arc::new([ad_hoc(command, args.as_.as_ref(), &kinds)]))
+        }
         None => Jobs::configured(&args.config, repo, settings)?,
     };
     Ok(Plan::new(
         commits,
         |commit| jobs.of(commit),
-        known,
+        |commit, criteria| records.known(commit, criteria),
+        |commit, criteria| records.why_not(commit, criteria),
         args.trust(),
     )?)
 }
 
 /// The job that `--exec` asks for.
-fn ad_hoc(command: &str, name: Option<&JobName>) -> PlannedJob {
+fn ad_hoc(command: &str, name: Option<&JobName>, kinds: &Kinds) -> PlannedJob {
     let run = CommandLine::Shell(command.to_owned());
     match name {
-        Some(name) => PlannedJob::new(Job::new(name.clone(), run)),
+        Some(name) => {
+            let job = Job::new(name.clone(), run);
+            let criteria = kinds.criteria(&job);
+            PlannedJob::new(job, criteria)
+        }
         None => {
             #[expect(clippy::unwrap_used, reason = "the word is a job name")]
             let name = "exec".parse().unwrap();
@@ -219,7 +234,8 @@ fn run(
     Ok(summary)
 }
 
-/// Prints what a run would do: to standard output, one line a task.
+/// Prints what a run would do, and why: to standard output, one line a task. The exit code
+/// says whether it would run anything.
 fn print_plan(args: &Args, plan: &Plan) -> Result<ExitCode, Failure> {
     use crate::model::printable_line;
 
@@ -232,45 +248,51 @@ fn print_plan(args: &Args, plan: &Plan) -> Result<ExitCode, Failure> {
         .to_string();
         text.push('\n');
     }
-    let width = plan
-        .entries
-        .iter()
-        .map(|entry| entry.task.job.name.as_str().len())
-        .max();
+    let widest = |width: fn(&Entry) -> usize| plan.entries.iter().map(width).max().unwrap_or(0);
+    let job_width = widest(|entry| entry.task.job.name.as_str().len());
+    let reason_width = widest(|entry| entry.task.reason.text().len());
     for entry in &plan.entries {
-        let task = &entry.task;
+        let Task {
+            commit,
+            job,
+            reason,
+            ..
+        } = &entry.task;
         let (status, from) = match &entry.action {
             Action::Run => (None, None),
             Action::Reuse(known) => (Some(known.record.status), Some(known.from)),
         };
         if args.talk.json {
             text += &serde_json::json!({
-                "event": "planned", "commit": task.commit.id, "job": task.job.name,
+                "event": "planned", "commit": commit.id, "job": job.name,
                 "action": if status.is_some() { "reuse" } else { "run" },
                 "status": status, "from": from,
+                "reason": reason.text(), "rule": reason.rule(),
             })
             .to_string();
         } else {
-            let action = match (status, from) {
-                (Some(status), Some(from)) if from == task.commit.id => format!("known {status}"),
-                (Some(status), Some(from)) => format!("reuse {status} of {}", from.short()),
-                _ => "run".to_owned(),
+            let action = match status {
+                Some(status) => format!("known {status}"),
+                None => "run".to_owned(),
             };
             text += &format!(
-                "{} {:<width$}  {action:<25}  {}",
-                task.commit.id.short(),
-                task.job.name,
-                printable_line(task.commit.subject.as_bytes()),
-                width = width.unwrap_or(0),
+                "{} {:<job_width$}  {action:<11}  {:<reason_width$}  {}",
+                commit.id.short(),
+                job.name,
+                reason.text(),
+                printable_line(commit.subject.as_bytes()),
             );
         }
         text.push('\n');
     }
     output::print(&text)?;
+    let (run, reused) = (plan.to_run(), plan.reused());
     if !args.talk.json {
-        let (run, reused) = (plan.to_run(), plan.reused());
         let tasks = crate::reporter::counted(run as u64, "task");
         output::note(&format!("{tasks} would run, {reused} known already"));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(match run {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::from(FailureKind::NoVerdict.exit_code()),
+    })
 }

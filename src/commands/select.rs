@@ -18,6 +18,7 @@ use crate::plan::PlannedJob;
 use crate::settings::Settings;
 use crate::watch;
 
+use super::kinds::Kinds;
 use super::output;
 
 /// Which commits are meant.
@@ -180,6 +181,8 @@ pub(super) enum Jobs<'a> {
         files: CommitJobs<'a>,
         /// The names that were asked for; none means all.
         names: Vec<String>,
+        /// What verdicts must agree in.
+        kinds: Kinds,
         /// What came of each file so far.
         planned: HashMap<Oid, Arc<[PlannedJob]>>,
     },
@@ -195,8 +198,10 @@ impl<'a> Jobs<'a> {
         repo: &'a Repo,
         settings: &Settings,
     ) -> Result<Self, LoadError> {
+        let kinds = Kinds::of(repo, settings);
         if let Some(file) = &args.config {
-            return Ok(Self::Same(planned(config::load_file(file)?, &args.job)?));
+            let jobs = config::load_file(file)?;
+            return Ok(Self::Same(planned(jobs, &args.job, &kinds)?));
         }
         let from = match &args.config_from {
             Some(from) => ConfigFrom::from(from.as_str()),
@@ -206,9 +211,10 @@ impl<'a> Jobs<'a> {
             ConfigFrom::Commit => Self::OfEach {
                 files: CommitJobs::new(repo),
                 names: args.job.clone(),
+                kinds,
                 planned: HashMap::new(),
             },
-            other => Self::Same(planned(config::load(repo, &other)?, &args.job)?),
+            other => Self::Same(planned(config::load(repo, &other)?, &args.job, &kinds)?),
         })
     }
 
@@ -222,13 +228,14 @@ impl<'a> Jobs<'a> {
             Self::OfEach {
                 files,
                 names,
+                kinds,
                 planned: seen,
             } => {
                 let (file, jobs) = files.of(&commit.id)?;
                 if let Some(jobs) = seen.get(&file) {
                     return Ok(Arc::clone(jobs));
                 }
-                let jobs = planned(jobs.to_vec(), names)?;
+                let jobs = planned(jobs.to_vec(), names, kinds)?;
                 seen.insert(file, Arc::clone(&jobs));
                 Ok(jobs)
             }
@@ -236,7 +243,15 @@ impl<'a> Jobs<'a> {
     }
 }
 
-fn planned(jobs: Vec<Job>, names: &[String]) -> Result<Arc<[PlannedJob]>, LoadError> {
+fn planned(
+    jobs: Vec<Job>,
+    names: &[String],
+    kinds: &Kinds,
+) -> Result<Arc<[PlannedJob]>, LoadError> {
     let chosen = config::choose(jobs, names)?;
-    Ok(chosen.into_iter().map(PlannedJob::new).collect())
+    let planned = |job: Job| {
+        let criteria = kinds.criteria(&job);
+        PlannedJob::new(job, criteria)
+    };
+    Ok(chosen.into_iter().map(planned).collect())
 }

@@ -10,7 +10,7 @@ use crate::error::Failure;
 use crate::git::revs::{self, Details};
 use crate::git::{Records, Repo, read_note};
 use crate::logs::LogStore;
-use crate::model::{Commit, JobName, Record, RunnerLabel, Status};
+use crate::model::{Commit, JobName, Reason, Record, RunnerLabel, Status};
 use crate::plan::PlannedJob;
 use crate::reporter::{human_duration, status_style, tail_text};
 use crate::settings::Settings;
@@ -20,8 +20,8 @@ use super::color;
 use super::log::remarks;
 use super::pager::Page;
 use super::reading::{
-    Configured, Line, READ_FORMAT, RecordLine, Running, check_names, def_of, human_time, judge,
-    running, safe,
+    Configured, Line, READ_FORMAT, RecordLine, Running, check_names, human_time, judge, reason,
+    running, safe, standing,
 };
 use super::select::{self, ConfigArgs};
 
@@ -31,9 +31,11 @@ const FOREIGN: (usize, usize) = (10, 200);
 /// Show everything about one commit.
 ///
 /// First what counts: for each job its verdict, with the last lines of the log where it
-/// failed. Below it every other record of the commit, and what it means: "superseded" by
-/// a newer one, "outdated" since the job is defined otherwise by now, or "stale" since it
-/// speaks of other contents (git copies notes to amended commits). Lines of the note that
+/// failed; and where `git ci run` would run the job, why. Below it every other record of the
+/// commit, and what it means: "superseded" by a newer one, "outdated" since the job is
+/// defined otherwise by now, of "another platform", of "surroundings" that have "changed",
+/// "forgotten", or "stale" since it speaks of other contents or of another commit (git
+/// copies notes to amended commits). Lines of the note that
 /// are no records come last.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -59,9 +61,10 @@ pub(super) struct Args {
 /// What is shown of a commit.
 struct Shown<'a> {
     commit: &'a Commit,
+    records: &'a Records,
     jobs: &'a [PlannedJob],
     /// For each job that is configured, on record or running, what counts.
-    verdicts: Vec<(JobName, Option<Verdict>)>,
+    verdicts: Vec<(JobName, Option<Verdict>, Option<Reason>)>,
     /// The other records, newest first.
     others: Vec<&'a Record>,
     /// What runs on this commit.
@@ -90,11 +93,14 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         .filter(wanted)
         .map(|name| {
             let verdict = judge(&records, &commit, &jobs, &name);
-            (name, verdict)
+            let reason = reason(&records, &commit, &jobs, &name);
+            (name, verdict, reason)
         })
         .collect();
     let counts = |record: &Record| {
-        let mut all = verdicts.iter().filter_map(|(_, verdict)| verdict.as_ref());
+        let mut all = verdicts
+            .iter()
+            .filter_map(|(_, verdict, _)| verdict.as_ref());
         all.any(|verdict| verdict.from == commit.id && verdict.record == *record)
     };
     let mut others: Vec<_> = records
@@ -105,6 +111,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     others.sort_by_key(|record| (Reverse(record.finished), record.status, &record.job));
     let shown = Shown {
         commit: &commit,
+        records: &records,
         jobs: &jobs,
         verdicts,
         others,
@@ -156,14 +163,14 @@ impl Shown<'_> {
             safe(&details.date),
             safe(&self.commit.subject),
         );
-        let names = self.verdicts.iter().map(|(name, _)| name);
+        let names = self.verdicts.iter().map(|(name, ..)| name);
         let others = self.others.iter().map(|record| &record.job);
         let width = names.chain(others).map(|name| name.as_str().len()).max();
         let width = width.unwrap_or(0);
         if self.verdicts.is_empty() {
             text += "No jobs are configured here, and none are on record.\n";
         }
-        for (name, verdict) in &self.verdicts {
+        for (name, verdict, reason) in &self.verdicts {
             for task in self.running.iter().filter(|task| task.job == *name) {
                 let bold = Style::new().bold();
                 text += &format!(
@@ -174,11 +181,12 @@ impl Shown<'_> {
                 );
             }
             match verdict {
-                Some(verdict) => text += &self.verdict(verdict, name, width),
+                Some(verdict) => text += &self.verdict(verdict, reason.as_ref(), name, width),
                 None if self.running.iter().any(|task| task.job == *name) => {}
                 None => {
                     let dim = status_style(None);
-                    text += &format!("{dim}-{dim:#}     {name:<width$}  no verdict\n");
+                    let reason = reason.as_ref().map_or("no verdict".into(), Reason::text);
+                    text += &format!("{dim}-{dim:#}     {name:<width$}  ({reason})\n");
                 }
             }
         }
@@ -192,17 +200,21 @@ impl Shown<'_> {
     }
 
     /// The line of what counts, with what a failure printed last.
-    fn verdict(&self, verdict: &Verdict, name: &JobName, width: usize) -> String {
+    fn verdict(
+        &self,
+        verdict: &Verdict,
+        reason: Option<&Reason>,
+        name: &JobName,
+        width: usize,
+    ) -> String {
         let record = &verdict.record;
-        let from = match verdict.from == self.commit.id {
-            true => None,
-            false => Some(format!("same contents as {}", verdict.from.short())),
+        let mark = match reason {
+            None if !self.jobs.is_empty() => Some("not configured".to_owned()),
+            // The line itself says so.
+            None | Some(Reason::Known(_) | Reason::NoVerdict(_)) => None,
+            Some(reason) => Some(reason.text()),
         };
-        let mark = match verdict.standing {
-            Standing::Unconfigured if !self.jobs.is_empty() => Some("not configured"),
-            standing => from.as_deref().or(standing.mark()),
-        };
-        let mut text = record_line(record, name, width, mark);
+        let mut text = record_line(record, name, width, mark.as_deref());
         if !is_bad(record) {
             return text;
         }
@@ -219,10 +231,13 @@ impl Shown<'_> {
         text + &format!("      {dim}{whole}{dim:#}\n")
     }
 
+    fn standing(&self, record: &Record) -> Standing {
+        standing(self.records, self.commit, self.jobs, record)
+    }
+
     /// Why a record does not count.
     fn mark(&self, record: &Record) -> &'static str {
-        let standing = Standing::of(record, self.commit, def_of(self.jobs, &record.job));
-        standing.mark().unwrap_or("superseded")
+        self.standing(record).mark().unwrap_or("superseded")
     }
 
     fn json(&self, details: &Details, foreign: &[&[u8]]) -> String {
@@ -237,7 +252,15 @@ impl Shown<'_> {
         }
         .render();
         let subject = Some(self.commit.subject.as_str());
-        for verdict in self.verdicts.iter().filter_map(|(_, one)| one.as_ref()) {
+        for (job, verdict, reason) in &self.verdicts {
+            let rule = reason.as_ref().map(Reason::rule);
+            let reason = reason.as_ref().map(Reason::text);
+            let Some(verdict) = verdict else {
+                if let Some((reason, rule)) = reason.zip(rule) {
+                    text += &Line::NoVerdict { job, reason, rule }.render();
+                }
+                continue;
+            };
             let record = &verdict.record;
             let tail = match is_bad(record) {
                 true => self.logs.tail(&record.log, self.lines).ok(),
@@ -246,6 +269,8 @@ impl Shown<'_> {
             let line = RecordLine {
                 subject,
                 standing: Some(verdict.standing),
+                reason,
+                rule,
                 counts: Some(true),
                 from: verdict.from,
                 tail: tail.map(|tail| tail.iter().map(|line| lossy(line)).collect()),
@@ -254,10 +279,9 @@ impl Shown<'_> {
             text += &Line::Record(line).render();
         }
         for record in &self.others {
-            let def = def_of(self.jobs, &record.job);
             let line = RecordLine {
                 subject,
-                standing: Some(Standing::of(record, self.commit, def)),
+                standing: Some(self.standing(record)),
                 counts: Some(false),
                 ..RecordLine::new(record, self.commit.id)
             };

@@ -41,8 +41,8 @@ const OWN: usize = 25;
 ///
 /// Each commit is a row, each configured job a column; without a jobs file, each job on
 /// record is one. A cell holds the verdict that counts: the newest of the job as it is
-/// defined now, on the same contents, wherever it was reached; else the newest of another
-/// definition, marked "(old)". `-` is a job with no verdict on that commit.
+/// defined now, on the same contents and a platform that is here, in whosever note; else
+/// the newest of another definition or platform, marked "(old)". `-` is a job with no verdict on that commit.
 ///
 /// What runs now is shown whichever process runs it. What waits is known where a
 /// `git ci watch` runs: its first thousand tasks are marked "queued", and all are counted.
@@ -244,7 +244,7 @@ impl<'a> Judged<'a> {
             (Now::Waits, _) => Cell::Queued,
             (Now::Nothing, Some(verdict)) => Cell::Verdict {
                 status: verdict.record.status,
-                outdated: verdict.standing == Standing::Outdated,
+                outdated: is_old(verdict),
             },
             (Now::Nothing, None) => Cell::Nothing,
         };
@@ -254,6 +254,11 @@ impl<'a> Judged<'a> {
             cells: self.verdicts.iter().zip(&self.now).map(cell).collect(),
         }
     }
+}
+
+/// Whether a run would not take a verdict for one of the job as it is now and here.
+fn is_old(verdict: &Verdict) -> bool {
+    !matches!(verdict.standing, Standing::Current | Standing::Unconfigured)
 }
 
 fn render(shown: &Shown, columns: &[JobName], judged: &[Judged<'_>]) -> String {
@@ -271,12 +276,9 @@ fn render(shown: &Shown, columns: &[JobName], judged: &[Judged<'_>]) -> String {
     text += &matrix.render(width(), symbols());
     let dim = Style::new().dimmed();
     let mut foot = |note: String| text += &format!("{dim}{note}{dim:#}\n");
-    let outdated = |verdict: &Verdict| verdict.standing == Standing::Outdated;
-    if judged
-        .iter()
-        .any(|one| one.verdicts.iter().flatten().any(outdated))
-    {
-        foot("(old): of the job as it was defined before".to_owned());
+    let mut verdicts = judged.iter().flat_map(|one| one.verdicts.iter().flatten());
+    if verdicts.any(is_old) {
+        foot("(old): of the job as it was defined before, or of other surroundings; it would run again".to_owned());
     }
     if shown.more > 0 {
         foot(format!("and {} commits more", shown.more));

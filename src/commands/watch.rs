@@ -23,6 +23,7 @@ use crate::watch::{
     WatchJobs, on_result, tips,
 };
 
+use super::kinds::judging;
 use super::launch::{self, Live, TalkArgs};
 use super::select::ConfigArgs;
 use super::{output, places};
@@ -234,7 +235,12 @@ fn watch(
         on_result,
     };
     let source = args.config.source(settings);
-    let jobs = WatchJobs::new(repo, source, args.config.job.clone())?;
+    let jobs = WatchJobs::new(
+        repo,
+        source,
+        args.config.job.clone(),
+        judging(repo, settings),
+    )?;
     let mut reporter = args.talk.reporter(repo, Live::Matrix)?;
     if args.bell {
         let both: Vec<Box<dyn Reporter>> = vec![reporter, Box::new(Bell)];

@@ -10,15 +10,17 @@ use jiff::SignedDuration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::model::{Clean, CommandLine, Job, JobName, printable_line};
+use crate::model::{Clean, CommandLine, Job, JobName, Reuse, printable_line};
 
 /// The keys of a job.
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 9] = [
     "allow-failure",
     "clean",
     "env",
     "grace",
     "labels",
+    "platform",
+    "reuse",
     "run",
     "timeout",
 ];
@@ -179,8 +181,29 @@ impl Reader<'_> {
                 "timeout" => fields.timeout = self.duration(value, key.get_ref()),
                 "grace" => fields.grace = self.duration(value, key.get_ref()).unwrap_or_default(),
                 "env" => fields.env = self.env(value),
-                "clean" => fields.clean = self.clean(value),
+                "clean" => {
+                    let words = [
+                        ("untracked", Clean::Untracked),
+                        ("all", Clean::All),
+                        ("none", Clean::None),
+                    ];
+                    fields.clean = self.one_of(value, "clean", &words).unwrap_or_default();
+                }
                 "labels" => fields.labels = self.labels(value),
+                "platform" => {
+                    let words = [("same", false), ("any", true)];
+                    let any = self.one_of(value, "platform", &words);
+                    fields.any_platform = any.unwrap_or_default();
+                }
+                "reuse" => {
+                    let words = [
+                        ("auto", Reuse::Auto),
+                        ("tree", Reuse::Tree),
+                        ("commit", Reuse::Commit),
+                        ("never", Reuse::Never),
+                    ];
+                    fields.reuse = self.one_of(value, "reuse", &words).unwrap_or_default();
+                }
                 "allow-failure" => match value.get_ref() {
                     DeValue::Boolean(allow) => fields.allow_failure = *allow,
                     other => self.mismatch(value, "allow-failure", "true or false", other),
@@ -302,21 +325,24 @@ impl Reader<'_> {
         labels
     }
 
-    fn clean(&mut self, value: &Spanned<DeValue<'_>>) -> Clean {
-        let words = ["untracked", "all", "none"];
-        match value.get_ref() {
-            DeValue::String(text) => match text.as_ref() {
-                "untracked" => return Clean::Untracked,
-                "all" => return Clean::All,
-                "none" => return Clean::None,
-                other => {
-                    let rest = format!("`clean` is one of {}", list(&words));
-                    self.problem(value.span(), unknown("value", other, &words, &rest));
-                }
-            },
-            other => self.mismatch(value, "clean", "a string", other),
+    /// What a word stands for that is one of a few.
+    fn one_of<T: Copy>(
+        &mut self,
+        value: &Spanned<DeValue<'_>>,
+        key: &str,
+        words: &[(&str, T)],
+    ) -> Option<T> {
+        let DeValue::String(text) = value.get_ref() else {
+            self.mismatch(value, key, "a string", value.get_ref());
+            return None;
+        };
+        let found = words.iter().find(|(word, _)| word == text);
+        if found.is_none() {
+            let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+            let rest = format!("`{key}` is one of {}", list(&words));
+            self.problem(value.span(), unknown("value", text, &words, &rest));
         }
-        Clean::default()
+        found.map(|(_, meaning)| *meaning)
     }
 
     fn table<'v, 'i>(

@@ -41,7 +41,13 @@ impl Claims {
 
     /// Claims what `task` tests; `None` where another run has it.
     pub(super) fn try_claim(&self, task: &Task) -> io::Result<Option<Claim>> {
-        let path = self.dir.join(format!("{}-{}", task.def, task.commit.tree));
+        // Tasks on other commits may have the same verdict, unless it is known before
+        // that they have not.
+        let mut name = format!("{}-{}", task.def, task.commit.tree);
+        if task.criteria.binds {
+            name += &format!("-{}", task.commit.id);
+        }
+        let path = self.dir.join(name);
         loop {
             let file = private::open(&path, private::Open::Update)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {

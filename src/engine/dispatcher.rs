@@ -11,7 +11,6 @@ mod crew;
 mod results;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -19,10 +18,12 @@ use signal_hook::consts::SIGTSTP;
 
 use crate::fail;
 use crate::git::{Records, Repo};
-use crate::model::{Commit, Counts, EVENT_FORMAT, Event, LogId, Task, TaskId, TaskKey};
+use crate::model::{
+    Commit, Counts, DefId, EVENT_FORMAT, Event, LogId, RunnerLabel, Surroundings, TaskId, TaskKey,
+};
 use crate::plan::{Action, Plan, PlannedJob, Trust};
 use crate::reporter::Reporter;
-use crate::runner::{Assignment, Request};
+use crate::runner::{Assignment, Memory, Request};
 
 use super::claims::{Claim, Claims};
 use super::message::{Desk, Message, Order, Superseded, Wanted};
@@ -36,10 +37,13 @@ use results::Unstored;
 const CLAIM_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What the dispatcher works with.
-pub(super) struct Surroundings<'a> {
+pub(super) struct Around<'a> {
     pub(super) repo: &'a Repo,
     pub(super) records: Records,
     pub(super) claims: Claims,
+    pub(super) memory: Memory,
+    /// The runners that are on other machines.
+    pub(super) hosts: HashSet<RunnerLabel>,
     pub(super) writer: Option<Writer>,
     pub(super) reporter: &'a mut dyn Reporter,
     pub(super) trust: Trust,
@@ -71,7 +75,7 @@ enum Stop {
 }
 
 pub(super) struct Dispatcher<'a> {
-    around: Surroundings<'a>,
+    around: Around<'a>,
     workers: Vec<Worker>,
     paces: Paces,
     queue: Queue,
@@ -90,10 +94,14 @@ pub(super) struct Dispatcher<'a> {
     next: u64,
     /// What came to an end while the run stays: not started again, whatever its verdict.
     ended: HashSet<TaskKey>,
+    /// What runners have shown that they are, by the definition of what they ran.
+    learned: HashMap<DefId, Vec<Surroundings>>,
+    /// The jobs of which was said that they look at the commit.
+    bound: HashSet<DefId>,
 }
 
 impl<'a> Dispatcher<'a> {
-    pub(super) fn new(around: Surroundings<'a>, desks: Vec<Desk>) -> Self {
+    pub(super) fn new(around: Around<'a>, desks: Vec<Desk>) -> Self {
         Self {
             around,
             workers: desks.into_iter().map(Worker::new).collect(),
@@ -109,6 +117,8 @@ impl<'a> Dispatcher<'a> {
             counts: Counts::default(),
             next: 0,
             ended: HashSet::new(),
+            learned: HashMap::new(),
+            bound: HashSet::new(),
         }
     }
 
@@ -304,23 +314,18 @@ impl<'a> Dispatcher<'a> {
                 if busy.contains(&key) || self.ended.contains(&key) {
                     continue;
                 }
-                let task = Task {
-                    id: TaskId(self.next),
-                    commit: Arc::clone(&commit),
-                    job: Arc::clone(&job.job),
-                    def: job.def,
-                    recorded: job.recorded,
-                };
+                let (action, reason) = self.decide(&commit, job);
+                let task = job.task(TaskId(self.next), &commit, reason);
                 self.next += 1;
-                match self.known(&task) {
-                    Some(known) => self.reuse(&task, known, None),
-                    None if self.has_place(&task) => {
+                match action {
+                    Action::Reuse(known) => self.reuse(&task, *known, None),
+                    Action::Run if self.has_place(&task) => {
                         let waiting = self.queue.push(task, urgent);
                         if let Some((moves, lost_by)) = lost.get(&key) {
                             (waiting.moves, waiting.lost_by) = (*moves, *lost_by);
                         }
                     }
-                    None => self.turn_away(task),
+                    Action::Run => self.turn_away(task),
                 }
             }
         }
@@ -430,6 +435,8 @@ impl<'a> Dispatcher<'a> {
             runner: worker_state.desk.label.clone(),
             log: log.clone(),
             estimate: self.around.records.estimate(&task.job.name),
+            reason: task.reason.text(),
+            rule: task.reason.rule(),
         };
         self.around.reporter.event(&event);
     }

@@ -16,7 +16,7 @@ use crate::logs::LogStore;
 use crate::model::Counts;
 use crate::plan::{Plan, Trust};
 use crate::reporter::Reporter;
-use crate::runner::Runner;
+use crate::runner::{Memory, Runner};
 
 use claims::Claims;
 use dispatcher::Dispatcher;
@@ -134,9 +134,13 @@ pub fn run(run: Run<'_>, reporter: &mut dyn Reporter) -> Result<Summary, EngineE
                 worker::work(worker, runner.as_mut(), logs, &to_dispatcher, &orders);
             });
         }
+        let away = desks.iter().filter(|desk| desk.place.machine != 0);
+        let hosts = away.map(|desk| desk.label.clone()).collect();
         let dispatcher = Dispatcher::new(
-            dispatcher::Surroundings {
+            dispatcher::Around {
                 repo: run.repo,
+                memory: Memory::load(&run.repo.ci_dir()),
+                hosts,
                 records: run.records,
                 claims,
                 writer,

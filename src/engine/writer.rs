@@ -7,20 +7,20 @@ use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
 
 use crate::git::NoteStore;
-use crate::model::{Oid, Record};
+use crate::model::{Line, Oid};
 
 use super::message::Message;
 
 /// Hands batches to the storing thread, one at a time.
 pub(super) struct Writer {
-    batches: Sender<Vec<(Oid, Record)>>,
+    batches: Sender<Vec<(Oid, Line)>>,
     thread: JoinHandle<()>,
 }
 
 impl Writer {
     /// Starts the thread; each batch is answered by [`Message::Stored`].
     pub(super) fn start(mut store: NoteStore, to: Sender<Message>) -> Self {
-        let (batches, inbox) = mpsc::channel::<Vec<(Oid, Record)>>();
+        let (batches, inbox) = mpsc::channel::<Vec<(Oid, Line)>>();
         let thread = std::thread::spawn(move || {
             let _farewell = Farewell(to.clone());
             for batch in inbox {
@@ -35,7 +35,7 @@ impl Writer {
     }
 
     /// Begins to store a batch.
-    pub(super) fn store(&self, batch: Vec<(Oid, Record)>) {
+    pub(super) fn store(&self, batch: Vec<(Oid, Line)>) {
         // The thread ends only when this end is dropped, or by a panic, which `finish` sees.
         let _ = self.batches.send(batch);
     }

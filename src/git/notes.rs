@@ -10,6 +10,7 @@
 //! Nothing here knows what a record means; see [`records`](super::records) for that.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
@@ -30,7 +31,7 @@ use super::packs::Kept;
 use super::reading::Objects;
 use super::repo::Repo;
 use crate::fail;
-use crate::model::{Note, Oid, Record};
+use crate::model::{Note, Oid};
 use crate::private;
 
 /// How long a lock on the ref may be in the way before that is an error.
@@ -239,14 +240,14 @@ impl NoteStore {
         }
     }
 
-    /// Adds each record to the note of its commit, all in one notes commit, and returns
+    /// Adds each line (a record, or what is said of records) to the note of its commit, all in one notes commit, and returns
     /// the new tip once everything is on the disk. The tip is the old one (or none) where
     /// nothing was new.
     ///
     /// # Errors
     /// Nothing of the batch is lost by an error: it may be appended again, and what was
     /// stored after all is found and not doubled.
-    pub fn append(&mut self, batch: &[(Oid, Record)]) -> Result<Option<Oid>, NotesError> {
+    pub fn append<L: Display>(&mut self, batch: &[(Oid, L)]) -> Result<Option<Oid>, NotesError> {
         let turn = self.take_turn(TURN_PATIENCE);
         if !self.tidied {
             self.tidied = true;
@@ -280,28 +281,28 @@ impl NoteStore {
 
     /// Makes the notes commit that adds `batch` to `old`, and all objects it needs;
     /// `None` where nothing would change.
-    fn prepare(
+    fn prepare<L: Display>(
         &self,
         old: Option<ObjectId>,
-        batch: &[(Oid, Record)],
+        batch: &[(Oid, L)],
     ) -> Result<Option<(ObjectId, NewObjects)>, NotesError> {
         let root = match old {
             Some(tip) => Some(notes_read::tree_of(&self.objects, tip)?),
             None => None,
         };
-        let mut records = BTreeMap::<ObjectId, Vec<&Record>>::new();
-        for (commit, record) in batch {
+        let mut lines = BTreeMap::<ObjectId, Vec<&L>>::new();
+        for (commit, line) in batch {
             let key = to_gix(&self.objects, commit)?;
-            records.entry(key).or_default().push(record);
+            lines.entry(key).or_default().push(line);
         }
         let mut new = NewObjects::new(self.objects.object_hash());
         let mut tree = NotesTree::read(&self.objects, root)?;
         let mut changed = false;
-        for (key, records) in records {
+        for (key, lines) in lines {
             let mut note = notes_read::read_note(&self.objects, &tree.get(key)?)?;
             let mut is_new = false;
-            for record in records {
-                is_new |= note.insert(record);
+            for line in lines {
+                is_new |= note.insert(line);
             }
             if is_new {
                 let blob = new.add(Kind::Blob, note.to_bytes())?;

@@ -3,33 +3,41 @@
 //! The notes are the only truth. What makes look-ups fast is a file below the git
 //! directory that holds the lines of all records as of some notes tree; it is brought up
 //! to date by comparing that tree with the present one, and made anew where that does
-//! not work. Anybody may delete it at any time.
+//! not work, or where it is not as it was written. Anybody may delete it at any time.
 
-use std::cmp::Reverse;
+mod index;
+
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::fmt::Write as _;
+use std::hash::Hash;
+use std::io;
+use std::path::Path;
 use std::time::Duration;
-use std::{fs, io};
 
 use gix::ObjectId;
+use jiff::Timestamp;
 
 use super::notes::{NotesError, from_gix};
 use super::notes_read::{changes, read_note, tree_of};
 use super::notes_ref::read_ref;
 use super::reading::Objects;
 use super::repo::Repo;
-use crate::model::{Commit, DefId, JobName, Known, Oid, Record, Status};
-use crate::private;
+use crate::model::{
+    Commit, Criteria, Forget, JobName, Known, Line, LogId, Oid, Platform, Reason, Record,
+    RunnerLabel, latest,
+};
+use crate::sealed;
+use index::Index;
 
-/// The first line of the file, with the ref and the tree that it is of.
-const HEADER: &str = "git-ci records 1";
+/// What the file is, and the version of its format.
+const KIND: &str = "records 2";
 
-/// The last line: without it the file was cut short.
-const END: &str = "end";
+/// Records of more commits than this are not looked at to say why a task runs.
+const LOOKED_AT: usize = 64;
 
-/// So many of a job's latest running times make an estimate.
-const SAMPLE: usize = 9;
+/// The records of each commit that has some.
+type Stored = HashMap<Oid, Vec<Record>>;
 
 /// Every record that the notes hold.
 #[derive(Debug)]
@@ -37,55 +45,12 @@ pub struct Records {
     notes_ref: String,
     /// The notes tree that these are the records of.
     tree: Option<ObjectId>,
-    by_commit: ByCommit,
-    contents: Contents,
-}
-
-type ByCommit = HashMap<Oid, Vec<Record>>;
-
-/// What makes one record count more than another.
-type Rank = (jiff::Timestamp, Reverse<Status>);
-
-/// What is made of the records so that they are found.
-#[derive(Debug, Default)]
-struct Contents {
-    /// For each definition and tree the rank of the newest record, and the commit whose
-    /// note has it.
-    newest: HashMap<(DefId, Oid), (Rank, Oid)>,
-    /// The latest running times of each job, newest first.
-    durations: HashMap<JobName, Vec<(jiff::Timestamp, Duration)>>,
-}
-
-impl Contents {
-    /// Takes in one of the records of a commit: by what was tested, if none that counts
-    /// more is there already, and its running time.
-    fn note(&mut self, commit: Oid, record: &Record) {
-        let key = (record.def, record.tree);
-        let newest = self.newest.get(&key).map(|newest| newest.0);
-        if newest.is_none_or(|newest| record.rank() > newest) {
-            self.newest.insert(key, (record.rank(), commit));
-        }
-        if record.status == Status::Error {
-            return;
-        }
-        if !self.durations.contains_key(&record.job) {
-            self.durations.insert(record.job.clone(), Vec::new());
-        }
-        if let Some(sample) = self.durations.get_mut(&record.job) {
-            let place = sample.partition_point(|(at, _)| *at > record.finished);
-            if place < SAMPLE {
-                sample.insert(place, (record.finished, record.duration));
-                sample.truncate(SAMPLE);
-            }
-        }
-    }
-
-    fn newest_of<'a>(&self, by_commit: &'a ByCommit, key: &(DefId, Oid)) -> Option<&'a Record> {
-        let (_, commit) = self.newest.get(key)?;
-        let of_key = |record: &&Record| record.def == key.0 && record.tree == key.1;
-        let records = by_commit.get(commit)?.iter();
-        records.filter(of_key).max_by_key(|record| record.rank())
-    }
+    stored: Stored,
+    forgets: HashMap<Oid, Vec<Forget>>,
+    names: Names,
+    index: Index,
+    /// The commits with records of each tree, made when it is first asked for.
+    on_tree: OnceCell<HashMap<Oid, HashSet<Oid>>>,
 }
 
 impl Records {
@@ -99,13 +64,13 @@ impl Records {
         let mut records = read_file(&path, notes_ref).unwrap_or_else(|| Self::empty(notes_ref));
         let before = records.tree;
         if records.update(&objects).is_err() {
-            // The tree of the file may be gone, or the file may be wrong: begin anew.
+            // The tree of the file may be gone: begin anew.
             records = Self::empty(notes_ref);
             records.update(&objects)?;
         }
         if records.tree != before {
             // Without the file the next start is slower, and nothing else.
-            let _ = repo.make_ci_dir().and_then(|_| records.write_file(&path));
+            let _ = records.write_file(&path);
         }
         Ok(records)
     }
@@ -114,8 +79,11 @@ impl Records {
         Self {
             notes_ref: notes_ref.to_owned(),
             tree: None,
-            by_commit: HashMap::new(),
-            contents: Contents::default(),
+            stored: HashMap::new(),
+            forgets: HashMap::new(),
+            names: Names::default(),
+            index: Index::new(Timestamp::now()),
+            on_tree: OnceCell::new(),
         }
     }
 
@@ -128,6 +96,7 @@ impl Records {
     }
 
     fn update(&mut self, objects: &Objects) -> Result<bool, NotesError> {
+        self.index.set_now(Timestamp::now());
         let Some(tip) = read_ref(objects, &self.notes_ref)? else {
             let was_there = self.tree.is_some();
             if was_there {
@@ -145,146 +114,224 @@ impl Records {
         objects.prefetch(blobs);
         for (commit, blobs) in changed {
             let note = read_note(objects, &blobs)?;
-            stale |= self.replace(from_gix(&commit), note.records().collect());
+            stale |= self.replace(from_gix(&commit), note.ours());
         }
         self.tree = Some(tree);
         if stale {
-            self.index();
+            self.reindex();
         }
         Ok(true)
     }
 
-    /// Makes `records` all there is of a commit; whether something is gone by that.
-    fn replace(&mut self, commit: Oid, records: Vec<Record>) -> bool {
-        let mut records: Vec<_> = records.into_iter().map(Record::as_written).collect();
-        // Each once, and no step for each pair: a note may have very many lines.
-        let mut seen = HashSet::with_capacity(records.len());
-        let first: Vec<_> = records.iter().map(|record| seen.insert(record)).collect();
-        let mut first = first.into_iter();
-        records.retain(|_| first.next().unwrap_or(false));
-
-        let before = self.by_commit.remove(&commit).unwrap_or_default();
-        let old: HashSet<_> = before.iter().collect();
-        let mut kept = 0;
-        for record in &records {
-            match old.contains(record) {
-                true => kept += 1,
-                false => self.contents.note(commit, record),
+    /// Makes `lines` all there is of a commit; whether that takes an index made anew.
+    fn replace(&mut self, commit: Oid, lines: impl Iterator<Item = Line>) -> bool {
+        let (mut records, mut forgets) = (Vec::new(), Vec::new());
+        for line in lines {
+            match line {
+                Line::Record(record) => records.push(self.names.share(record)),
+                Line::Forget(forget) => forgets.push(forget),
             }
         }
-        if !records.is_empty() {
-            // Most commits have few records, and there are many commits.
+        let mut stale = false;
+        let known = self.forgets.get(&commit);
+        if known.map_or(&[][..], Vec::as_slice) != forgets {
+            stale = true;
+            match forgets.is_empty() {
+                true => self.forgets.remove(&commit),
+                false => self.forgets.insert(commit, forgets),
+            };
+        }
+        let own = self.stored.entry(commit).or_default();
+        let now: HashSet<_> = records.iter().collect();
+        if own.iter().all(|record| now.contains(record)) {
+            let before: HashSet<_> = own.iter().cloned().collect();
+            records.retain(|record| !before.contains(record));
             records.shrink_to_fit();
-            self.by_commit.insert(commit, records);
+            let first = own.len();
+            match first {
+                0 => *own = records,
+                _ => own.append(&mut records),
+            }
+            if own.is_empty() {
+                self.stored.remove(&commit);
+            }
+            self.take_in(commit, first);
+        } else {
+            stale = true;
+            records.shrink_to_fit();
+            match records.is_empty() {
+                true => self.stored.remove(&commit),
+                false => self.stored.insert(commit, records),
+            };
         }
-        kept < before.len()
+        stale
     }
 
-    /// Takes in a record that was just stored.
-    pub fn insert(&mut self, commit: Oid, record: Record) {
-        // As the note has it: the same record is read from there later, and must be
-        // known as the same.
-        let record = record.as_written();
-        let own = self.by_commit.entry(commit).or_default();
-        if !own.contains(&record) {
-            self.contents.note(commit, &record);
-            own.push(record);
+    /// Takes in a line that was just stored.
+    pub fn insert(&mut self, commit: Oid, line: Line) {
+        self.index.set_now(Timestamp::now());
+        let record = match line {
+            // As the note has it: the same record is read from there later, and must be
+            // known as the same.
+            Line::Record(record) => self.names.share(record.as_written()),
+            Line::Forget(forget) => {
+                self.forgets.entry(commit).or_default().push(forget);
+                return self.reindex();
+            }
+        };
+        let own = self.stored.entry(commit).or_default();
+        if own.contains(&record) {
+            return;
         }
+        // Most commits have few records, and there are many commits.
+        own.reserve_exact(1);
+        own.push(record);
+        let last = own.len() - 1;
+        self.take_in(commit, last);
     }
 
-    /// Makes everything but `by_commit` anew.
-    fn index(&mut self) {
-        self.contents = Contents::default();
-        for (commit, records) in &self.by_commit {
-            for record in records {
-                self.contents.note(*commit, record);
+    /// Takes the records of a commit into the index, from a place on.
+    fn take_in(&mut self, commit: Oid, first: usize) {
+        let own = self.stored.get(&commit).map_or(&[][..], Vec::as_slice);
+        if let Some(on_tree) = self.on_tree.get_mut() {
+            for record in own.iter().skip(first) {
+                on_tree.entry(record.tree).or_default().insert(commit);
             }
         }
+        for at in first..own.len() {
+            self.index.add(&self.stored, commit, at);
+        }
     }
 
-    fn newest_of(&self, key: &(DefId, Oid)) -> Option<&Record> {
-        self.contents.newest_of(&self.by_commit, key)
+    /// Makes the index anew.
+    fn reindex(&mut self) {
+        let forgets = self.forgets.values().flatten();
+        self.index = Index::of(Timestamp::now(), &self.stored, forgets);
+        self.on_tree = OnceCell::new();
     }
 
-    /// The newest record with this definition and the commit's tree, wherever it is.
-    /// The commit's own, under the job's name, is preferred to an equally new one.
-    pub fn known(&self, commit: &Commit, job: &JobName, def: &DefId) -> Option<Known> {
-        let key = (*def, commit.tree);
-        let newest = self.newest_of(&key)?;
-        let own = self.of(&commit.id).iter().find(|record| {
-            record.job == *job
-                && record.def == *def
-                && record.tree == commit.tree
-                && record.rank() == newest.rank()
+    /// The record with the highest rank that meets `criteria` on a commit, wherever it is.
+    /// The commit's own is preferred to an equal one.
+    pub fn known(&self, commit: &Commit, criteria: &Criteria) -> Option<Known> {
+        let place = self.index.find(&self.stored, commit, criteria)?;
+        let record = place.of(&self.stored)?;
+        let own = self.of(&commit.id).iter().find(|own| {
+            own.rank(self.now()) == record.rank(self.now())
+                && !self.is_forgotten(own)
+                && criteria.check(own, commit).is_ok()
         });
-        let (record, from) = match own {
-            Some(own) => (own, commit.id),
-            None => (newest, self.contents.newest.get(&key)?.1),
-        };
         Some(Known {
-            record: record.clone(),
-            from,
+            record: own.unwrap_or(record).clone(),
+            from: if own.is_some() {
+                commit.id
+            } else {
+                place.commit
+            },
         })
     }
 
-    /// When the newest record with this definition and tree was made.
-    pub fn newest(&self, def: &DefId, tree: &Oid) -> Option<jiff::Timestamp> {
-        Some(self.newest_of(&(*def, *tree))?.finished)
+    /// Why a job runs on a commit where nothing is known that meets `criteria`.
+    pub fn why_not(&self, commit: &Commit, criteria: &Criteria) -> Reason {
+        let related = self.related(commit).map(|(_, record)| record);
+        criteria.why_it_runs(commit, self.now(), related, |record| {
+            self.is_forgotten(record)
+        })
+    }
+
+    /// The logs of records like those of a task that are dated in the future.
+    pub fn future(&self, commit: &Commit, criteria: &Criteria) -> Vec<LogId> {
+        if !self.index.has_future() {
+            return Vec::new();
+        }
+        let related = self.related(commit).map(|(_, record)| record);
+        let future = related.filter(|record| {
+            record.finished > latest(self.now())
+                && !self.is_forgotten(record)
+                && criteria.check(record, commit).is_ok()
+        });
+        let logs: HashSet<_> = future.map(|record| record.log.clone()).collect();
+        logs.into_iter().collect()
+    }
+
+    /// What a new record of a task must be newer than to count instead of all that is
+    /// known now.
+    pub fn newest(&self, commit: &Commit, criteria: &Criteria) -> Option<Timestamp> {
+        let known = self.known(commit, criteria).map(|one| one.record.finished);
+        known.max(self.index.forgotten_at(&criteria.job, commit))
+    }
+
+    /// Whether somebody said that a record does not count any more.
+    pub fn is_forgotten(&self, record: &Record) -> bool {
+        self.index.is_forgotten(record)
+    }
+
+    /// As of when records are of the future, and so behind all others.
+    pub fn now(&self) -> Timestamp {
+        self.index.now()
     }
 
     /// The records in the note of a commit, stale ones included, in no order.
     pub fn of(&self, commit: &Oid) -> &[Record] {
-        self.by_commit.get(commit).map_or(&[], Vec::as_slice)
+        self.stored.get(commit).map_or(&[], Vec::as_slice)
+    }
+
+    /// The records of a commit's note, and those of its tree in the notes of others, each
+    /// with the commit whose note it is: of many commits with that tree only some.
+    pub fn related(&self, commit: &Commit) -> impl Iterator<Item = (Oid, &Record)> {
+        let on_tree = self.on_tree.get_or_init(|| {
+            let mut on_tree: HashMap<Oid, HashSet<Oid>> = HashMap::new();
+            for (commit, records) in &self.stored {
+                for record in records {
+                    on_tree.entry(record.tree).or_default().insert(*commit);
+                }
+            }
+            on_tree
+        });
+        let (own, tree) = (commit.id, commit.tree);
+        let others = on_tree.get(&tree).into_iter().flatten();
+        let others = others.filter(move |id| **id != own).take(LOOKED_AT);
+        let others = others.flat_map(move |id| {
+            let records = self.of(id).iter().map(|record| (*id, record));
+            records.filter(move |(_, record)| record.tree == tree)
+        });
+        let own = self.of(&own).iter().map(move |record| (own, record));
+        own.chain(others)
     }
 
     /// Every commit that has records, with them, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&Oid, &[Record])> {
-        let each = self.by_commit.iter();
+        let each = self.stored.iter();
         each.map(|(commit, records)| (commit, records.as_slice()))
     }
 
     /// How long a job is going to take: the median of its latest running times.
     pub fn estimate(&self, job: &JobName) -> Option<Duration> {
-        let mut sample: Vec<_> = self
-            .contents
-            .durations
-            .get(job)?
-            .iter()
-            .map(|one| one.1)
-            .collect();
-        sample.sort_unstable();
-        sample.get(sample.len() / 2).copied()
+        self.index.estimate(job)
     }
 
     fn write_file(&self, path: &Path) -> io::Result<()> {
-        let dir = path.parent().unwrap_or(path);
-        let mut file = private::temporary(dir, "records-")?;
-        let mut out = io::BufWriter::new(file.as_file_mut());
         let tree = self.tree.map(|tree| tree.to_string()).unwrap_or_default();
-        writeln!(out, "{HEADER} {tree} {}", self.notes_ref)?;
-        for (commit, records) in &self.by_commit {
-            writeln!(out, "{commit}")?;
-            for record in records {
-                writeln!(out, "{record}")?;
+        let mut text = format!("{tree} {}\n", self.notes_ref);
+        let commits: HashSet<_> = self.stored.keys().chain(self.forgets.keys()).collect();
+        for commit in commits {
+            // Writing to memory cannot fail.
+            let _ = writeln!(text, "{commit}");
+            for record in self.of(commit) {
+                let _ = writeln!(text, "{record}");
+            }
+            for forget in self.forgets.get(commit).into_iter().flatten() {
+                let _ = writeln!(text, "{forget}");
             }
         }
-        writeln!(out, "{END}")?;
-        out.flush()?;
-        drop(out);
-        file.persist(path)?;
-        Ok(())
+        sealed::write(path, KIND, &text)
     }
 }
 
 /// The records as they were when the file was written; `None` where it is of no use.
-fn read_file(path: &PathBuf, notes_ref: &str) -> Option<Records> {
-    let text = fs::read_to_string(path).ok()?;
+fn read_file(path: &Path, notes_ref: &str) -> Option<Records> {
+    let text = sealed::read(path, KIND)?;
     let mut lines = text.lines();
-    let (tree, of) = lines
-        .next()?
-        .strip_prefix(HEADER)?
-        .trim_start()
-        .split_once(' ')?;
+    let (tree, of) = lines.next()?.split_once(' ')?;
     if of != notes_ref {
         return None;
     }
@@ -294,30 +341,87 @@ fn read_file(path: &PathBuf, notes_ref: &str) -> Option<Records> {
     let mut own = Vec::new();
     for line in lines {
         if line.contains(' ') {
-            own.push(line.parse().ok()?);
-            continue;
+            match line.parse().ok()? {
+                Line::Record(record) => own.push(records.names.share(record)),
+                Line::Forget(forget) => records.forgets.entry(commit?).or_default().push(forget),
+            }
+        } else {
+            records.settle(commit, &mut own);
+            commit = Some(line.parse().ok()?);
         }
-        let earlier = std::mem::take(&mut own);
-        match commit {
-            Some(commit) => drop(records.replace(commit, earlier)),
-            None if !earlier.is_empty() => return None,
-            None => {}
-        }
-        if line == END {
-            return Some(records);
-        }
-        commit = Some(line.parse().ok()?);
     }
-    None
+    records.settle(commit, &mut own);
+    records.reindex();
+    Some(records)
+}
+
+impl Records {
+    /// Puts the records of a commit that was read in their place.
+    fn settle(&mut self, commit: Option<Oid>, own: &mut Vec<Record>) {
+        if let Some(commit) = commit
+            && !own.is_empty()
+        {
+            let mut own = std::mem::take(own);
+            own.shrink_to_fit();
+            self.stored.insert(commit, own);
+        }
+    }
+}
+
+/// The words that stand in many records, each in memory once.
+#[derive(Debug, Default)]
+struct Names {
+    jobs: HashSet<JobName>,
+    runners: HashSet<RunnerLabel>,
+    platforms: HashSet<Platform>,
+}
+
+impl Names {
+    fn share(&mut self, mut record: Record) -> Record {
+        share(&mut self.jobs, &mut record.job);
+        share(&mut self.runners, &mut record.runner);
+        if let Some(on) = &mut record.on {
+            share(&mut self.platforms, on);
+        }
+        record
+    }
+}
+
+fn share<T: Clone + Eq + Hash>(known: &mut HashSet<T>, word: &mut T) {
+    match known.get(word) {
+        Some(known) => *word = known.clone(),
+        None => {
+            known.insert(word.clone());
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{CommandLine, EnvId, Job, Reuse, Seen, Status, Surroundings};
+
+    fn job(reuse: Reuse) -> Job {
+        let mut job = Job::new("test".parse().unwrap(), CommandLine::Shell("make".into()));
+        job.reuse = reuse;
+        job
+    }
+
+    fn here() -> Surroundings {
+        Surroundings {
+            on: "x86_64-linux".parse().unwrap(),
+            env: None,
+        }
+    }
+
+    fn criteria(reuse: Reuse) -> Criteria {
+        Criteria::new(&job(reuse), vec![here()])
+    }
 
     fn record(line: &str) -> Record {
         let tree = "0cf036bf".repeat(5);
-        format!("{line} tree={tree} def=5b21c0de9a410000 log=7d3f9a02c4e10000")
+        let def = job(Reuse::Auto).definition();
+        format!("{line} on=x86_64-linux def={def} log=7d3f9a02c4e10000 tree={tree}")
             .parse()
             .unwrap()
     }
@@ -331,60 +435,170 @@ mod tests {
         }
     }
 
+    fn add(records: &mut Records, commit: &Commit, record: &Record) {
+        records.insert(commit.id, Line::Record(record.clone()));
+    }
+
     #[test]
     fn the_newest_record_counts_wherever_it_is() {
         let mut records = Records::empty("refs/notes/ci");
         let (a, b) = (commit("a"), commit("b"));
-        let old = record("pass test 1.0s 2026-01-01T00:00:00Z x v=1 try=1");
-        let new = record("FAIL test 3.0s 2026-01-02T00:00:00Z x v=1 try=1 why=exit:1");
-        records.insert(a.id, old.clone());
-        records.insert(b.id, new.clone());
+        let auto = criteria(Reuse::Auto);
+        let old = record("pass test 1.0s 2026-01-01T00:00:00Z x v=1");
+        let new = record("FAIL test 3.0s 2026-01-02T00:00:00Z x v=1 why=exit:1");
+        add(&mut records, &a, &old);
+        add(&mut records, &b, &new);
         for commit in [&a, &b] {
-            let known = records.known(commit, &new.job, &new.def).unwrap();
+            let known = records.known(commit, &auto).unwrap();
             assert_eq!((known.record, known.from), (new.clone(), b.id));
         }
-        let again = record("pass test 2.0s 2026-01-03T00:00:00Z x v=1 try=1");
-        records.insert(a.id, again.clone());
-        assert_eq!(records.known(&b, &new.job, &new.def).unwrap().from, a.id);
-        records.insert(b.id, again);
-        assert_eq!(records.known(&b, &new.job, &new.def).unwrap().from, b.id);
+        let again = record("pass test 2.0s 2026-01-03T00:00:00Z x v=1");
+        add(&mut records, &a, &again);
+        assert_eq!(records.known(&b, &auto).unwrap().from, a.id);
+        add(&mut records, &b, &again);
+        assert_eq!(records.known(&b, &auto).unwrap().from, b.id);
         assert_eq!(records.estimate(&new.job), Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn where_a_job_looked_at_the_commit_only_that_one_is_known() {
+        let mut records = Records::empty("refs/notes/ci");
+        let (a, b) = (commit("a"), commit("b"));
+        let mut bound = record("pass test 1.0s 2026-01-01T00:00:00Z x v=1");
+        for seen in [Seen::Commit(a.id), Seen::Ignored(a.id)] {
+            bound.seen = seen;
+            add(&mut records, &a, &bound);
+            for reuse in [Reuse::Auto, Reuse::Commit] {
+                let criteria = criteria(reuse);
+                assert!(records.known(&a, &criteria).is_some());
+                assert!(records.known(&b, &criteria).is_none());
+                assert_eq!(records.why_not(&b, &criteria), Reason::ReadsCommit);
+            }
+            assert!(records.known(&b, &criteria(Reuse::Tree)).is_some());
+        }
+        // What nobody saw looking may be of any commit, and so is not of this one.
+        let mut records = Records::empty("refs/notes/ci");
+        bound.seen = Seen::Nothing;
+        add(&mut records, &a, &bound);
+        assert!(records.known(&b, &criteria(Reuse::Auto)).is_some());
+        assert!(records.known(&a, &criteria(Reuse::Commit)).is_none());
+        let why = records.why_not(&a, &criteria(Reuse::Commit));
+        assert_eq!(why, Reason::JobChanged);
+    }
+
+    #[test]
+    fn the_platform_and_the_surroundings_must_agree() {
+        let mut records = Records::empty("refs/notes/ci");
+        let a = commit("a");
+        let mut there = record("pass test 1.0s 2026-01-01T00:00:00Z x v=1");
+        there.on = "aarch64-darwin".parse().ok();
+        add(&mut records, &a, &there);
+        let mut auto = criteria(Reuse::Auto);
+        assert!(records.known(&a, &auto).is_none());
+        let why = Reason::AnotherPlatform(there.on.clone());
+        assert_eq!(records.why_not(&a, &auto), why);
+        auto.any_platform = true;
+        assert!(records.known(&a, &auto).is_some());
+        auto.any_platform = false;
+        auto.runners.push(Surroundings {
+            on: "aarch64-darwin".parse().unwrap(),
+            env: EnvId::of(&[("key", b"1")]),
+        });
+        assert!(records.known(&a, &auto).is_none());
+        assert_eq!(records.why_not(&a, &auto), Reason::SurroundingsChanged);
+        there.env = EnvId::of(&[("key", b"1")]);
+        add(&mut records, &a, &there);
+        assert!(records.known(&a, &auto).is_some());
+    }
+
+    #[test]
+    fn what_was_forgotten_does_not_count_wherever_it_stands() {
+        let mut records = Records::empty("refs/notes/ci");
+        let (a, b) = (commit("a"), commit("b"));
+        let auto = criteria(Reuse::Auto);
+        let old = record("pass test 1.0s 2026-01-01T00:00:00Z x v=1");
+        add(&mut records, &a, &old);
+        add(&mut records, &b, &old);
+        let line = "forget test - 2026-01-02T00:00:00Z x v=1";
+        let line = format!("{line} tree={} commit={}", a.tree, a.id);
+        records.insert(a.id, line.parse().unwrap());
+        assert!(records.known(&b, &auto).is_none());
+        assert_eq!(records.why_not(&b, &auto), Reason::Forgotten);
+        let since = "2026-01-02T00:00:00Z".parse().ok();
+        assert_eq!(records.newest(&a, &auto), since);
+        let new = record("FAIL test 1.0s 2026-01-02T00:00:01Z x v=1 why=exit:1");
+        add(&mut records, &a, &new);
+        assert_eq!(records.known(&b, &auto).unwrap().record, new);
+        let line = "forget test - 2026-01-02T00:00:00Z x v=1 log=7d3f9a02c4e10000";
+        records.insert(b.id, line.parse().unwrap());
+        assert!(records.known(&b, &auto).is_none());
+    }
+
+    #[test]
+    fn the_future_is_behind_the_present() {
+        let mut records = Records::empty("refs/notes/ci");
+        let a = commit("a");
+        let auto = criteria(Reuse::Auto);
+        let future = record("pass test 1.0s 9999-12-30T00:00:00Z x v=1");
+        add(&mut records, &a, &future);
+        assert_eq!(records.known(&a, &auto).unwrap().record, future);
+        assert_eq!(records.future(&a, &auto), std::slice::from_ref(&future.log));
+        let new = record("FAIL test 1.0s 2026-01-02T00:00:01Z x v=1 why=exit:1");
+        add(&mut records, &a, &new);
+        assert_eq!(records.known(&a, &auto).unwrap().record, new);
+        // A line of the future takes nothing away: it would for ever.
+        let line = "forget test - 9999-12-30T00:00:00Z x v=1";
+        let line = format!("{line} tree={} commit={}", a.tree, a.id);
+        records.insert(a.id, line.parse().unwrap());
+        assert_eq!(records.known(&a, &auto).unwrap().record, new);
     }
 
     #[test]
     fn what_was_stored_is_the_same_when_the_note_is_read() {
         let mut records = Records::empty("refs/notes/ci");
-        let mut exact = record("pass test 1.0s 2026-01-01T00:00:00Z x v=1 try=1");
+        let mut exact = record("pass test 1.0s 2026-01-01T00:00:00Z x v=1");
         exact.duration += Duration::from_millis(51);
         exact.finished += jiff::Span::new().milliseconds(999);
         let line = exact.to_string();
-        let id = commit("a").id;
-        records.insert(id, exact.clone());
-        records.insert(id, exact);
+        let a = commit("a");
+        add(&mut records, &a, &exact);
+        add(&mut records, &a, &exact);
         let read: Record = line.parse().unwrap();
-        assert_eq!(records.of(&id), std::slice::from_ref(&read));
+        assert_eq!(records.of(&a.id), std::slice::from_ref(&read));
         // Nothing is gone, so nothing has to be made anew.
-        assert!(!records.replace(id, vec![read.clone()]));
-        assert_eq!(records.of(&id), std::slice::from_ref(&read));
-        assert!(records.replace(id, Vec::new()));
-        assert!(records.of(&id).is_empty());
+        let lines = || std::iter::once(Line::Record(read.clone()));
+        assert!(!records.replace(a.id, lines()));
+        assert_eq!(records.of(&a.id), std::slice::from_ref(&read));
+        let more = record("FAIL test 3.0s 2026-01-02T00:00:00Z x v=1 why=exit:1");
+        assert!(!records.replace(a.id, lines().chain([Line::Record(more)])));
+        let auto = criteria(Reuse::Auto);
+        assert_eq!(
+            records.known(&a, &auto).unwrap().record.status,
+            Status::Fail
+        );
+        assert!(records.replace(a.id, std::iter::empty()));
+        assert!(records.of(&a.id).is_empty());
     }
 
     #[test]
-    fn a_file_reads_back_and_a_torn_one_is_no_use() {
+    fn a_file_reads_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("records");
         let mut records = Records::empty("refs/notes/ci");
         records.tree = Some(ObjectId::empty_tree(gix::hash::Kind::Sha1));
-        let line = record("pass test 1.0s 2026-01-01T00:00:00Z x v=1 try=1");
-        records.insert(commit("a").id, line.clone());
+        let (a, b) = (commit("a"), commit("b"));
+        let pass = record("pass test 1.0s 2026-01-01T00:00:00Z x v=1");
+        add(&mut records, &a, &pass);
+        let line = format!(
+            "forget test - 2026-01-02T00:00:00Z x v=1 tree={} commit={}",
+            a.tree, b.id
+        );
+        records.insert(b.id, line.parse().unwrap());
         records.write_file(&path).unwrap();
         let read = read_file(&path, "refs/notes/ci").unwrap();
-        assert_eq!(read.of(&commit("a").id), [line]);
+        assert_eq!(read.of(&a.id), std::slice::from_ref(&pass));
         assert_eq!(read.tree, records.tree);
+        assert!(read.is_forgotten(&pass));
         assert!(read_file(&path, "refs/notes/other").is_none());
-        let text = fs::read(&path).unwrap();
-        fs::write(&path, &text[..text.len() - 3]).unwrap();
-        assert!(read_file(&path, "refs/notes/ci").is_none());
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DefId, JobName, LogId, Oid, RunnerLabel, Status, TaskId, Why};
+use super::{DefId, JobName, LogId, Oid, Rule, RunnerLabel, Status, TaskId, Why};
 
 /// The version of the JSON form; it changes when a reader of the old form would go wrong.
 pub const EVENT_FORMAT: u32 = 1;
@@ -75,6 +75,10 @@ pub enum Event {
         log: LogId,
         /// A failure does not count.
         allowed: bool,
+        /// Why it need not run, for people.
+        reason: String,
+        /// The same for programs.
+        rule: Rule,
     },
     /// A runner started a task's process.
     TaskStarted {
@@ -98,6 +102,10 @@ pub enum Event {
         /// Running time expected from earlier records.
         #[serde(rename = "estimate_ms", with = "millis::option", default)]
         estimate: Option<Duration>,
+        /// Why it runs, for people.
+        reason: String,
+        /// The same for programs.
+        rule: Rule,
     },
     /// The newest line of a task's output, thinned out: a sign of life, not the log.
     TaskOutput {

@@ -33,6 +33,24 @@ pub enum Clean {
     None,
 }
 
+/// What a verdict may be reused for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reuse {
+    /// The same tree, unless the job is seen to look at the commit: then only that commit.
+    #[default]
+    Auto,
+    /// The same tree: the job looks at nothing else that matters.
+    Tree,
+    /// The same commit.
+    Commit,
+    /// Nothing: it runs each time.
+    Never,
+}
+
+/// The variable that tells a job which commit it tests.
+pub const COMMIT_VARIABLE: &str = "GIT_CI_COMMIT";
+
 /// One configured command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
@@ -53,6 +71,12 @@ pub struct Job {
     /// What a runner must have to get it.
     #[serde(default)]
     pub labels: Vec<String>,
+    /// What its verdicts may be reused for.
+    #[serde(default)]
+    pub reuse: Reuse,
+    /// The verdict of any platform counts.
+    #[serde(default)]
+    pub any_platform: bool,
 }
 
 impl Job {
@@ -67,7 +91,34 @@ impl Job {
             clean: Clean::default(),
             allow_failure: false,
             labels: Vec::new(),
+            reuse: Reuse::default(),
+            any_platform: false,
         }
+    }
+
+    /// Whether the definition names the variable that holds the commit: then it looks at it.
+    pub fn names_commit(&self) -> bool {
+        let names = |text: &String| text.contains(COMMIT_VARIABLE);
+        let run = match &self.run {
+            CommandLine::Shell(script) => names(script),
+            CommandLine::Argv(argv) => argv.iter().any(names),
+        };
+        run || self
+            .env
+            .iter()
+            .any(|(key, value)| names(key) || names(value))
+    }
+
+    /// Whether it is told which commit it tests: where it asks for it, and where `reuse`
+    /// says what that means. Elsewhere nobody could see that it looked.
+    pub fn is_told_commit(&self) -> bool {
+        self.reuse != Reuse::Auto || self.names_commit()
+    }
+
+    /// What a runner is asked about its surroundings for this job: the same for jobs that
+    /// depend on the same.
+    pub fn question(&self) -> String {
+        String::new()
     }
 
     /// The identity of what runs: a hash over the fields that can change the verdict
@@ -76,7 +127,7 @@ impl Job {
     /// The name is one of them, since a job is told it; `labels` are, since they choose
     /// what kind of machine is asked. `timeout` and `grace` are left out: a verdict that
     /// they bring about is never reused. So is what says which verdicts count
-    /// (`allow_failure`), and not what is run.
+    /// (`allow_failure`, `reuse`, `platform`), and not what is run.
     pub fn definition(&self) -> DefId {
         #[derive(Serialize)]
         struct Defining<'a> {

@@ -3,24 +3,30 @@
 //! Times and identifiers come in as values. What is here can be built in a unit
 //! test without a repository; anything that cannot belongs elsewhere.
 
+mod criteria;
 mod event;
+mod forget;
 mod hash;
 mod ids;
 mod job;
 mod note;
 mod outcome;
+mod reason;
 mod record;
 mod ref_name;
 mod task;
 mod text;
 
+pub use criteria::{Criteria, Mismatch, Surroundings};
 pub use event::{Counts, EVENT_FORMAT, Event, WatchedCommit};
+pub use forget::{Forget, Forgotten};
 pub use hash::{DefId, EnvId, InputId};
 pub use ids::{JobName, LogId, Oid, ParseIdError, Platform, RunnerLabel};
-pub use job::{Clean, CommandLine, DEFAULT_GRACE, Job};
-pub use note::{Census, Note};
+pub use job::{COMMIT_VARIABLE, Clean, CommandLine, DEFAULT_GRACE, Job, Reuse};
+pub use note::{Census, Line, Note};
 pub use outcome::{Outcome, Status, Why};
-pub use record::{MAX_LINE, ParseRecordError, RECORD_VERSION, Record, Seen, Tests};
+pub use reason::{Reason, Rule};
+pub use record::{MAX_LINE, ParseRecordError, RECORD_VERSION, Rank, Record, Seen, Tests, latest};
 pub use ref_name::RefName;
 pub use task::{Commit, Known, Task, TaskId, TaskKey};
 pub use text::{printable, printable_json, printable_line};

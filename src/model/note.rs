@@ -6,10 +6,42 @@
 //! are not ours (or are a newer version's) must survive every write.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
 
-use super::{ParseRecordError, Record};
+use super::{Forget, ParseRecordError, Record};
 
-fn parse_line(line: &[u8]) -> Result<Record, ParseRecordError> {
+/// A line of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line {
+    /// A record.
+    Record(Record),
+    /// Takes away the weight of records.
+    Forget(Forget),
+}
+
+impl fmt::Display for Line {
+    /// The line as it stands in a note, without its line feed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Record(record) => record.fmt(f),
+            Self::Forget(forget) => forget.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Line {
+    type Err = ParseRecordError;
+
+    fn from_str(line: &str) -> Result<Self, ParseRecordError> {
+        match line.parse().map(Self::Record) {
+            Err(ParseRecordError::Foreign) => line.parse().map(Self::Forget),
+            other => other,
+        }
+    }
+}
+
+fn parse_line(line: &[u8]) -> Result<Line, ParseRecordError> {
     let text = std::str::from_utf8(line).map_err(|_| ParseRecordError::Foreign)?;
     text.parse()
 }
@@ -17,7 +49,7 @@ fn parse_line(line: &[u8]) -> Result<Record, ParseRecordError> {
 /// How many lines of notes are whose.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Census {
-    /// Records that this program understands.
+    /// Lines that this program understands.
     pub records: usize,
     /// Records of versions that it does not know.
     pub other_versions: usize,
@@ -53,9 +85,10 @@ impl Note {
         self.lines.extend(lines.map(<[u8]>::to_vec));
     }
 
-    /// Adds one record; `false` where that very line was there already.
-    pub fn insert(&mut self, record: &Record) -> bool {
-        self.lines.insert(record.to_string().into_bytes())
+    /// Adds one line of ours, a [`Record`] or a [`Forget`]; `false` where that very line
+    /// was there already.
+    pub fn insert(&mut self, line: &impl fmt::Display) -> bool {
+        self.lines.insert(line.to_string().into_bytes())
     }
 
     /// The blob: each line with its line feed.
@@ -81,9 +114,17 @@ impl Note {
         census
     }
 
+    /// The lines that this program understands, in their order.
+    pub fn ours(&self) -> impl Iterator<Item = Line> {
+        self.lines.iter().filter_map(|line| parse_line(line).ok())
+    }
+
     /// The records that this program understands, in the order of their lines.
     pub fn records(&self) -> impl Iterator<Item = Record> {
-        self.lines.iter().filter_map(|line| parse_line(line).ok())
+        self.ours().filter_map(|line| match line {
+            Line::Record(record) => Some(record),
+            Line::Forget(_) => None,
+        })
     }
 
     /// The other lines, raw: those of other programs, and records of other versions.

@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::outcome::{is_crash, is_kill_code};
 use super::{DefId, EnvId, InputId, JobName, LogId, Oid, Platform, RunnerLabel, Status, Why};
@@ -62,6 +62,22 @@ impl Seen {
             Self::Commit(id) | Self::Ignored(id) => Some(id),
         }
     }
+}
+
+/// How far ahead another machine's clock may be before what it says is of the future.
+const SKEW: SignedDuration = SignedDuration::from_mins(2);
+
+/// The latest date that is not of the future at `now`.
+pub fn latest(now: Timestamp) -> Timestamp {
+    now.saturating_add(SKEW).unwrap_or(Timestamp::MAX)
+}
+
+/// Which of two records of the same thing counts: the one with the higher rank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    is_past: bool,
+    finished: Timestamp,
+    status: Reverse<Status>,
 }
 
 /// One line of a note: what one job said about one tree.
@@ -134,9 +150,14 @@ impl Record {
     }
 
     /// Of two records of the same thing the one with the higher rank counts: the newer,
-    /// and of equally new ones that which needs attention.
-    pub fn rank(&self) -> (Timestamp, Reverse<Status>) {
-        (self.finished, Reverse(self.status))
+    /// and of equally new ones that which needs attention. What is dated in the future, seen
+    /// from `now`, is behind all that is not: somebody's clock was wrong.
+    pub fn rank(&self, now: Timestamp) -> Rank {
+        Rank {
+            is_past: self.finished <= latest(now),
+            finished: self.finished,
+            status: Reverse(self.status),
+        }
     }
 }
 
@@ -251,43 +272,64 @@ impl FromStr for Tests {
     }
 }
 
+/// What every line of ours begins with, and the words behind it.
+pub(super) struct Words<'a> {
+    pub(super) first: &'a str,
+    pub(super) job: JobName,
+    pub(super) third: &'a str,
+    pub(super) time: Timestamp,
+    pub(super) runner: RunnerLabel,
+    version: &'a str,
+    pub(super) keys: std::str::SplitAsciiWhitespace<'a>,
+}
+
+impl<'a> Words<'a> {
+    /// Takes a line apart.
+    pub(super) fn of(line: &'a str) -> Option<Self> {
+        if line.len() > MAX_LINE || !line.bytes().all(|c| matches!(c, b' '..=b'~')) {
+            return None;
+        }
+        let mut words = line.split_ascii_whitespace();
+        Some(Self {
+            first: words.next()?,
+            job: words.next()?.parse().ok()?,
+            third: words.next()?,
+            time: parse_time(words.next()?)?,
+            runner: words.next()?.parse().ok()?,
+            version: words.next()?.strip_prefix("v=")?,
+            keys: words,
+        })
+    }
+
+    /// Whether it is of the version that is understood here.
+    pub(super) fn check_version(&self) -> Result<(), ParseRecordError> {
+        match self.version.parse() {
+            Ok(RECORD_VERSION) => Ok(()),
+            Ok(_) => Err(ParseRecordError::Version),
+            Err(_) => Err(ParseRecordError::Foreign),
+        }
+    }
+}
+
 impl FromStr for Record {
     type Err = ParseRecordError;
 
     fn from_str(line: &str) -> Result<Self, ParseRecordError> {
-        use ParseRecordError::{Foreign, Version};
+        use ParseRecordError::Foreign;
 
-        if line.len() > MAX_LINE || !line.bytes().all(|c| matches!(c, b' '..=b'~')) {
-            return Err(Foreign);
-        }
-        let mut words = line.split_ascii_whitespace();
-        let mut next = || words.next().ok_or(Foreign);
-        let status: Status = next()?.parse().map_err(|()| Foreign)?;
-        let job = next()?.parse().map_err(|_| Foreign)?;
-        let duration = parse_seconds(next()?).ok_or(Foreign)?;
-        let finished = next()?;
-        let runner = next()?.parse().map_err(|_| Foreign)?;
-        if finished.len() != 20 || !finished.ends_with('Z') {
-            return Err(Foreign);
-        }
-        let finished: Timestamp = finished.parse().map_err(|_| Foreign)?;
-
-        match next()?
-            .strip_prefix("v=")
-            .and_then(|v| v.parse::<u32>().ok())
-        {
-            Some(RECORD_VERSION) => {}
-            Some(_) => return Err(Version),
-            None => return Err(Foreign),
-        }
+        let words = Words::of(line).ok_or(Foreign)?;
+        let status = words.first.parse().map_err(|()| Foreign)?;
+        let duration = parse_seconds(words.third).ok_or(Foreign)?;
+        words.check_version()?;
         let mut keys = Keys::default();
-        words.try_for_each(|word| keys.take(word)).ok_or(Foreign)?;
+        let mut rest = words.keys;
+        rest.try_for_each(|word| keys.take(word)).ok_or(Foreign)?;
         Ok(Self {
             status,
-            job,
+            job: words.job,
             duration,
-            finished,
-            runner,
+            finished: words.time,
+            runner: words.runner,
             why: keys.why,
             tests: keys.tests,
             try_: match keys.try_ {
@@ -308,6 +350,14 @@ impl FromStr for Record {
             rest: (!keys.rest.is_empty()).then(|| keys.rest.join(" ").into()),
         })
     }
+}
+
+/// Reads `2026-08-23T10:11:55Z`: whole seconds of UTC and nothing else.
+fn parse_time(text: &str) -> Option<Timestamp> {
+    if text.len() != 20 || !text.ends_with('Z') {
+        return None;
+    }
+    text.parse().ok()
 }
 
 /// Reads `41.8s`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DefId, Job, JobName, Oid, Record};
+use super::{Criteria, DefId, Job, JobName, Oid, Reason, Record};
 
 /// A commit, as much of it as is ever needed at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +41,12 @@ pub struct Task {
     pub job: Arc<Job>,
     /// The job's definition, computed once.
     pub def: DefId,
+    /// What a record must agree in to be its verdict.
+    pub criteria: Arc<Criteria>,
     /// Whether its record is stored; an ad-hoc job without a name leaves none.
     pub recorded: bool,
+    /// Why it runs, or why it need not.
+    pub reason: Reason,
 }
 
 impl Task {
@@ -55,18 +59,19 @@ impl Task {
 /// A verdict that is on record.
 #[derive(Debug, Clone)]
 pub struct Known {
-    /// The record; its job's name is the one it ran under.
+    /// The record.
     pub record: Record,
     /// The commit in whose note it stands.
     pub from: Oid,
 }
 
 impl Known {
-    /// Whether it stands where somebody who looks for `task` would find it; elsewhere
-    /// it is copied there.
-    pub fn stands_at(&self, task: &Task) -> bool {
-        self.from == task.commit.id && self.record.job == task.job.name
+    /// Whether it stands where somebody who looks for the verdict on `commit` would find
+    /// it; elsewhere it is copied there.
+    pub fn stands_at(&self, commit: &Oid) -> bool {
+        self.from == *commit
     }
 }
+
 /// A commit, and a job by its name and definition.
 pub type TaskKey = (Oid, JobName, DefId);

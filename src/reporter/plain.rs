@@ -41,6 +41,24 @@ impl<O: Write, E: Write> Plain<O, E> {
     }
 }
 
+/// The line of a task that starts, without a line feed; `None` where `verbosity` leaves it
+/// out.
+pub(super) fn start(event: &Event, verbosity: Verbosity) -> Option<String> {
+    match event {
+        Event::TaskStarted {
+            commit,
+            job,
+            log,
+            reason,
+            ..
+        } if verbosity >= Verbosity::Verbose => Some(format!(
+            "start {} {job}  ({reason})  log={log}",
+            commit.short()
+        )),
+        _ => None,
+    }
+}
+
 /// The line of a finished or known task, with the end of its log; `None` where
 /// `verbosity` leaves it out. Widens the column of jobs as needed.
 pub(super) fn verdict(
@@ -91,7 +109,12 @@ pub(super) fn verdict(
         return None;
     }
     *job_width = (*job_width).max(job.as_str().len());
+    let reason = match event {
+        Event::TaskReused { reason, .. } if verbosity >= Verbosity::Verbose => Some(reason),
+        _ => None,
+    };
     let line = TaskLine {
+        reason: reason.map(String::as_str),
         status,
         commit,
         job: job.as_str(),
@@ -129,10 +152,10 @@ impl<O: Write, E: Write> Reporter for Plain<O, E> {
                 let outlook = outlook_text(*commits, *tasks, *reused, *slots);
                 let _ = writeln!(self.notices, "{outlook}");
             }
-            Event::TaskStarted {
-                commit, job, log, ..
-            } if self.verbosity >= Verbosity::Verbose => {
-                let _ = writeln!(self.notices, "start {} {job}  log={log}", commit.short());
+            Event::TaskStarted { .. } => {
+                if let Some(line) = start(event, self.verbosity) {
+                    let _ = writeln!(self.notices, "{line}");
+                }
             }
             Event::TaskFinished { .. } | Event::TaskReused { .. } => {
                 if let Some((line, details)) = verdict(event, self.verbosity, &mut self.job_width) {

@@ -12,7 +12,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::model::{Event, Status, TaskId, printable, printable_line};
 
 use super::Reporter;
-use super::plain::{Verbosity, verdict};
+use super::plain::{Verbosity, start, verdict};
 use super::text::{human_duration, summary_text};
 
 /// How often the rows are brought up to date.
@@ -235,6 +235,9 @@ impl Reporter for Terminal {
                 }
             }
             _ => {}
+        }
+        if let Some(line) = start(event, self.verbosity) {
+            self.scroll(&line);
         }
         if let Some((line, details)) = verdict(event, self.verbosity, &mut self.job_width) {
             match &mut self.results {

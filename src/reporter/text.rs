@@ -68,6 +68,8 @@ pub struct TaskLine<'a> {
     pub duration: &'a str,
     /// Why, where the status does not say it all.
     pub why: Option<Why>,
+    /// Why it need not run, where that is to be said.
+    pub reason: Option<&'a str>,
     /// The commit's subject, raw.
     pub subject: &'a str,
 }
@@ -86,6 +88,9 @@ impl TaskLine<'_> {
         );
         if let Some(why) = self.why {
             let _ = write!(line, "({}) ", why_text(why));
+        }
+        if let Some(reason) = self.reason {
+            let _ = write!(line, "({reason}) ");
         }
         // A subject may be as long as a whole message that has no empty line.
         match self.subject.char_indices().nth(SUBJECT) {

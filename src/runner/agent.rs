@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use crate::git::{Repo, RepoError};
-use crate::model::{Outcome, Why};
+use crate::model::{COMMIT_VARIABLE, Outcome, Why};
 use crate::process::{self, ExitKind, JobProcess, SpawnSpec};
 use crate::worktree::{Holder, Lease, Pool};
 
@@ -21,6 +21,7 @@ use super::artifacts::Artifacts;
 use super::channel::Channel;
 use super::course::Ending;
 use super::follow::{Followed, follow};
+use super::head_watch::HeadWatch;
 use super::protocol::{FromAgent, Observed, PROTOCOL, RunTask, Setup, ToAgent};
 
 /// How often a slot that others hold is tried again.
@@ -86,10 +87,11 @@ fn serve_on<I: Read + AsFd, O: Write + AsFd>(
     loop {
         match channel.wait()? {
             ToAgent::Run(task) => {
-                let observed = Observed {
+                let mut observed = Observed {
                     on: Some(super::platform()),
+                    ..Observed::default()
                 };
-                let result = run(channel, &mut pool, &setup, &repo, &task)?;
+                let result = run(channel, &mut pool, &setup, &repo, &task, &mut observed)?;
                 channel.send(&FromAgent::Done {
                     task: task.task,
                     result,
@@ -110,6 +112,7 @@ fn run<I: Read + AsFd, O: Write + AsFd>(
     setup: &Setup,
     repo: &Repo,
     task: &RunTask,
+    observed: &mut Observed,
 ) -> Result<Outcome, AgentError> {
     let holder = Holder::new(
         setup.dispatcher,
@@ -139,7 +142,7 @@ fn run<I: Read + AsFd, O: Write + AsFd>(
     if let Err(error) = lease.move_to(&task.commit, task.job.clean) {
         return Ok(no_worktree(&error));
     }
-    let outcome = run_in(channel, &lease, setup, repo, task);
+    let outcome = run_in(channel, &lease, setup, repo, task, observed);
     let outcome = outcome.map(|outcome| about_the_commit(&lease, task, outcome));
     // Whatever happened: the slot is given back only once nothing runs in it.
     process::end_everything().map_err(AgentError::Processes)?;
@@ -186,6 +189,7 @@ fn run_in<I: Read + AsFd, O: Write + AsFd>(
     setup: &Setup,
     repo: &Repo,
     task: &RunTask,
+    observed: &mut Observed,
 ) -> Result<Outcome, AgentError> {
     let artifacts = match Artifacts::open(repo, &task.commit, &task.job.name) {
         Ok(artifacts) => artifacts,
@@ -196,6 +200,7 @@ fn run_in<I: Read + AsFd, O: Write + AsFd>(
             });
         }
     };
+    let head = HeadWatch::begin(lease.path());
     let spawned = JobProcess::spawn(SpawnSpec {
         run: &task.job.run,
         dir: lease.path(),
@@ -214,6 +219,7 @@ fn run_in<I: Read + AsFd, O: Write + AsFd>(
     job.reap().map_err(AgentError::Processes)?;
     // With every process gone the pipe has an end, unless somebody outside holds it.
     process::end_everything().map_err(AgentError::Processes)?;
+    observed.head = head.end();
     let Followed {
         ending,
         exit,
@@ -258,10 +264,9 @@ fn environment(
     artifacts: &Artifacts,
     task: &RunTask,
 ) -> BTreeMap<OsString, OsString> {
-    let ours: [(&str, OsString); 11] = [
+    let ours: [(&str, OsString); 10] = [
         ("CI", "true".into()),
         ("GIT_CI", "1".into()),
-        ("GIT_CI_COMMIT", task.commit.to_string().into()),
         ("GIT_CI_TREE", task.tree.to_string().into()),
         ("GIT_CI_JOB", task.job.name.as_str().into()),
         ("GIT_CI_TRY", task.try_.to_string().into()),
@@ -275,6 +280,9 @@ fn environment(
         .into_iter()
         .map(|(key, value)| (key.into(), value))
         .collect();
+    if task.job.is_told_commit() {
+        env.insert(COMMIT_VARIABLE.into(), task.commit.to_string().into());
+    }
     for (key, value) in &task.job.env {
         env.insert(key.into(), value.into());
     }

@@ -10,10 +10,12 @@ mod channel;
 mod course;
 mod early;
 mod follow;
+mod head_watch;
 mod host;
 pub mod hub;
 mod lifeline;
 mod local;
+mod memory;
 mod outbox;
 mod output;
 pub mod protocol;
@@ -28,7 +30,8 @@ use crate::model::{LogId, Oid, Outcome, Platform, RunnerLabel, Task, TaskId, Why
 
 pub use host::{Host, HostError, HostRunner, HostSpec, Probe, Way, probe, protocol_line};
 pub use local::{LocalRunner, LocalSpec};
-pub use protocol::Observed;
+pub use memory::Memory;
+pub use protocol::{Head, Observed};
 
 /// One try of a task, as it is handed to a runner.
 #[derive(Debug, Clone)]

@@ -193,6 +193,22 @@ pub struct Observed {
     /// The platform that it ran on.
     #[serde(default)]
     pub on: Option<Platform>,
+    /// Whether it looked at the commit.
+    #[serde(default)]
+    pub head: Head,
+}
+
+/// Whether a job opened the file `HEAD` of its worktree.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Head {
+    /// Nobody could tell.
+    #[default]
+    Unwatched,
+    /// It did.
+    Read,
+    /// It did not.
+    Unread,
 }
 
 /// Bytes as base64.

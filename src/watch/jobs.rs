@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::config::{self, CommitJobs, ConfigFrom, LoadError};
 use crate::git::Repo;
-use crate::model::{Commit, Job, Oid};
+use crate::model::{Commit, Criteria, Job, Oid};
 use crate::plan::PlannedJob;
 
 /// Where the jobs come from.
@@ -30,12 +30,16 @@ pub enum Change {
     Mended,
 }
 
+/// What a record must agree in to count for a job, as the runners are now.
+pub type CriteriaOf = Box<dyn Fn(&Job) -> Criteria + Send>;
+
 /// The jobs of each commit.
 pub struct WatchJobs<'a> {
     repo: &'a Repo,
     source: Source,
     /// The names that were asked for; none means all.
     names: Vec<String>,
+    criteria: CriteriaOf,
     /// The same for all commits, unless each brings its own.
     same: Option<Arc<[PlannedJob]>>,
     files: CommitJobs<'a>,
@@ -46,15 +50,21 @@ pub struct WatchJobs<'a> {
 }
 
 impl<'a> WatchJobs<'a> {
-    /// The jobs of `source` with these names.
+    /// The jobs of `source` with these names; `criteria` says what their verdicts must agree in.
     ///
     /// # Errors
     /// Where there is no jobs file, or it is not right.
-    pub fn new(repo: &'a Repo, source: Source, names: Vec<String>) -> Result<Self, LoadError> {
+    pub fn new(
+        repo: &'a Repo,
+        source: Source,
+        names: Vec<String>,
+        criteria: CriteriaOf,
+    ) -> Result<Self, LoadError> {
         let mut jobs = Self {
             repo,
             source,
             names,
+            criteria,
             same: None,
             files: CommitJobs::new(repo),
             planned: HashMap::new(),
@@ -70,7 +80,7 @@ impl<'a> WatchJobs<'a> {
             Source::From(from) => config::load(self.repo, from)?,
             Source::File(path) => config::load_file(path)?,
         };
-        Ok(Some(planned(jobs, &self.names)?))
+        Ok(Some(self.planned(jobs)?))
     }
 
     /// Looks at the file again. `moved` says that refs have moved, so that a revision may
@@ -116,9 +126,18 @@ impl<'a> WatchJobs<'a> {
         if let Some(jobs) = self.planned.get(&file) {
             return Ok(Arc::clone(jobs));
         }
-        let jobs = planned(jobs.to_vec(), &self.names)?;
+        let jobs = self.planned(jobs.to_vec())?;
         self.planned.insert(file, Arc::clone(&jobs));
         Ok(jobs)
+    }
+
+    fn planned(&self, jobs: Vec<Job>) -> Result<Arc<[PlannedJob]>, LoadError> {
+        let chosen = config::choose(jobs, &self.names)?;
+        let planned = |job: Job| {
+            let criteria = (self.criteria)(&job);
+            PlannedJob::new(job, criteria)
+        };
+        Ok(chosen.into_iter().map(planned).collect())
     }
 
     /// The file to keep an eye on, where it is one of the file system.
@@ -131,11 +150,6 @@ impl<'a> WatchJobs<'a> {
             Source::From(_) => None,
         }
     }
-}
-
-fn planned(jobs: Vec<Job>, names: &[String]) -> Result<Arc<[PlannedJob]>, LoadError> {
-    let chosen = config::choose(jobs, names)?;
-    Ok(chosen.into_iter().map(PlannedJob::new).collect())
 }
 
 fn same(a: &Option<Arc<[PlannedJob]>>, b: &Option<Arc<[PlannedJob]>>) -> bool {

@@ -36,7 +36,7 @@ pub mod state {
 }
 
 pub use ear::Ear;
-pub use jobs::{Source, WatchJobs};
+pub use jobs::{CriteriaOf, Source, WatchJobs};
 pub use lease::{Lease, LeaseError, Observer as Holder, observer};
 pub use notice::{BACKSTOP, POLL};
 pub use observer::{Inbox, Observed, Observer, Options, WatchError, tips};

@@ -21,6 +21,7 @@ mod hosts_fault;
 mod hosts_net;
 mod hosts_slurm;
 mod hosts_watch;
+mod identity;
 mod init;
 mod kinds;
 mod layers;

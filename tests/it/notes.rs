@@ -251,6 +251,6 @@ fn the_derived_index_may_vanish_be_torn_or_lie() {
     known("gone");
     // The notes are the only truth: without them nothing is known.
     repo.git(["update-ref", "-d", NOTES]);
-    let plan = repo.ci(["run", "--dry-run"]).expect_code(0);
+    let plan = repo.ci(["run", "--dry-run"]).expect_code(125);
     assert!(plan.stdout().contains(" run "), "{}", plan.stdout());
 }

@@ -111,7 +111,7 @@ fn show_is_a_page_about_one_commit() {
     let ran = repo.ci(["show", "HEAD~1", "--lines=1"]).expect_code(0);
     assert!(!ran.stdout().contains("| 2\n"), "{}", ran.stdout());
     let ran = repo.ci(["show", "HEAD~2"]).expect_code(0);
-    assert!(ran.stdout().contains("no verdict"), "{}", ran.stdout());
+    assert!(ran.stdout().contains("(never run)"), "{}", ran.stdout());
 }
 
 #[test]
@@ -254,7 +254,8 @@ fn what_does_not_count_is_marked() {
         .replace("cat n;", "cat n ;");
     fs::write(&file, jobs).unwrap();
     let status = repo.ci(["status", "-n1"]).expect_code(0).stdout();
-    assert!(status.contains("✗ FAIL (old)"), "{status}");
+    // The failure is dated in the future, and so is behind what is not.
+    assert!(status.contains("✓ pass (old)"), "{status}");
     assert!(status.contains("(old): "), "{status}");
 }
 
@@ -265,7 +266,7 @@ fn an_amended_message_keeps_its_verdict() {
     let status = repo.ci(["status", "-n1"]).expect_code(0).stdout();
     assert_eq!(status.matches("✓ pass").count(), 2, "{status}");
     let shown = repo.ci(["show"]).expect_code(0).stdout();
-    assert!(shown.contains("(same contents as "), "{shown}");
+    assert!(shown.contains(", same tree)"), "{shown}");
     repo.ci(["logs", "HEAD", "test"]).expect_code(0);
 }
 

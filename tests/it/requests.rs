@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use git_ci::model::{CommandLine, Commit, Job, Outcome, Task, TaskId};
+use git_ci::model::{CommandLine, Commit, Criteria, Job, Outcome, Reason, Task, TaskId};
 use git_ci::runner::protocol::Setup;
 use git_ci::runner::{Assignment, LocalRunner, LocalSpec, Request, Runner as _};
 
@@ -37,8 +37,10 @@ fn assignment(repo: &TestRepo, task: u64, run: &str) -> Assignment {
                 time: 0,
             }),
             def: job.definition(),
+            criteria: Arc::new(Criteria::new(&job, Vec::new())),
             job: Arc::new(job),
             recorded: false,
+            reason: Reason::NeverRun,
         },
         try_: 1,
         log: "0123456789abcdef".parse().unwrap(),

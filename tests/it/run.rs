@@ -113,7 +113,7 @@ fn allowed_failures_are_recorded_and_forgiven() {
 #[test]
 fn a_range_runs_newest_first_and_each_commit_once() {
     let repo = TestRepo::new();
-    repo.job("test", &counting(&repo, "true"));
+    repo.tree_job("test", &counting(&repo, "true"));
     let ids: Vec<_> = ["a", "b", "c", "d"]
         .map(|subject| repo.commit(subject))
         .into();
@@ -132,7 +132,7 @@ fn a_range_runs_newest_first_and_each_commit_once() {
 #[test]
 fn what_is_known_is_not_run_again_until_asked() {
     let repo = TestRepo::new();
-    repo.job("test", &counting(&repo, "test $(cat n) != 2"));
+    repo.tree_job("test", &counting(&repo, "test $(cat n) != 2"));
     repo.commit("good");
     repo.commit("bad");
     repo.ci(["run", "HEAD~1", "HEAD"]).expect_code(1);
@@ -154,7 +154,7 @@ fn what_is_known_is_not_run_again_until_asked() {
 #[test]
 fn a_verdict_belongs_to_the_content_and_the_command() {
     let repo = TestRepo::new();
-    repo.job("test", &counting(&repo, "true"));
+    repo.tree_job("test", &counting(&repo, "true"));
     repo.commit("one");
     repo.ci(["run"]).expect_code(0);
     // Another message, the same tree.
@@ -185,7 +185,7 @@ fn a_verdict_belongs_to_the_content_and_the_command() {
 #[test]
 fn equal_trees_in_one_run_are_tested_once() {
     let repo = TestRepo::new();
-    repo.job("test", &counting(&repo, "sleep 0.2"));
+    repo.tree_job("test", &counting(&repo, "sleep 0.2"));
     repo.commit("one");
     for subject in ["empty 1", "empty 2", "empty 3"] {
         repo.git(["commit", "-q", "--allow-empty", "-m", subject]);
@@ -198,7 +198,7 @@ fn equal_trees_in_one_run_are_tested_once() {
 #[test]
 fn two_runs_at_once_test_everything_once() {
     let repo = TestRepo::new();
-    repo.job("test", &counting(&repo, "sleep 0.02"));
+    repo.tree_job("test", &counting(&repo, "sleep 0.02"));
     let ids: Vec<_> = (0..20).map(|n| repo.commit(&n.to_string())).collect();
     let runs = [(); 2].map(|()| repo.spawn_ci(["run", "-j2", "--all"]));
     for run in runs {
@@ -249,7 +249,7 @@ fn only_the_chosen_jobs_run() {
 #[test]
 fn fail_fast_stops_at_the_first_failure() {
     let repo = TestRepo::new();
-    repo.job(
+    repo.tree_job(
         "test",
         &counting(&repo, "test $(cat n) -lt 3 || exit 1; sleep 30"),
     );
@@ -266,7 +266,7 @@ fn fail_fast_stops_at_the_first_failure() {
 #[test]
 fn a_dry_run_says_what_would_happen_and_does_nothing() {
     let repo = TestRepo::new();
-    repo.job("test", &counting(&repo, "true"));
+    repo.tree_job("test", &counting(&repo, "true"));
     let first = repo.commit("one");
     repo.ci(["run"]).expect_code(0);
     repo.git(["commit", "-q", "--amend", "-m", "reworded"]);
@@ -274,13 +274,16 @@ fn a_dry_run_says_what_would_happen_and_does_nothing() {
     let tip = repo.git(["rev-parse", "refs/notes/ci"]);
     let plan = repo
         .ci(["run", "--dry-run", "HEAD~1", "HEAD"])
-        .expect_code(0);
+        .expect_code(125);
     let lines: Vec<_> = plan.stdout().lines().map(str::to_owned).collect();
     assert!(
-        lines[0].contains(&format!("reuse pass of {}", &first[..10])),
+        lines[0].contains(&format!(
+            "known pass   passed on {}, same tree",
+            &first[..10]
+        )),
         "{lines:?}"
     );
-    assert!(lines[1].contains(" run "), "{lines:?}");
+    assert!(lines[1].contains(" run          never run "), "{lines:?}");
     assert_eq!(ran(&repo).len(), 1);
     assert_eq!(repo.git(["rev-parse", "refs/notes/ci"]), tip);
 }
@@ -395,7 +398,7 @@ fn jobs_see_the_commit_and_not_the_callers_repository() {
         "env > {0}; git rev-parse HEAD >> {0}; git status --porcelain >> {0}; cat >> {0}",
         seen.display()
     );
-    repo.job("look", &job);
+    repo.tree_job("look", &job);
     let id = repo.commit("one");
     let index = fs::read(repo.git_dir().join("index")).unwrap();
     let done = repo

@@ -122,6 +122,11 @@ impl TestRepo {
         self.jobs_file(&format!("[jobs.\"{name}\"]\nrun = \"{run}\"\n"))
     }
 
+    /// The same for a job that says that the commit does not matter to it.
+    pub(crate) fn tree_job(&self, name: &str, run: &str) -> &Self {
+        self.job(name, run).jobs_file("reuse = \"tree\"\n")
+    }
+
     /// Appends to the work tree's `.git-ci.toml`, which is kept out of `git status`.
     pub(crate) fn jobs_file(&self, text: &str) -> &Self {
         let exclude = self.git_dir().join("info/exclude");

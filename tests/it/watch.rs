@@ -120,7 +120,7 @@ pub(crate) fn ran(repo: &TestRepo) -> Vec<String> {
 #[test]
 fn each_new_commit_is_tested_and_the_checkpoint_follows() {
     let repo = TestRepo::new();
-    repo.job("test", &counting(&repo, "true"));
+    repo.tree_job("test", &counting(&repo, "true"));
     repo.commit("zero");
     let one = repo.commit("one");
     let watcher = Watcher::start(&repo, &[]);
@@ -137,7 +137,7 @@ fn each_new_commit_is_tested_and_the_checkpoint_follows() {
 #[test]
 fn the_first_start_tests_each_tip_and_nothing_behind_it() {
     let repo = TestRepo::new();
-    repo.job("test", &counting(&repo, "true"));
+    repo.tree_job("test", &counting(&repo, "true"));
     repo.commit("zero");
     let one = repo.commit("one");
     repo.git(["checkout", "-q", "-b", "topic"]);
@@ -158,7 +158,7 @@ fn the_first_start_tests_each_tip_and_nothing_behind_it() {
 #[test]
 fn since_begins_earlier_and_nothing_known_is_run_again() {
     let repo = TestRepo::new();
-    repo.job("test", &counting(&repo, "true"));
+    repo.tree_job("test", &counting(&repo, "true"));
     let zero = repo.commit("zero");
     let one = repo.commit("one");
     let two = repo.commit("two");
@@ -174,7 +174,7 @@ fn since_begins_earlier_and_nothing_known_is_run_again() {
 #[test]
 fn what_came_while_nobody_watched_is_tested_newest_first() {
     let repo = TestRepo::new();
-    repo.job("test", &counting(&repo, "true"));
+    repo.tree_job("test", &counting(&repo, "true"));
     let zero = repo.commit("zero");
     assert_eq!(Watcher::start(&repo, &["--until-idle"]).wait(), 0);
     let one = repo.commit("one");
@@ -198,7 +198,7 @@ fn what_came_while_nobody_watched_is_tested_newest_first() {
 fn the_order_can_be_chosen() {
     for (order, places) in [("oldest", [1, 2, 3]), ("newest", [3, 2, 1])] {
         let repo = TestRepo::new();
-        repo.job("test", &counting(&repo, "true"));
+        repo.tree_job("test", &counting(&repo, "true"));
         let commits: Vec<_> = (0..4).map(|n| repo.commit(&n.to_string())).collect();
         let args = [
             "--until-idle",
@@ -216,7 +216,7 @@ fn the_order_can_be_chosen() {
 #[test]
 fn an_empty_repository_waits_for_its_first_commit() {
     let repo = TestRepo::new();
-    repo.job("test", &counting(&repo, "true"));
+    repo.tree_job("test", &counting(&repo, "true"));
     let watcher = Watcher::start(&repo, &[]);
     wait_until("the lease", || {
         repo.git_dir().join("ci/watch.sock").exists()
@@ -234,7 +234,7 @@ fn an_empty_repository_waits_for_its_first_commit() {
 #[test]
 fn tags_and_excluded_branches_are_left_alone_and_named_refs_are_not() {
     let repo = TestRepo::new();
-    repo.job("test", &counting(&repo, "true"));
+    repo.tree_job("test", &counting(&repo, "true"));
     repo.commit("zero");
     let args = [
         "--until-idle",
@@ -275,7 +275,7 @@ fn tags_and_excluded_branches_are_left_alone_and_named_refs_are_not() {
 fn a_rewritten_commit_is_ended_at_once_and_leaves_nothing() {
     let repo = TestRepo::new();
     let go = repo.root().join("go");
-    repo.job(
+    repo.tree_job(
         "test",
         &counting(&repo, &format!("test -e {} || sleep 600", go.display())),
     );
@@ -301,7 +301,7 @@ fn no_cancel_lets_what_runs_finish() {
     let repo = TestRepo::new();
     let go = repo.root().join("go");
     let wait = format!("while ! test -e {}; do sleep 0.02; done", go.display());
-    repo.job("test", &counting(&repo, &wait));
+    repo.tree_job("test", &counting(&repo, &wait));
     let old = repo.commit("zero");
     let _watcher = Watcher::start(&repo, &["-j1", "--no-cancel"]);
     wait_until("a start", || ran(&repo).len() == 1);
@@ -325,7 +325,7 @@ fn a_pushed_tip_goes_before_ten_that_wait() {
     let repo = TestRepo::new();
     let go = repo.root().join("go");
     let wait = format!("while ! test -e {}; do sleep 0.02; done", go.display());
-    repo.job("test", &counting(&repo, &wait));
+    repo.tree_job("test", &counting(&repo, &wait));
     let zero = repo.commit("zero");
     for n in 0..10 {
         repo.commit(&n.to_string());
@@ -365,7 +365,7 @@ pub(crate) fn state(repo: &TestRepo) -> String {
 #[test]
 fn deleted_renamed_and_reset_branches_keep_what_they_have_seen() {
     let repo = TestRepo::new();
-    repo.job("test", &counting(&repo, "true"));
+    repo.tree_job("test", &counting(&repo, "true"));
     let zero = repo.commit("zero");
     let watcher = Watcher::start(&repo, &[]);
     wait_for_checkpoint(&repo, "main", &zero);
@@ -393,7 +393,7 @@ fn deleted_renamed_and_reset_branches_keep_what_they_have_seen() {
 #[test]
 fn a_branch_deleted_while_it_runs_is_given_up() {
     let repo = TestRepo::new();
-    repo.job("test", &counting(&repo, "test $(cat n) = 1 || sleep 600"));
+    repo.tree_job("test", &counting(&repo, "test $(cat n) = 1 || sleep 600"));
     let zero = repo.commit("zero");
     let watcher = Watcher::start(&repo, &["-j1"]);
     wait_for_checkpoint(&repo, "main", &zero);
@@ -410,7 +410,7 @@ fn a_branch_deleted_while_it_runs_is_given_up() {
 #[test]
 fn an_edited_jobs_file_counts_and_a_broken_one_does_not() {
     let repo = TestRepo::new();
-    repo.job("test", &counting(&repo, "true"));
+    repo.tree_job("test", &counting(&repo, "true"));
     let zero = repo.commit("zero");
     let watcher = Watcher::start(&repo, &[]);
     wait_for_checkpoint(&repo, "main", &zero);
@@ -479,7 +479,7 @@ fn a_bare_repository_takes_the_jobs_of_each_commit() {
 #[test]
 fn commits_of_linked_worktrees_and_packed_refs_are_seen() {
     let repo = TestRepo::new();
-    repo.job("test", &counting(&repo, "true"));
+    repo.tree_job("test", &counting(&repo, "true"));
     let zero = repo.commit("zero");
     let watcher = Watcher::start(&repo, &[]);
     wait_for_checkpoint(&repo, "main", &zero);
@@ -548,7 +548,7 @@ fn tasks_can_be_cancelled_from_another_terminal() {
         "{}",
         none.stderr()
     );
-    repo.job("test", &counting(&repo, "sleep 600"));
+    repo.tree_job("test", &counting(&repo, "sleep 600"));
     repo.job("other", "true");
     let zero = repo.commit("zero");
     let watcher = Watcher::start(&repo, &["-j1"]);
@@ -571,7 +571,7 @@ fn tasks_can_be_cancelled_from_another_terminal() {
 #[test]
 fn run_new_does_once_what_watching_does() {
     let repo = TestRepo::new();
-    repo.job("test", &counting(&repo, "grep -qv 5 n || exit 127"));
+    repo.tree_job("test", &counting(&repo, "grep -qv 5 n || exit 127"));
     repo.commit("one");
     let two = repo.commit("two");
     repo.ci(["run", "--new"]).expect_code(0);

@@ -29,7 +29,7 @@ fn outcome(repo: &TestRepo) -> Vec<String> {
 /// A repository whose two branches have something new each.
 fn two_branches() -> TestRepo {
     let repo = TestRepo::new();
-    repo.job("test", &counting(&repo, "test $(cat n) != 3"));
+    repo.tree_job("test", &counting(&repo, "test $(cat n) != 3"));
     repo.job("lint", "true");
     repo.commit("zero");
     assert_eq!(Watcher::start(&repo, &["--until-idle"]).wait(), 0);
@@ -122,7 +122,7 @@ fn a_deleted_repository_ends_it_with_a_clear_error() {
 fn ten_thousand_commits_in_one_push_do_not_starve_the_tip() {
     let repo = TestRepo::new();
     let go = repo.root().join("go");
-    repo.job(
+    repo.tree_job(
         "test",
         &counting(&repo, &format!("test -e {} || sleep 600", go.display())),
     );

@@ -11,7 +11,7 @@ fn a_remote_is_fetched_also_after_it_was_away() {
     let other = TestRepo::new();
     let zero = other.commit("zero");
     let repo = TestRepo::new();
-    repo.job("test", &counting(&repo, "true"));
+    repo.tree_job("test", &counting(&repo, "true"));
     repo.git(["remote", "add", "origin", other.path().to_str().unwrap()]);
     // As a mirror has it: a fetch by these would delete the local branch.
     repo.git(["config", "remote.origin.fetch", "+refs/*:refs/*"]);

@@ -1,13 +1,18 @@
 //! Results on their way: from the end of a try into the notes, and only then to the
 //! reporter; and verdicts that are known already.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Span;
 
 use crate::fail;
-use crate::model::{Event, Oid, Outcome, Record, RunnerLabel, Seen, Status, Task};
-use crate::plan::{Known, Trust};
+use crate::model::{
+    Commit, Criteria, Event, Forget, Forgotten, Line, MAX_LINE, Oid, Outcome, Reason, Record,
+    Reuse, RunnerLabel, Seen, Status, Surroundings, Task, latest,
+};
+use crate::plan::{self, Action, Known, PlannedJob, Trust};
+use crate::runner::{Head, Observed};
 
 use super::super::EngineError;
 use super::super::claims::Claim;
@@ -23,9 +28,21 @@ const STORE_INTERVAL: Duration = Duration::from_millis(40);
 pub(super) struct Unstored {
     pub(super) commit: Oid,
     pub(super) record: Record,
+    /// What it takes the weight from.
+    pub(super) forgets: Vec<Forget>,
     pub(super) event: Event,
     /// Held until the record is stored, so that no other run misses it.
     pub(super) claim: Option<Claim>,
+}
+
+impl Unstored {
+    /// What is stored, and at which commit.
+    fn lines(&self) -> impl Iterator<Item = (Oid, Line)> {
+        let forgets = self.forgets.iter().cloned().map(Line::Forget);
+        let record = Line::Record(self.record.clone());
+        let lines = std::iter::once(record).chain(forgets);
+        lines.map(|line| (self.commit, line))
+    }
 }
 
 impl Dispatcher<'_> {
@@ -51,16 +68,46 @@ impl Dispatcher<'_> {
         self.known(task)
     }
 
+    /// What a record must agree in to be the verdict of a task: as planned, and as runners
+    /// have shown meanwhile that they are.
+    pub(super) fn criteria(&self, planned: &Arc<Criteria>) -> Arc<Criteria> {
+        let learned = self
+            .learned
+            .get(&planned.def)
+            .map_or(&[][..], Vec::as_slice);
+        let is_new = |one: &&Surroundings| !planned.runners.contains(one);
+        if !learned.iter().any(|one| is_new(&one)) {
+            return Arc::clone(planned);
+        }
+        let mut criteria = Criteria::clone(planned);
+        criteria
+            .runners
+            .extend(learned.iter().filter(is_new).cloned());
+        Arc::new(criteria)
+    }
+
+    /// What is to be done about a job on a commit, as far as is known now.
+    pub(super) fn decide(&self, commit: &Commit, planned: &PlannedJob) -> (Action, Reason) {
+        let records = &self.around.records;
+        let criteria = self.criteria(&planned.criteria);
+        plan::decide(
+            planned,
+            commit,
+            self.around.trust,
+            || records.known(commit, &criteria),
+            || records.why_not(commit, &criteria),
+        )
+    }
+
     /// The verdict of a task that is on record already.
     pub(super) fn known(&self, task: &Task) -> Option<Known> {
-        if !task.recorded {
+        if !task.recorded || task.criteria.reuse == Reuse::Never {
             return None;
         }
-        let known = self
-            .around
-            .records
-            .known(&task.commit, &task.job.name, &task.def)?;
-        self.around.trust.accepts_for(&known, task).then_some(known)
+        let criteria = self.criteria(&task.criteria);
+        let known = self.around.records.known(&task.commit, &criteria)?;
+        let trust = self.around.trust;
+        trust.accepts_for(&known, &task.commit.id).then_some(known)
     }
 
     pub(super) fn finished(
@@ -81,9 +128,13 @@ impl Dispatcher<'_> {
             claim,
             given_up,
         } = running;
+        self.learn(&task, &runner, &ended.observed);
+        let seen = self.seen(&task, &ended.observed, &outcome);
         // Of two records the newer counts, so this one must be newer than all that is
         // known, whatever became of the clock since.
-        let newest = self.around.records.newest(&task.def, &task.commit.tree);
+        let criteria = self.criteria(&task.criteria);
+        let newest = self.around.records.newest(&task.commit, &criteria);
+        let newest = newest.filter(|at| *at <= latest(ended.finished));
         let after = newest.and_then(|at| at.checked_add(Span::new().seconds(1)).ok());
         let finished = after.map_or(ended.finished, |after| after.max(ended.finished));
         // It may have come to a verdict just before it heard that nobody wants it.
@@ -113,9 +164,17 @@ impl Dispatcher<'_> {
             tail: ended.tail,
         };
         match status {
-            Some(status) if task.recorded => self.unstored.push(Unstored {
-                commit: task.commit.id,
-                record: Record {
+            Some(status) if task.recorded => {
+                // What is dated in the future is behind this one now, and must stay so.
+                let future = self.around.records.future(&task.commit, &criteria);
+                let forgets = future.into_iter().map(|log| Forget {
+                    job: task.job.name.clone(),
+                    at: finished,
+                    runner: runner.clone(),
+                    what: Forgotten::Log(log),
+                });
+                let forgets = forgets.collect();
+                let record = Record {
                     status,
                     job: task.job.name.clone(),
                     duration: ended.duration,
@@ -130,12 +189,17 @@ impl Dispatcher<'_> {
                     log,
                     input: None,
                     tree: task.commit.tree,
-                    seen: Seen::Nothing,
+                    seen,
                     rest: None,
-                },
-                event,
-                claim,
-            }),
+                };
+                self.unstored.push(Unstored {
+                    commit: task.commit.id,
+                    record,
+                    forgets,
+                    event,
+                    claim,
+                });
+            }
             _ => self.report(event),
         }
         let failed = status == Some(Status::Fail) && !task.job.allow_failure;
@@ -147,7 +211,8 @@ impl Dispatcher<'_> {
     /// Takes a known verdict over; where it stands in another commit's note, the
     /// record is copied to this commit's.
     pub(super) fn reuse(&mut self, task: &Task, known: Known, claim: Option<Claim>) {
-        let stored = known.stands_at(task);
+        let stored = known.stands_at(&task.commit.id);
+        let reason = Reason::of_known(&known, &task.commit.id);
         let mut record = known.record;
         let event = Event::TaskReused {
             id: task.id,
@@ -160,17 +225,68 @@ impl Dispatcher<'_> {
             from: known.from,
             log: record.log.clone(),
             allowed: task.job.allow_failure,
+            reason: reason.text(),
+            rule: reason.rule(),
         };
         if stored {
             return self.report(event);
         }
-        record.job = task.job.name.clone();
+        if let Seen::Commit(other) = record.seen
+            && other != task.commit.id
+        {
+            // The job says by now that it does not care; whoever knows only the line must
+            // not take this for a copy that means nothing here.
+            record.seen = Seen::Ignored(other);
+        }
+        if record.to_string().len() > MAX_LINE {
+            record.rest = None;
+        }
         self.unstored.push(Unstored {
             commit: task.commit.id,
             record,
+            forgets: Vec::new(),
             event,
             claim,
         });
+    }
+
+    /// What the record of a task says of whether it looked at the commit. Says once of each
+    /// job that its verdicts hold for less than they might.
+    fn seen(&mut self, task: &Task, observed: &Observed, outcome: &Outcome) -> Seen {
+        let looked = observed.head != Head::Unread;
+        let said = matches!(outcome, Outcome::Errored { .. } | Outcome::Cancelled);
+        let is_news = task.recorded && task.job.reuse == Reuse::Auto && !task.criteria.binds;
+        if looked && is_news && !said && self.bound.insert(task.def) {
+            let job = &task.job.name;
+            let what = match observed.head {
+                Head::Unwatched => "it could not be seen whether it read HEAD",
+                _ => "it read HEAD",
+            };
+            let message = format!(
+                "{job}: {what}, so its verdict counts for that commit only; \
+                 where the commit does not matter to it, say reuse = \"tree\""
+            );
+            self.around.reporter.event(&Event::Note { message });
+        }
+        task.criteria.seen(looked, task.commit.id)
+    }
+
+    /// Takes note of what a runner is like, where that may be news.
+    fn learn(&mut self, task: &Task, runner: &RunnerLabel, observed: &Observed) {
+        let Some(on) = observed.on.clone() else {
+            return;
+        };
+        let said = Surroundings { on, env: None };
+        if self.around.hosts.contains(runner) {
+            let question = task.job.question();
+            self.around.memory.learn(runner, &question, &said);
+        }
+        if !task.criteria.runners.contains(&said) {
+            let learned = self.learned.entry(task.def).or_default();
+            if !learned.contains(&said) {
+                learned.push(said);
+            }
+        }
     }
 
     /// Gives the writer what has gathered, unless it is busy.
@@ -182,8 +298,7 @@ impl Dispatcher<'_> {
         match &self.around.writer {
             Some(writer) if !matches!(self.error, Some(EngineError::Store { .. })) => {
                 self.storing = std::mem::take(&mut self.unstored);
-                let lines = self.storing.iter();
-                writer.store(lines.map(|one| (one.commit, one.record.clone())).collect());
+                writer.store(self.storing.iter().flat_map(Unstored::lines).collect());
             }
             _ => {
                 // After a failed write, results that came in late are lost as well.
@@ -201,7 +316,9 @@ impl Dispatcher<'_> {
             Ok(()) => {
                 fail::point("stored");
                 for one in batch {
-                    self.around.records.insert(one.commit, one.record);
+                    for (commit, line) in one.lines() {
+                        self.around.records.insert(commit, line);
+                    }
                     drop(one.claim);
                     self.report(one.event);
                 }
