@@ -2,11 +2,12 @@
 //! the runs on this repository.
 //!
 //! A claim is a `flock` on a file named after what is tested, so death releases it.
-//! The file is removed when the claim ends; whoever locked a file that has been
-//! removed meanwhile notices by its inode and starts over.
+//! The file says who has it, for those who wait. It is removed when the claim ends;
+//! whoever locked a file that has been removed meanwhile notices by its inode and starts
+//! over.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -14,11 +15,16 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::model::Task;
 use crate::private;
+use crate::process::Peer;
+
+/// No claim says more, in bytes.
+const MOST: u64 = 4096;
 
 /// The directory of claims of one repository.
 #[derive(Debug)]
 pub(super) struct Claims {
     dir: PathBuf,
+    ci_dir: PathBuf,
 }
 
 /// The right to run what a task tests, until dropped.
@@ -36,20 +42,35 @@ impl Claims {
     /// Where the directory cannot be made.
     pub(super) fn new(ci_dir: &Path) -> io::Result<Self> {
         let dir = private::dir_in(ci_dir, "claims")?;
-        Ok(Self { dir })
+        let ci_dir = ci_dir.to_owned();
+        Ok(Self { dir, ci_dir })
     }
 
-    /// Claims what `task` tests; `None` where another run has it.
-    pub(super) fn try_claim(&self, task: &Task) -> io::Result<Option<Claim>> {
+    fn path(&self, task: &Task) -> PathBuf {
         // Tasks on other commits may have the same verdict, unless it is known before
         // that they have not.
         let mut name = format!("{}-{}", task.def, task.commit.tree);
         if task.criteria.binds {
             name += &format!("-{}", task.commit.id);
         }
-        let path = self.dir.join(name);
+        self.dir.join(name)
+    }
+
+    /// Claims what `task` tests; `None` where another run has it.
+    ///
+    /// # Errors
+    /// Where the file cannot be used.
+    pub(super) fn try_claim(&self, task: &Task) -> io::Result<Option<Claim>> {
+        let path = self.path(task);
         loop {
-            let file = private::open(&path, private::Open::Update)?;
+            let mut file = match private::open(&path, private::Open::Update) {
+                // Somebody removed the directory.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    private::dir_in(&self.ci_dir, "claims")?;
+                    private::open(&path, private::Open::Update)?
+                }
+                file => file?,
+            };
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
@@ -58,6 +79,10 @@ impl Claims {
             // Locked a file that its last owner removed? Then the lock says nothing.
             match fs::symlink_metadata(&path) {
                 Ok(now) if now.ino() == file.metadata()?.ino() => {
+                    // Who cannot be told who has it waits all the same.
+                    let _ = file
+                        .set_len(0)
+                        .and_then(|()| file.write_all(&serde_json::to_vec(&Peer::this())?));
                     return Ok(Some(Claim { path, _file: file }));
                 }
                 Ok(_) => {}
@@ -65,6 +90,11 @@ impl Claims {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Who has what `task` tests, as far as that is known.
+    pub(super) fn owner(&self, task: &Task) -> Option<Peer> {
+        serde_json::from_slice(&private::read(&self.path(task), MOST).ok()?).ok()
     }
 }
 

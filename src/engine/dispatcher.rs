@@ -7,6 +7,7 @@
 //! Nothing here blocks except the channel. Anything slow belongs in a worker or in
 //! the writer.
 
+mod contended;
 mod crew;
 mod results;
 
@@ -63,6 +64,12 @@ struct Running {
     try_: u32,
     log: LogId,
     claim: Option<Claim>,
+    /// Its process has been started.
+    started: bool,
+    /// Its claim was given up while this process was stopped.
+    let_go: bool,
+    /// It was told to end since somebody else has its claim.
+    recalled: bool,
     /// Nobody wants its verdict any more, and it was told to end.
     given_up: bool,
 }
@@ -92,6 +99,12 @@ pub(super) struct Dispatcher<'a> {
     counts: Counts,
     /// The id of the next task.
     next: u64,
+    /// The last that was said about what is waited for.
+    said_waiting: Option<(String, Instant)>,
+    /// What runners remarked, each said once.
+    remarks: HashSet<String>,
+    /// It was said that tasks cannot be claimed.
+    said_no_claims: bool,
     /// What came to an end while the run stays: not started again, whatever its verdict.
     ended: HashSet<TaskKey>,
     /// What runners have shown that they are, by the definition of what they ran.
@@ -116,6 +129,9 @@ impl<'a> Dispatcher<'a> {
             error: None,
             counts: Counts::default(),
             next: 0,
+            said_waiting: None,
+            remarks: HashSet::new(),
+            said_no_claims: false,
             ended: HashSet::new(),
             learned: HashMap::new(),
             bound: HashSet::new(),
@@ -221,6 +237,21 @@ impl<'a> Dispatcher<'a> {
     fn take(&mut self, message: Message) {
         match message {
             Message::Ask { worker } => self.workers[worker].idle = true,
+            Message::Waiting { worker, reason } => {
+                let place = self.workers[worker].place().machine;
+                let label = &self.workers[worker].desk.label;
+                let whose = match place {
+                    0 => "a slot".to_owned(),
+                    _ => format!("a slot on {label}"),
+                };
+                self.say_waiting(format!("waiting for {whose}: {reason}"));
+            }
+            // Several agents come upon the same.
+            Message::Remark(message) => {
+                if self.remarks.insert(message.clone()) {
+                    self.warn(message);
+                }
+            }
             Message::Started { worker } => self.started(worker),
             Message::Output { worker, line } => {
                 if let Some(running) = &self.workers[worker].running {
@@ -363,24 +394,15 @@ impl<'a> Dispatcher<'a> {
 
     /// Hands one task to an idle worker, unless it need not or must not run now.
     fn assign(&mut self, worker: usize, waiting: Waiting) {
+        let Some((waiting, claim)) = self.claim(waiting) else {
+            return;
+        };
         let task = &waiting.task;
-        let mut claim = None;
-        if task.recorded {
-            match self.around.claims.try_claim(task) {
-                Ok(Some(got)) => claim = Some(got),
-                Ok(None) => return self.contended.push(waiting),
-                Err(source) => {
-                    let path = self.around.repo.ci_dir();
-                    self.error
-                        .get_or_insert(EngineError::Prepare { path, source });
-                    self.queue.put_back(waiting);
-                    return self.stop(Stop::Gently);
-                }
-            }
-            // Another run may have stored the verdict before it gave up its claim.
-            if let Some(known) = self.known_by_now(task) {
-                return self.reuse(&waiting.task, known, claim);
-            }
+        // Another run may have stored the verdict before it gave up its claim.
+        if task.recorded
+            && let Some(known) = self.known_by_now(task)
+        {
+            return self.reuse(&waiting.task, known, claim);
         }
         let log = new_log_id();
         let order = Order {
@@ -402,6 +424,9 @@ impl<'a> Dispatcher<'a> {
                 try_: 1,
                 log,
                 claim,
+                started: false,
+                let_go: false,
+                recalled: false,
                 given_up: false,
             });
         } else {
@@ -415,16 +440,18 @@ impl<'a> Dispatcher<'a> {
     }
 
     fn started(&mut self, worker: usize) {
-        let worker_state = &self.workers[worker];
+        let worker_state = &mut self.workers[worker];
         let Some(Running {
             waiting: Waiting { task, .. },
             try_,
             log,
+            started,
             ..
-        }) = &worker_state.running
+        }) = &mut worker_state.running
         else {
             return;
         };
+        *started = true;
         let event = Event::TaskStarted {
             id: task.id,
             commit: task.commit.id,
@@ -444,9 +471,11 @@ impl<'a> Dispatcher<'a> {
     fn signal(&mut self, signal: i32) {
         if signal == SIGTSTP {
             self.request(Request::Pause);
+            self.let_go();
             self.around.reporter.suspend();
             // Stops the process here, until somebody continues it.
             let _ = signal_hook::low_level::emulate_default_handler(SIGTSTP);
+            self.take_back();
             self.request(Request::Resume);
             return;
         }

@@ -15,6 +15,10 @@ use crate::runner::{Assignment, Control, Lost, Observed, Place, Presence, Runner
 pub(super) enum Message {
     /// A worker is ready for its first task.
     Ask { worker: usize },
+    /// A worker's task waits for a slot; for whom is part of a sentence.
+    Waiting { worker: usize, reason: String },
+    /// What a runner came upon, and the user should know: a sentence.
+    Remark(String),
     /// A worker's task has its process.
     Started { worker: usize },
     /// The newest line of a worker's task, thinned out.

@@ -6,6 +6,7 @@
 //! task waits for long and incremental builds stay incremental.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use crate::model::{Oid, Task};
 
@@ -20,6 +21,8 @@ pub(super) struct Waiting {
     pub(super) moves: u32,
     /// The machine that lost it last, which is not to have it again if another can.
     pub(super) lost_by: Option<usize>,
+    /// Since when somebody else works on what it tests.
+    pub(super) contended: Option<Instant>,
 }
 
 /// The tasks that nobody works on yet.
@@ -111,6 +114,7 @@ impl Waiting {
             urgent,
             moves: 0,
             lost_by: None,
+            contended: None,
         }
     }
 

@@ -72,6 +72,14 @@ fn execute(
                     let _ = to.send(Message::Started { worker });
                 }
                 Progress::Output { at, bytes } => output.take(at, bytes),
+                Progress::Waiting(reason) => {
+                    let reason = reason.to_owned();
+                    let _ = to.send(Message::Waiting { worker, reason });
+                }
+                Progress::Note(message) => {
+                    let message = message.to_owned();
+                    let _ = to.send(Message::Remark(message));
+                }
                 Progress::Ran(time) => ran = Some(time),
                 Progress::Observed(seen) => observed = seen,
             });

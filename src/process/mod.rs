@@ -12,6 +12,7 @@
 //! | `tree` | everything below this process |
 //! | `adopted` | what a process below this one left when it was killed |
 //! | `marked` | what an earlier process left |
+//! | `peer` | a process of another run, named in a file |
 //! | `detach` | a process that goes on by itself |
 //! | `start` | what this process does first, whatever it is started for |
 //! | `stat` | what the kernel says of a process |
@@ -21,6 +22,7 @@ mod adopted;
 mod detach;
 mod job;
 mod marked;
+mod peer;
 mod session;
 mod start;
 mod stat;
@@ -31,6 +33,7 @@ pub use adopted::{end_adopted, reap_adopted};
 pub use detach::start_detached;
 pub use job::{JobProcess, SpawnSpec};
 pub use marked::kill_marked;
+pub use peer::{Peer, check_proc, here};
 pub use session::{ExitKind, Leader, Leftover, Streams, start, start_agent};
 pub use start::{outlast_signals, prepare};
 pub use stat::start_time;

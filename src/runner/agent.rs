@@ -23,6 +23,7 @@ use super::course::Ending;
 use super::follow::{Followed, follow};
 use super::head_watch::HeadWatch;
 use super::protocol::{FromAgent, Observed, PROTOCOL, RunTask, Setup, ToAgent};
+use super::waiting::Waiting;
 
 /// How often a slot that others hold is tried again.
 const LEASE_INTERVAL: Duration = Duration::from_millis(5);
@@ -74,6 +75,7 @@ pub fn serve(input: impl Read + AsFd, output: impl Write + AsFd) -> Result<(), A
 fn serve_on<I: Read + AsFd, O: Write + AsFd>(
     channel: &mut Channel<I, O>,
 ) -> Result<(), AgentError> {
+    process::check_proc().map_err(AgentError::Prepare)?;
     process::become_subreaper().map_err(AgentError::Prepare)?;
     process::outlast_signals().map_err(AgentError::Prepare)?;
     let setup = match channel.wait()? {
@@ -120,12 +122,19 @@ fn run<I: Read + AsFd, O: Write + AsFd>(
         &task.job.name,
         task.log.clone(),
     );
+    let mut waiting = Waiting::new(task.task);
     let mut paused = false;
     let mut lease = loop {
         while let Some(request) = channel.request(task.task)? {
             match request {
-                Request::Terminate | Request::Kill => return Ok(Outcome::Cancelled),
-                Request::Pause => paused = true,
+                Request::Terminate | Request::Kill => {
+                    pool.give_up();
+                    return Ok(Outcome::Cancelled);
+                }
+                Request::Pause => {
+                    pool.give_up();
+                    paused = true;
+                }
                 Request::Resume => paused = false,
             }
         }
@@ -133,12 +142,19 @@ fn run<I: Read + AsFd, O: Write + AsFd>(
             match pool.try_lease(&task.commit, &holder) {
                 Ok(Some(lease)) => break lease,
                 Ok(None) => {}
-                Err(error) => return Ok(no_worktree(&error)),
+                Err(error) => {
+                    pool.give_up();
+                    return Ok(no_worktree(&error));
+                }
             }
+            waiting.tell(channel, pool)?;
         }
         let patience = (!paused).then_some(LEASE_INTERVAL);
         channel.poll([], patience)?;
     };
+    for message in lease.take_notes() {
+        channel.send(&FromAgent::Note { message })?;
+    }
     if let Err(error) = lease.move_to(&task.commit, task.job.clean) {
         return Ok(no_worktree(&error));
     }
@@ -283,6 +299,8 @@ fn environment(
     if task.job.is_told_commit() {
         env.insert(COMMIT_VARIABLE.into(), task.commit.to_string().into());
     }
+    let within = super::within::value(&task.job.name, &task.tree);
+    env.insert(super::WITHIN.into(), within);
     for (key, value) in &task.job.env {
         env.insert(key.into(), value.into());
     }

@@ -41,6 +41,9 @@ pub use way::Way;
 /// How long a host may take to confirm that it killed a task.
 const KILL_PATIENCE: Duration = Duration::from_secs(3);
 
+/// What a host may remark on one task; the rest is dropped.
+const MOST_REMARKS: u32 = 100;
+
 /// How long a host that could not even start a task rests.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -174,6 +177,7 @@ impl HostRunner {
         let mut arrivals = Arrivals::new(self.host.inner.spec.setup.output);
         let mut until: Option<Instant> = None;
         let mut started = false;
+        let mut remarks = MOST_REMARKS;
         // What it did wrong: nothing that it says after that is believed.
         let mut wrong: Option<&'static str> = None;
         loop {
@@ -182,6 +186,16 @@ impl HostRunner {
                 Some(until) => news.recv_timeout(until.saturating_duration_since(Instant::now())),
             };
             match next {
+                Ok(News::Waiting(_) | News::Note(_)) if remarks == 0 => {}
+                Ok(News::Waiting(reason)) => {
+                    remarks -= 1;
+                    watch(Progress::Waiting(&short_line(&reason, 500)));
+                }
+                Ok(News::Note(message)) => {
+                    remarks -= 1;
+                    let message = short_line(&message, 500);
+                    watch(Progress::Note(&format!("{}: {message}", self.label())));
+                }
                 Ok(News::Started { .. }) if started => {
                     let what = *wrong.insert("it starts one task several times");
                     conn.give_up(what);
@@ -290,6 +304,15 @@ impl Arrivals {
     }
 }
 
+/// What a host says, on one line of at most so many characters.
+fn short_line(text: &str, most: usize) -> String {
+    let mut text = printable_line(text.as_bytes()).into_owned();
+    if let Some((end, _)) = text.char_indices().nth(most) {
+        text.truncate(end);
+    }
+    text
+}
+
 /// What a host says a task ended with, if a job of this kind can end so.
 fn judge(result: Outcome, assignment: &Assignment, asked: bool) -> Result<Outcome, &'static str> {
     match result {
@@ -306,10 +329,7 @@ fn judge(result: Outcome, assignment: &Assignment, asked: bool) -> Result<Outcom
             None => Err("it says that a job without a limit timed out"),
         },
         Outcome::Errored { why, reason } => {
-            let mut reason = printable_line(reason.as_bytes()).into_owned();
-            if let Some((end, _)) = reason.char_indices().nth(1000) {
-                reason.truncate(end);
-            }
+            let reason = short_line(&reason, 1000);
             let why = match why {
                 Why::Exit(126 | 127) | Why::Signal(1..=64) | Why::Worktree | Why::Spawn => why,
                 _ => Why::RunnerLost,

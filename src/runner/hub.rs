@@ -464,6 +464,16 @@ fn run_lane(
                         bytes: bytes.to_vec(),
                     }
                 }
+                Progress::Waiting(reason) => FromHost::Waiting {
+                    task,
+                    try_,
+                    reason: reason.to_owned(),
+                },
+                Progress::Note(message) => FromHost::Note {
+                    task,
+                    try_,
+                    message: message.to_owned(),
+                },
                 // The dispatcher counts for itself.
                 Progress::Ran(_) => return,
                 Progress::Observed(seen) => {

@@ -253,6 +253,10 @@ impl LocalRunner {
                 FromAgent::Started { task: of, slot, .. } if of == task => {
                     watch(Progress::Started { slot });
                 }
+                FromAgent::Waiting { task: of, reason } if of == task => {
+                    watch(Progress::Waiting(&reason));
+                }
+                FromAgent::Note { message } => watch(Progress::Note(&message)),
                 FromAgent::Output {
                     task: of,
                     at,

@@ -19,7 +19,9 @@ mod memory;
 mod outbox;
 mod output;
 pub mod protocol;
+mod waiting;
 pub mod wire;
+mod within;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +34,7 @@ pub use host::{Host, HostError, HostRunner, HostSpec, Probe, Way, probe, protoco
 pub use local::{LocalRunner, LocalSpec};
 pub use memory::Memory;
 pub use protocol::{Head, Observed};
+pub use within::{WITHIN, is_within};
 
 /// One try of a task, as it is handed to a runner.
 #[derive(Debug, Clone)]
@@ -49,6 +52,10 @@ pub struct Assignment {
 /// What a runner tells of a task while it runs.
 #[derive(Debug)]
 pub enum Progress<'a> {
+    /// It waits for a slot; this is for whom, part of a sentence.
+    Waiting(&'a str),
+    /// Something that the user should know and that stops nothing: a sentence.
+    Note(&'a str),
     /// The job's process was started, in the slot of this number (from 1).
     Started {
         /// The slot.

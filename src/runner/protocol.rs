@@ -4,9 +4,9 @@
 //! 1. Each side's first frame is `hello` with [`PROTOCOL`]; the dispatcher speaks
 //!    first. A side that sees another version, a frame it does not know, or a length
 //!    above [`MAX_FRAME`] says so and ends: guessing would end in a wrong verdict.
-//! 2. `run` starts a task; any number of `output` frames, at most one `started` and one `ran` follow,
-//!    and exactly one `done`. All carry the task's id and try, and what carries another
-//!    id than the one that runs is dropped.
+//! 2. `run` starts a task; any number of `waiting` and `output` frames, at most one `started`
+//!    and one `ran` follow, and exactly one `done`. All carry the task's id and try, and what
+//!    carries another id than the one that runs is dropped. A `note` belongs to no task.
 //! 3. Only `done` is a result. When the channel ends there is none, whatever else was said.
 //! 4. When the agent's input ends it kills every process of its task, and ends.
 
@@ -140,6 +140,18 @@ pub enum FromAgent {
     Hello {
         /// [`PROTOCOL`].
         protocol: u32,
+    },
+    /// The task waits for a slot.
+    Waiting {
+        /// The task.
+        task: TaskId,
+        /// For whom: part of a sentence.
+        reason: String,
+    },
+    /// Something that the user should know and that stops nothing.
+    Note {
+        /// A sentence.
+        message: String,
     },
     /// The task's process was started.
     Started {

@@ -144,6 +144,26 @@ pub enum FromHost {
         /// How many bytes it had.
         bytes: u64,
     },
+    /// A task waits for a slot.
+    Waiting {
+        /// The task.
+        task: TaskId,
+        /// Its try.
+        #[serde(rename = "try")]
+        try_: u32,
+        /// For whom: part of a sentence.
+        reason: String,
+    },
+    /// Something that the user should know and that stops nothing.
+    Note {
+        /// The task that came upon it.
+        task: TaskId,
+        /// Its try.
+        #[serde(rename = "try")]
+        try_: u32,
+        /// A sentence.
+        message: String,
+    },
     /// A task's process was started.
     Started {
         /// The task.

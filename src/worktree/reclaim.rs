@@ -10,7 +10,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{MARK, SlotState, locks, slot_lock, try_lock};
+use super::MARK;
+use super::pool::worktree_lock;
+use super::state::{SlotState, locks, locks_name, slot_lock, try_lock};
 use crate::git::{GitError, Repo, slot_of};
 use crate::private;
 use crate::process;
@@ -26,6 +28,8 @@ pub struct IdleSlot {
     pub used: SystemTime,
     /// The lock; `None` where nobody ever made the file.
     lock: Option<File>,
+    /// The lock of the worktree.
+    _worktree: Option<File>,
 }
 
 /// The numbers of all slots that have a worktree below `root`, or, from older versions, an
@@ -58,10 +62,19 @@ impl IdleSlot {
     /// # Errors
     /// Where there can be no lock.
     pub fn take(ci_dir: &Path, root: &Path, slot: u32) -> io::Result<Option<Self>> {
-        private::dir_in(ci_dir, "slots")?;
+        private::dir_in(ci_dir, locks_name(ci_dir))?;
         let used = last_use(ci_dir, root, slot);
-        let lock = try_lock(&slot_lock(&locks(ci_dir), slot))?;
-        Ok(lock.map(|lock| Self::new(root, slot, used, Some(lock))))
+        let Some(lock) = try_lock(&slot_lock(&locks(ci_dir), slot))? else {
+            return Ok(None);
+        };
+        let mut idle = Self::new(root, slot, used, Some(lock));
+        if root.is_dir() {
+            idle._worktree = try_lock(&worktree_lock(root, slot))?;
+            if idle._worktree.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(idle))
     }
 
     /// Like [`take`](Self::take), without making anything, for who only wants to look.
@@ -87,6 +100,7 @@ impl IdleSlot {
             path: root.join(format!("slot-{slot}")),
             used,
             lock,
+            _worktree: None,
         }
     }
 

@@ -19,7 +19,9 @@ fn age(path: &Path, days: u32) {
 
 fn entries(dir: &Path) -> Vec<PathBuf> {
     let listing = fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut found: Vec<_> = listing.map(|entry| entry.path()).collect();
+    // Locks of worktrees stay beside them.
+    let seen = listing.filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
+    let mut found: Vec<_> = seen.map(|entry| entry.path()).collect();
     found.sort();
     found
 }

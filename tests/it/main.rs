@@ -25,6 +25,7 @@ mod identity;
 mod init;
 mod kinds;
 mod layers;
+mod leases;
 mod notes;
 mod notes_faults;
 mod notes_mend;

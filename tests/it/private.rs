@@ -4,10 +4,10 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::beds::{have, skip};
-use crate::support::{Ran, TestRepo};
+use crate::support::{Ran, TestRepo, wait_until};
 
 /// Everything below a directory, itself included; links are not followed.
 fn all_below(dir: &Path) -> Vec<(PathBuf, fs::Metadata)> {
@@ -280,6 +280,36 @@ fn two_users_of_a_shared_repository_run_jobs_and_share_what_comes_of_it() {
         }
         fs::remove_dir_all(&dir).unwrap();
     }
+}
+
+#[test]
+fn what_one_user_runs_is_seen_by_the_other_and_blocks_nobody() {
+    let repo = TestRepo::new();
+    let Some(users) = Users::new(&repo) else {
+        return;
+    };
+    let dir = alices(&repo, &users, "git init -qb main --shared=group");
+    users.sh(&repo, ALICE, &dir, "git config ci.slots 1");
+    let gate = users.root.join("gate");
+    let wait = format!(
+        "touch {0}.up; until test -e {0}; do sleep 0.02; done",
+        gate.display()
+    );
+    // Both can write there.
+    fs::set_permissions(&users.root, fs::Permissions::from_mode(0o777)).unwrap();
+    let watcher = users
+        .command(&repo, ALICE, &users.bin, &dir)
+        .args(["run", "-x", &wait, "--as", "slow"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("Alice's job", || gate.with_extension("up").exists());
+    let seen = users.ci(&repo, BOB, &dir, &["status"]).expect_code(0);
+    assert!(seen.stdout().contains("slow"), "{}", seen.stdout());
+    users.ci(&repo, BOB, &dir, &["run"]).expect_code(0);
+    fs::write(&gate, "").unwrap();
+    assert!(watcher.wait_with_output().unwrap().status.success());
 }
 
 #[test]

@@ -457,7 +457,12 @@ fn is_abandoned_cache(path: &Path, age: Duration, now: SystemTime) -> bool {
     let mut slots = 0;
     for entry in entries.flatten() {
         let slot = entry.path();
-        let is_slot = entry.file_name().to_string_lossy().starts_with("slot-");
+        let name = entry.file_name();
+        // The locks of worktrees.
+        if name.as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        let is_slot = name.to_string_lossy().starts_with("slot-");
         let gone = slot_of(&slot).is_some_and(|of| of.is_absolute() && !of.exists());
         if !is_slot || !gone || !older(&slot, age, now) {
             return false;

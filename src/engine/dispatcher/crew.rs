@@ -195,10 +195,13 @@ impl Dispatcher<'_> {
     /// while the run goes on; a plan with such a task is refused.
     pub(super) fn turn_away(&mut self, task: Task) {
         let labels = task.job.labels.join(", ");
-        let outcome = Outcome::Errored {
-            why: Why::Spawn,
-            reason: format!("find a runner with the labels {labels}"),
-        };
+        let reason = format!("find a runner with the labels {labels}");
+        let why = Why::Spawn;
+        self.end_without_runner(task, Outcome::Errored { why, reason });
+    }
+
+    /// Ends a task that no runner has had.
+    pub(super) fn end_without_runner(&mut self, task: Task, outcome: Outcome) {
         let ended = Ended {
             outcome: Ok(outcome.clone()),
             duration: Duration::ZERO,
@@ -214,6 +217,9 @@ impl Dispatcher<'_> {
             try_: 1,
             log: new_log_id(),
             claim: None,
+            started: false,
+            let_go: false,
+            recalled: false,
             given_up: false,
         };
         self.finished(running, outcome, ended, label);
@@ -268,6 +274,13 @@ impl Dispatcher<'_> {
     /// A worker has ended a try.
     pub(super) fn came_back(&mut self, worker: usize, running: Running, ended: Ended) {
         let Ended { outcome, .. } = &ended;
+        let running = match outcome {
+            Ok(outcome) => match self.put_back_recalled(running, outcome) {
+                Some(running) => running,
+                None => return,
+            },
+            Err(_) => running,
+        };
         let Worker { desk, .. } = &self.workers[worker];
         let label = desk.label.clone();
         let outcome = match outcome {

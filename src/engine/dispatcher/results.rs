@@ -127,6 +127,7 @@ impl Dispatcher<'_> {
             log,
             claim,
             given_up,
+            ..
         } = running;
         self.learn(&task, &runner, &ended.observed);
         let seen = self.seen(&task, &ended.observed, &outcome);

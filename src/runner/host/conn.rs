@@ -30,6 +30,10 @@ const UNWRITTEN: usize = 64;
 
 /// What becomes known of a task.
 pub(super) enum News {
+    /// It waits for a slot there.
+    Waiting(String),
+    /// Something that the user should know.
+    Note(String),
     Started {
         slot: u32,
     },

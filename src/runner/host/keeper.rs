@@ -364,6 +364,16 @@ impl Reading<'_> {
                 self.conn.out.urge(ToHost::Ack { beat });
             }
             FromHost::Taken { .. } => self.conn.arrived(),
+            FromHost::Waiting { task, try_, reason } => {
+                self.conn.tell((task, try_), News::Waiting(reason));
+            }
+            FromHost::Note {
+                task,
+                try_,
+                message,
+            } => {
+                self.conn.tell((task, try_), News::Note(message));
+            }
             FromHost::Started { task, try_, slot } => {
                 self.conn.tell((task, try_), News::Started { slot });
             }

@@ -1,0 +1,403 @@
+//! Leasing slots and giving them back.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::git::{Checkout, CheckoutError, Past, Repo, Templates};
+use crate::model::{Clean, Oid};
+use crate::private;
+use crate::process;
+
+use super::state::{self, SlotState, is_held, slot_lock, try_lock};
+use super::waiting::end_orphan;
+use super::{Holder, LeaseError, MARK};
+
+/// More slots than this are not used in place of others.
+const MOST_SPARE: u32 = 16;
+
+/// How often to look who has the slots that are taken.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long a slot must have been free before the ticket of somebody else is ignored.
+const IDLE_TICKET: Duration = Duration::from_secs(1);
+
+/// The slots of a repository, as one process uses them.
+pub struct Pool<'a> {
+    repo: &'a Repo,
+    ci_dir: PathBuf,
+    locks: PathBuf,
+    root: PathBuf,
+    slots: u32,
+    /// What slots are made from.
+    templates: Rc<Templates>,
+    /// Worktrees that this process has brought somewhere, with the token of that lease.
+    kept: HashMap<u32, (u64, Checkout<'a>)>,
+    last: Option<u32>,
+    ticket: Option<File>,
+    /// Slots that others have and do nothing with, so that there may be one more for each.
+    out: HashSet<u32>,
+    /// One of these waits for this process.
+    nested: bool,
+    looked: Option<Instant>,
+    /// Since when a slot was seen to be free whenever it was looked at.
+    free_since: Option<Instant>,
+    /// What is wrong with slots, for those who can mend it.
+    notes: Vec<String>,
+    /// What was said already.
+    said: HashSet<String>,
+}
+
+/// The right to use a slot, until released or dropped.
+pub struct Lease<'p, 'a> {
+    pool: &'p mut Pool<'a>,
+    slot: u32,
+    locks: Locks,
+    state: SlotState,
+    checkout: Checkout<'a>,
+}
+
+/// What keeps others from a slot.
+struct Locks {
+    /// The slot's own, with its state.
+    slot: File,
+    /// That of the worktree. Whoever lost sight of the first, because it was removed or
+    /// is in a copy of the repository at the same path, comes upon this.
+    _worktree: File,
+}
+
+impl<'a> Pool<'a> {
+    /// The pool of `slots` worktrees below `root`.
+    pub fn new(repo: &'a Repo, root: PathBuf, slots: u32) -> Self {
+        let ci_dir = repo.ci_dir();
+        Self {
+            repo,
+            locks: state::locks(&ci_dir),
+            ci_dir,
+            root,
+            slots,
+            templates: Templates::new(),
+            kept: HashMap::new(),
+            last: None,
+            ticket: None,
+            out: HashSet::new(),
+            nested: false,
+            looked: None,
+            free_since: None,
+            notes: Vec::new(),
+            said: HashSet::new(),
+        }
+    }
+
+    /// Takes a slot if one is free: the one that is at `near` already, else the one
+    /// this process had last, else the first. `None` where there is none: the caller
+    /// holds the ticket then, if nobody else does, and should either try again soon or
+    /// [give up](Self::give_up).
+    ///
+    /// # Errors
+    /// Where no slot can be used, or what ran in the slot before cannot be ended.
+    pub fn try_lease(
+        &mut self,
+        near: &Oid,
+        holder: &Holder,
+    ) -> Result<Option<Lease<'_, 'a>>, LeaseError> {
+        self.look_around();
+        if !self.take_ticket()? {
+            return Ok(None);
+        }
+        let Some((slot, locks, old)) = self.pick(near)? else {
+            return Ok(None);
+        };
+        // Until the file says who has the slot: see `standstill`.
+        let _ticket = self.ticket.take();
+        self.free_since = None;
+
+        let path = self.path(slot);
+        let kept = self.kept.remove(&slot);
+        let old = old.unwrap_or_default();
+        let same = old.path.as_ref() == Some(&path);
+        let orderly = same && old.clean;
+        if !orderly {
+            // Another worktree had this number, and nobody else will remember it.
+            let other = old.path.as_ref().filter(|_| !same && !old.clean);
+            for path in other.into_iter().chain([&path]) {
+                process::kill_marked(MARK, path)
+                    .map_err(|source| LeaseError::Stragglers { slot, source })?;
+            }
+        }
+        let checkout = match kept {
+            Some((token, checkout)) if token == old.token && orderly => checkout,
+            _ => {
+                // What became of it after an unclean end is anybody's guess.
+                let past = if orderly { old.past } else { Past::unknown() };
+                Checkout::new(self.repo, &self.templates, path.clone(), past)
+            }
+        };
+        let state = SlotState {
+            token: old.token.wrapping_add(1),
+            clean: false,
+            path: Some(path),
+            commit: None,
+            holder: Some(holder.clone()),
+            past: Past::default(),
+        };
+        let written = state.write(&locks.slot);
+        written.map_err(|source| LeaseError::Lock { slot, source })?;
+        Ok(Some(Lease {
+            pool: self,
+            slot,
+            locks,
+            state,
+            checkout,
+        }))
+    }
+
+    /// Waits for no slot any more: somebody else may be next.
+    pub fn give_up(&mut self) {
+        self.ticket = None;
+        self.free_since = None;
+    }
+
+    /// What is wrong with slots that were passed over; each is told once.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// Who has the slots that are waited for, longest first, as far as that is known.
+    pub fn holders(&self) -> Vec<Holder> {
+        let numbers = 1..=self.numbers();
+        let mut holders: Vec<Holder> = numbers
+            .filter_map(|slot| state::holder(&slot_lock(&self.locks, slot)))
+            .collect();
+        holders.sort_by_key(|holder| holder.since);
+        holders
+    }
+
+    fn path(&self, slot: u32) -> PathBuf {
+        self.root.join(format!("slot-{slot}"))
+    }
+
+    /// How many slots there are, with those in place of others.
+    fn numbers(&self) -> u32 {
+        let mut numbers = self.slots;
+        let mut slot = 0;
+        while slot < numbers && numbers < self.slots + MOST_SPARE {
+            slot += 1;
+            numbers += u32::from(self.out.contains(&slot));
+        }
+        numbers
+    }
+
+    /// Looks now and then who has the slots that are taken.
+    fn look_around(&mut self) {
+        if self.looked.is_some_and(|at| at.elapsed() < LOOK_INTERVAL) {
+            return;
+        }
+        let mark = std::env::var_os(MARK).map(PathBuf::from);
+        self.out.clear();
+        self.nested = false;
+        let mut slot = 0;
+        while slot < self.numbers() {
+            slot += 1;
+            let Some(holder) = state::holder(&slot_lock(&self.locks, slot)) else {
+                continue;
+            };
+            let nested = holder.agent().is_ancestor() || mark == Some(self.path(slot));
+            self.nested |= nested;
+            if nested || holder.works_for().is_stopped() || holder.agent().is_stopped() {
+                self.out.insert(slot);
+            }
+            // Once it is gone the slot is free.
+            end_orphan(&holder);
+        }
+        self.looked = Some(Instant::now());
+        // Only where somebody else has the ticket is it of interest.
+        if self.ticket.is_none() {
+            let free = (1..=self.numbers()).any(|slot| self.seems_free(slot));
+            self.free_since = match free {
+                true => self.free_since.or(self.looked),
+                false => None,
+            };
+        }
+    }
+
+    fn seems_free(&self, slot: u32) -> bool {
+        let file = private::open(&slot_lock(&self.locks, slot), private::Open::Read);
+        match file {
+            Ok(file) => !is_held(&file),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+
+    /// Whether this process may take a slot now: it has the ticket, or may do without.
+    fn take_ticket(&mut self) -> Result<bool, LeaseError> {
+        if self.ticket.is_some() {
+            return Ok(true);
+        }
+        let lock = |source| LeaseError::Lock { slot: 0, source };
+        private::dir_in(&self.ci_dir, state::locks_name(&self.ci_dir)).map_err(lock)?;
+        match try_lock(&self.locks.join("ticket")) {
+            Ok(Some(ticket)) => {
+                self.ticket = Some(ticket);
+                return Ok(true);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                // It is about who comes first, and nothing else.
+                self.note(format!("slots are not given out in turn: {error}"));
+                return Ok(true);
+            }
+        }
+        // Whoever has the ticket may wait for the task that waits for this one.
+        let idle = self
+            .free_since
+            .is_some_and(|at| at.elapsed() >= IDLE_TICKET);
+        Ok(self.nested || idle)
+    }
+
+    fn note(&mut self, note: String) {
+        if self.said.insert(note.clone()) {
+            self.notes.push(note);
+        }
+    }
+
+    /// Locks the best free slot.
+    fn pick(&mut self, near: &Oid) -> Result<Option<(u32, Locks, Option<SlotState>)>, LeaseError> {
+        let numbers = self.numbers();
+        let mut best: Option<(u32, Locks, Option<SlotState>)> = None;
+        let (mut busy, mut broken) = (false, None);
+        let first = self.last.into_iter().filter(|&last| last <= numbers);
+        let order = first.chain((1..=numbers).filter(|slot| Some(*slot) != self.last));
+        for slot in order.collect::<Vec<_>>() {
+            let (locks, state) = match self.find(slot) {
+                Ok(Some(found)) => found,
+                Ok(None) => {
+                    busy |= !self.out.contains(&slot);
+                    continue;
+                }
+                Err(error) => {
+                    broken.get_or_insert(error);
+                    continue;
+                }
+            };
+            let exact = state
+                .as_ref()
+                .is_some_and(|state| state.commit == Some(*near));
+            if exact || best.is_none() {
+                best = Some((slot, locks, state));
+            }
+            if exact {
+                break;
+            }
+        }
+        match (best, broken) {
+            (Some(best), Some(error)) => {
+                self.note_broken(&error);
+                Ok(Some(best))
+            }
+            (None, Some(error)) if busy => {
+                self.note_broken(&error);
+                Ok(None)
+            }
+            (None, Some(error)) => Err(error),
+            (None, None) if !busy && !self.out.is_empty() => {
+                Err(LeaseError::OutOfUse(self.out.len() as u32))
+            }
+            (best, None) => Ok(best),
+        }
+    }
+
+    fn note_broken(&mut self, error: &LeaseError) {
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        self.note(format!(
+            "failed to {error}: {}; other slots are used",
+            cause.unwrap_or_default()
+        ));
+    }
+
+    /// Locks a slot; `None` where somebody has it.
+    fn find(&self, slot: u32) -> Result<Option<(Locks, Option<SlotState>)>, LeaseError> {
+        let lock = |source| LeaseError::Lock { slot, source };
+        let place = |source| LeaseError::Place { slot, source };
+        let Some(file) = try_lock(&slot_lock(&self.locks, slot)).map_err(lock)? else {
+            return Ok(None);
+        };
+        private::make_private_dir(&self.root).map_err(place)?;
+        private::check_own_dir(&self.path(slot)).map_err(place)?;
+        let Some(worktree) = try_lock(&worktree_lock(&self.root, slot)).map_err(place)? else {
+            return Ok(None);
+        };
+        let state = SlotState::read(&file);
+        let locks = Locks {
+            slot: file,
+            _worktree: worktree,
+        };
+        Ok(Some((locks, state)))
+    }
+}
+
+/// The lock of a worktree, beside it.
+pub(super) fn worktree_lock(root: &Path, slot: u32) -> PathBuf {
+    root.join(format!(".slot-{slot}.lock"))
+}
+
+impl Lease<'_, '_> {
+    /// The slot's number, from 1.
+    pub fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    /// See [`Pool::take_notes`].
+    pub fn take_notes(&mut self) -> Vec<String> {
+        self.pool.take_notes()
+    }
+
+    /// Its worktree.
+    pub fn path(&self) -> &Path {
+        self.checkout.path()
+    }
+
+    /// Brings the worktree to a commit, cleaned as asked.
+    ///
+    /// # Errors
+    /// Those of [`Checkout::move_to`].
+    pub fn move_to(&mut self, commit: &Oid, clean: Clean) -> Result<(), CheckoutError> {
+        self.checkout.move_to(commit, clean)?;
+        self.state.commit = Some(*commit);
+        Ok(())
+    }
+
+    /// Looks at what the task did, once nothing of it is running any more; returns how many
+    /// tracked files it changed or removed, where that can be said.
+    pub fn look(&mut self) -> Option<u64> {
+        self.checkout.look()
+    }
+
+    /// Whether what a job said is about the commit and not about the machine; `failed` is
+    /// what it said.
+    ///
+    /// # Errors
+    /// Those of [`Checkout::verify`].
+    pub fn verify(&self, commit: &Oid, failed: bool) -> Result<(), CheckoutError> {
+        self.checkout.verify(commit, failed)
+    }
+
+    /// Gives the slot back; nothing of the task may be running any more.
+    pub fn release(mut self) {
+        self.state.past = self.checkout.past().clone();
+        self.checkout.release();
+        self.state.clean = true;
+        self.state.holder = None;
+        // Where this cannot be written the slot counts as left in disorder, which is
+        // slower next time and nothing worse.
+        if self.state.write(&self.locks.slot).is_ok() {
+            self.pool.last = Some(self.slot);
+            self.pool
+                .kept
+                .insert(self.slot, (self.state.token, self.checkout));
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! What a slot's lock file says: who has the slot, and what became of its worktree.
+//!
+//! Nothing in it is needed, and none of it is believed further than it can do harm: what
+//! is empty, torn or made up counts as a slot that was left in disorder, in which
+//! processes may still run. Only the lock says whether somebody has the slot.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use crate::git::Past;
+use crate::model::{JobName, LogId, Oid};
+use crate::private;
+use crate::process::Peer;
+
+/// No state is longer, in bytes.
+const MOST: u64 = 1 << 20;
+
+/// Who has a slot, and for what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The process that holds the lock.
+    pub pid: u32,
+    /// When it was started, in clock ticks since boot: with the id, it names a process for good.
+    #[serde(default)]
+    pub started: u64,
+    /// The process that it works for.
+    pub dispatcher: u32,
+    /// When the dispatcher was started.
+    pub dispatcher_started: u64,
+    /// Where these ids mean anything; see [`Peer::place`].
+    #[serde(default)]
+    pub place: String,
+    /// The commit.
+    pub commit: Oid,
+    /// The job.
+    pub job: JobName,
+    /// Since when, in seconds since the epoch.
+    pub since: u64,
+    /// The task's log: readable while the task runs.
+    #[serde(default)]
+    pub log: Option<LogId>,
+}
+
+impl Holder {
+    /// This process, working for `dispatcher`.
+    pub fn new(dispatcher: u32, commit: Oid, job: &JobName, log: LogId) -> Self {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let (own, works_for) = (Peer::this(), Peer::here(dispatcher));
+        Self {
+            pid: own.pid,
+            started: own.started,
+            dispatcher,
+            dispatcher_started: works_for.started,
+            place: own.place,
+            commit,
+            job: job.clone(),
+            since: now.unwrap_or_default().as_secs(),
+            log: Some(log),
+        }
+    }
+
+    /// The process that holds the lock.
+    pub fn agent(&self) -> Peer {
+        Peer {
+            pid: self.pid,
+            started: self.started,
+            place: self.place.clone(),
+        }
+    }
+
+    /// The process that it works for.
+    pub fn works_for(&self) -> Peer {
+        Peer {
+            pid: self.dispatcher,
+            started: self.dispatcher_started,
+            place: self.place.clone(),
+        }
+    }
+
+    /// What it does, as part of a sentence, without an end: "`git ci run` (process 7) runs
+    /// test on 1a2b3c4d5e for 12 s".
+    pub fn describe(&self) -> String {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let seconds = now.unwrap_or_default().as_secs().saturating_sub(self.since);
+        let stopped = match self.works_for().is_stopped() || self.agent().is_stopped() {
+            true => " and is stopped",
+            false => "",
+        };
+        format!(
+            "{} runs {} on {} for {seconds} s{stopped}",
+            self.works_for().describe(),
+            self.job,
+            self.commit.short()
+        )
+    }
+}
+
+/// What a slot's lock file says.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct SlotState {
+    /// Changes with every lease, so that a process can tell whether another had the slot.
+    #[serde(default)]
+    pub(super) token: u64,
+    /// The last lease ended with nothing of its task left.
+    #[serde(default)]
+    pub(super) clean: bool,
+    /// The worktree that this is about: who has another cache directory has another one.
+    #[serde(default)]
+    pub(super) path: Option<PathBuf>,
+    /// The commit that the worktree was last brought to.
+    #[serde(default)]
+    pub(super) commit: Option<Oid>,
+    /// Who has it, while somebody has.
+    #[serde(default)]
+    pub(super) holder: Option<Holder>,
+    /// What was in the worktree a moment ago.
+    #[serde(default)]
+    pub(super) past: Past,
+}
+
+impl SlotState {
+    /// What the file says; `None` where that makes no sense, which is so of a new one.
+    pub(super) fn read(file: &File) -> Option<Self> {
+        let mut text = Vec::new();
+        let mut at = 0;
+        let mut bytes = [0; 4096];
+        loop {
+            let count = file.read_at(&mut bytes, at).ok()?;
+            if count == 0 {
+                break;
+            }
+            text.extend_from_slice(&bytes[..count]);
+            at += count as u64;
+            if at > MOST {
+                return None;
+            }
+        }
+        serde_json::from_slice(&text).ok()
+    }
+
+    pub(super) fn write(&self, file: &File) -> io::Result<()> {
+        let mut text = serde_json::to_vec(self)?;
+        text.push(b'\n');
+        // What was there stays until the new text is there: on a full disk it can say
+        // less, and nothing wrong.
+        file.write_all_at(&text, 0)?;
+        file.set_len(text.len() as u64)
+    }
+}
+
+/// The directory of this user's locks. Each user has worktrees of their own, so those who
+/// share a repository do not share its slots: the owner's locks are in `slots`, those of
+/// others in directories below it.
+pub(super) fn locks(ci_dir: &Path) -> PathBuf {
+    ci_dir.join(locks_name(ci_dir))
+}
+
+/// Its name below the `ci` directory.
+pub(super) fn locks_name(ci_dir: &Path) -> PathBuf {
+    let own = rustix::process::geteuid().as_raw();
+    let repository = ci_dir.parent().and_then(|dir| fs::metadata(dir).ok());
+    match repository {
+        Some(of) if of.uid() != own => PathBuf::from(format!("slots/u{own}")),
+        _ => PathBuf::from("slots"),
+    }
+}
+
+/// The directories of all users' locks.
+pub(super) fn all_locks(ci_dir: &Path) -> Vec<PathBuf> {
+    let slots = ci_dir.join("slots");
+    let others = fs::read_dir(&slots).into_iter().flatten().flatten();
+    let others: Vec<_> = others
+        .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"u"))
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect();
+    std::iter::once(slots).chain(others).collect()
+}
+
+pub(super) fn slot_lock(locks: &Path, slot: u32) -> PathBuf {
+    locks.join(format!("slot-{slot}.lock"))
+}
+
+/// What runs now, in all processes that use the repository's slots, whoever's they are.
+pub fn holders(ci_dir: &Path) -> Vec<(u32, Holder)> {
+    let mut found = Vec::new();
+    for locks in all_locks(ci_dir) {
+        holders_in(&locks, &mut found);
+    }
+    found.sort_by_key(|(slot, _)| *slot);
+    found
+}
+
+fn holders_in(locks: &Path, found: &mut Vec<(u32, Holder)>) {
+    for entry in fs::read_dir(locks).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("slot-")?.strip_suffix(".lock"));
+        if let Some(slot) = number.and_then(|number| number.parse().ok())
+            && let Some(holder) = holder(&entry.path())
+        {
+            found.push((slot, holder));
+        }
+    }
+}
+
+/// Who has a slot now. Held by nobody, whatever the file says is of the past.
+pub(super) fn holder(lock: &Path) -> Option<Holder> {
+    let file = private::open(lock, private::Open::Read).ok()?;
+    match is_held(&file) {
+        true => SlotState::read(&file)?.holder,
+        false => None,
+    }
+}
+
+/// Whether somebody has the lock. Looking makes nothing, and those who look do not see each other.
+pub(super) fn is_held(file: &File) -> bool {
+    flock(file, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
+}
+
+/// Locks a file, making it where needed; `None` where somebody else has the lock.
+///
+/// # Errors
+/// Where there is something else than a file, or one that cannot be used.
+pub(super) fn try_lock(path: &Path) -> io::Result<Option<File>> {
+    loop {
+        let file = private::open(path, private::Open::Update)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        // The lock of a file that was removed meanwhile says nothing.
+        let own = file.metadata()?;
+        match fs::symlink_metadata(path) {
+            Ok(now) if (now.dev(), now.ino()) == (own.dev(), own.ino()) => return Ok(Some(file)),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
