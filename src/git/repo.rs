@@ -60,7 +60,8 @@ pub struct Repo {
 }
 
 impl Repo {
-    /// Finds the repository of the current directory or of `GIT_DIR`, as `git` would.
+    /// Finds the repository of the current directory or of `GIT_DIR`, as `git` would; in a
+    /// slot that is the repository that the slot is of.
     ///
     /// # Errors
     /// Where git is missing or too old, finds no repository, or does not trust it.
@@ -92,7 +93,22 @@ impl Repo {
         // Fails where there is none: in a bare repository, and below a git directory.
         let top = git.read(git.as_the_user().args(["rev-parse", "--show-toplevel"]));
         let work_tree = top.ok().map(PathBuf::from);
-        let config = read_config(&git, git.as_the_user())?;
+        let mut ask = git.as_the_user();
+        let mut common_dir = common_dir;
+        if let Some(of) = super::checkout::slot_of(&git_dir) {
+            // In a job: results, slots and settings are those of the repository that the
+            // slot is of. Revisions are those that the job sees.
+            if !of.join("objects").is_dir() {
+                let message = format!(
+                    "this is a slot of {}, which was moved or deleted",
+                    crate::model::printable_line(of.as_os_str().as_encoded_bytes())
+                );
+                return Err(RepoError::NotHere { message });
+            }
+            ask.arg("--git-dir").arg(&of);
+            common_dir = of;
+        }
+        let config = read_config(&git, ask)?;
         Self::open(git, git_dir, common_dir, work_tree, bare, shallow, config)
     }
 

@@ -280,9 +280,11 @@ fn environment(
     artifacts: &Artifacts,
     task: &RunTask,
 ) -> BTreeMap<OsString, OsString> {
-    let ours: [(&str, OsString); 10] = [
+    let ours: [(&str, OsString); 11] = [
         ("CI", "true".into()),
         ("GIT_CI", "1".into()),
+        // For those who mean the user's repository, and not the slot's.
+        ("GIT_CI_REPOSITORY", setup.repository.clone().into()),
         ("GIT_CI_TREE", task.tree.to_string().into()),
         ("GIT_CI_JOB", task.job.name.as_str().into()),
         ("GIT_CI_TRY", task.try_.to_string().into()),

@@ -436,3 +436,241 @@ fn slots_of_older_versions_are_replaced_and_leave_the_list_of_worktrees() {
     repo.ci(["gc"]).expect_code(0);
     assert!(!slots.join("slot-2").exists());
 }
+
+/// Runs `script` as a job on `rev`; it prints to a file, whose contents are returned.
+fn in_job(repo: &TestRepo, dir: &Path, rev: &str, script: &str) -> String {
+    let (file, said) = (repo.root().join("script"), repo.root().join("said"));
+    fs::write(&file, script).unwrap();
+    let command = format!("sh {} >{} 2>&1", file.display(), said.display());
+    let mut ci = repo.command(env!("CARGO_BIN_EXE_git-ci"), dir);
+    ci.args(["run", "-q", "-j1", "--force", "-x", &command, rev]);
+    ci.envs([("GIT_COMMITTER_NAME", "C"), ("GIT_COMMITTER_EMAIL", "c@x")]);
+    let ran = Ran(ci.output().unwrap());
+    let text = fs::read_to_string(&said).unwrap_or_default();
+    assert_eq!(ran.code(), 0, "{text}\n{}{}", ran.stdout(), ran.stderr());
+    text
+}
+
+/// The same, beside the user: in a clone of the repository that has its refs and
+/// configuration, and a detached `HEAD`, which is what a linked worktree has.
+fn as_the_user(repo: &TestRepo, dir: &Path, rev: &str, script: &str) -> String {
+    let beside = repo.root().join("beside");
+    let git = |args: &[&str]| {
+        let done = repo.command("git", dir).args(args).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+    };
+    let path = beside.to_str().unwrap();
+    git(&["worktree", "add", "-q", "--detach", path, rev]);
+    let done = repo
+        .command("sh", &beside)
+        .args(["-c", &format!("exec 2>&1; {script}")])
+        .output();
+    git(&["worktree", "remove", "--force", path]);
+    String::from_utf8_lossy(&done.unwrap().stdout).into_owned()
+}
+
+#[test]
+fn questions_about_history_and_remotes_have_the_users_answers() {
+    let repo = rich();
+    repo.git(["tag", "light", "HEAD~1"]);
+    repo.git(["commit", "-q", "--allow-empty", "-m", "ahead"]);
+    repo.git(["branch", "-q", "--track", "topic", "origin/main"]);
+    repo.git(["remote", "add", "pushed", "ssh://git@example.com/x.git"]);
+    repo.git(["config", "remote.pushed.pushurl", "host:path"]);
+    let script = "
+        git log --format=%H%d origin/main..; git log --format=%H main...HEAD
+        git merge-base HEAD origin/main
+        git merge-base --fork-point origin/main main
+        git rev-parse main@{u} topic@{u} origin refs/remotes/origin/HEAD
+        git describe --tags; git describe; git describe --all; git diff --stat main...HEAD
+        git for-each-ref --format='%(refname) %(objectname) %(*objectname) %(symref)' refs/heads refs/tags refs/remotes
+        git branch -a -v | sed 's/^[+ ] //' | grep -v '^[*]'; git tag -l
+        git ls-remote --heads origin; git remote -v | grep -v origin; git notes show side
+        git rev-list --count --exclude=refs/stash --all -- n; git name-rev --tags HEAD; git config user.email
+        git rev-parse HEAD; git rev-parse --is-shallow-repository; git symbolic-ref HEAD
+    ";
+    for rev in ["main", "HEAD~1", "v0"] {
+        // The user's own notes of results, which no slot has, would be in the way.
+        let expected = as_the_user(&repo, repo.path(), rev, script);
+        let seen = in_job(&repo, repo.path(), rev, &format!("{script}\ntrue"));
+        assert_eq!(seen, expected, "at {rev}");
+    }
+    // As it changes, packed or not, within a moment.
+    let refs = "git for-each-ref refs/heads refs/tags refs/remotes refs/notes/commits";
+    for change in [
+        "git tag later",
+        "git pack-refs --all",
+        "git branch -m topic topic/deep",
+        "git branch -D topic/deep && git branch topic",
+        "git update-ref refs/heads/topic main",
+        "git tag -d later",
+        "git notes add -f -m other",
+        "git notes --ref=others add -m new && git notes --ref=commits remove",
+        "git update-ref refs/remotes/origin/deep/er main",
+        "git update-ref -d refs/remotes/origin/deep/er",
+        "git tag -m annotated loose && git tag loose2 loose",
+        "git pack-refs --all && git tag -f light main",
+    ] {
+        let changed = repo
+            .command("sh", repo.path())
+            .args(["-c", change])
+            .status();
+        assert!(changed.unwrap().success(), "{change}");
+        let expected = as_the_user(&repo, repo.path(), "main", refs);
+        assert_eq!(
+            in_job(&repo, repo.path(), "main", refs),
+            expected,
+            "{change}"
+        );
+    }
+}
+
+#[test]
+fn refs_that_change_within_one_run_are_seen_by_the_next_task() {
+    let repo = TestRepo::new();
+    let commits: Vec<_> = (0..12).map(|n| repo.commit(&n.to_string())).collect();
+    let seen = repo.root().join("seen");
+    fs::create_dir(&seen).unwrap();
+    // Each job changes a ref of the user's and the next one says what it sees.
+    let step = format!(
+        "git for-each-ref --format='%(refname) %(objectname)' refs/heads refs/tags >{0}/$(cat n); \
+         cd {1} && n=$(ls {0} | wc -l) && git tag t$n && git update-ref refs/heads/b HEAD~$n && \
+         case $n in 3|6) git pack-refs --all ;; 9) git tag -d t1 ;; esac && \
+         git for-each-ref --format='%(refname) %(objectname)' refs/heads refs/tags >{0}.after",
+        seen.display(),
+        repo.path().display(),
+    );
+    let check = format!(
+        "test ! -e {0}.after || {{ git for-each-ref --format='%(refname) %(objectname)' refs/heads refs/tags | cmp - {0}.after || exit 9; }}; {step}",
+        seen.display()
+    );
+    let check = check.replace("cd ", "unset GIT_DIR; cd ");
+    let mut args = vec!["run", "-q", "-j1", "--order", "oldest", "-x", &check];
+    args.extend(commits[..10].iter().map(String::as_str));
+    repo.ci(args).expect_code(0);
+    assert_eq!(fs::read_dir(seen).unwrap().count(), 10);
+}
+
+#[test]
+fn the_configuration_is_the_users_and_leads_nowhere_into_the_repository() {
+    let repo = rich();
+    let home = repo.root().join("home");
+    let dir = repo.path().display().to_string();
+    fs::write(
+        home.join(".gitconfig"),
+        format!(
+            "[includeIf \"gitdir:{dir}/\"]\n\tpath = below\n\
+             [includeIf \"gitdir:/nowhere/\"]\n\tpath = never\n[g]\n\tkey = global\n"
+        ),
+    )
+    .unwrap();
+    fs::write(
+        home.join("below"),
+        "[user]\n\temail = here@example.com\n[include]\n\tpath = deeper\n",
+    )
+    .unwrap();
+    fs::write(home.join("deeper"), "[d]\n\tkey = deep\n").unwrap();
+    fs::write(home.join("never"), "[never]\n\tkey = 1\n").unwrap();
+    repo.git(["config", "--unset", "user.email"]);
+    let odd = "a \"b\" \\c\n\td;#e ";
+    repo.git(["config", "x.Some \"sub\\section.KEY", odd]);
+    repo.git(["config", "--add", "x.multi", "1"]);
+    repo.git(["config", "--add", "x.multi", "2"]);
+    fs::write(repo.git_dir().join("own"), "[own]\n\tkey = included\n").unwrap();
+    repo.git(["config", "include.path", "own"]);
+    fs::write(repo.git_dir().join("on-main"), "[branch-only]\n\tkey = 1\n").unwrap();
+    repo.git(["config", "includeIf.onbranch:main.path", "on-main"]);
+    repo.git(["config", "core.hooksPath", ".git/hooks"]);
+    repo.git(["config", "remote.self.url", "."]);
+    repo.git(["config", "remote.self2.url", &dir]);
+    repo.git(["config", "remote.self3.url", &format!("file://{dir}/.git")]);
+    repo.git(["config", "remote.deep.url", "./../origin.git/"]);
+    repo.git(["config", &format!("url.{dir}.insteadOf"), "me:"]);
+    repo.git(["config", "url.https://example.com/.insteadOf", "ex/"]);
+    repo.git(["config", "remote.alias.url", "ex/y"]);
+    let config = |script: &str| in_job(&repo, repo.path(), "HEAD", script);
+    let list = config("git config --local --list --no-includes -z | tr '\\0' '\\1'");
+    for line in list.split('\u{1}') {
+        let safe =
+            !line.contains(&dir) || line.starts_with("remote.") && line.contains("/origin.git");
+        assert!(safe && !line.contains("/repo/"), "{line}");
+    }
+    let get = |key: &str| config(&format!("git config --get-all '{key}'; true"));
+    assert_eq!(get("user.email"), "here@example.com\n");
+    assert_eq!(get("d.key"), "deep\n");
+    assert_eq!(get("never.key"), "");
+    assert_eq!(get("own.key"), "included\n");
+    assert_eq!(get("branch-only.key"), "");
+    assert_eq!(get("x.Some \"sub\\section.KEY"), format!("{odd}\n"));
+    assert_eq!(get("x.multi"), "1\n2\n");
+    assert_eq!(get("core.hooksPath"), "");
+    let origin = format!("{}/origin.git\n", repo.root().display());
+    assert_eq!(get("remote.origin.url"), origin);
+    assert_eq!(get("remote.deep.url"), origin);
+    for own in ["self", "self2", "self3"] {
+        assert_eq!(get(&format!("remote.{own}.url")), ".\n", "{own}");
+    }
+    assert_eq!(get("remote.alias.url"), "ex/y\n");
+    assert_eq!(get("gc.auto"), "0\n");
+    // One file is all that there is to change.
+    let set = "git remote set-url origin /x && git config --unset x.multi 1 && git config user.email y && \
+               git remote get-url origin; git config x.multi; git config user.email";
+    assert_eq!(config(set), "/x\n2\ny\n");
+    assert_eq!(config("git remote get-url origin"), origin);
+    // What the user changes counts for the next task.
+    repo.git(["config", "x.multi", "3", "2"]);
+    fs::write(home.join("deeper"), "[d]\n\tkey = deeper\n").unwrap();
+    assert_eq!(
+        config("git config --get-all x.multi; git config d.key"),
+        "1\n3\ndeeper\n"
+    );
+}
+
+#[test]
+fn a_job_pushes_to_remotes_and_never_to_the_users_repository() {
+    let repo = rich();
+    let before = snapshot(repo.path());
+    let origin = repo.root().join("origin.git");
+    let script = "
+        git push -q origin HEAD:refs/heads/pushed
+        git push -q self HEAD:refs/heads/pushed
+        git push -q --mirror self
+        git fetch -q origin && git fetch -q self
+        true
+    ";
+    repo.git(["remote", "add", "self", repo.path().to_str().unwrap()]);
+    let config = fs::read(repo.git_dir().join("config")).unwrap();
+    in_job(&repo, repo.path(), "HEAD", script);
+    let mut after = snapshot(repo.path());
+    assert_eq!(after.remove(Path::new(".git/config")).unwrap().1, config);
+    for (path, was) in before
+        .iter()
+        .filter(|(path, _)| *path != Path::new(".git/config"))
+    {
+        assert!(after.get(path) == Some(was), "{} changed", path.display());
+    }
+    let pushed = repo.git(["--git-dir", origin.to_str().unwrap(), "rev-parse", "pushed"]);
+    assert_eq!(pushed, repo.git(["rev-parse", "HEAD"]));
+}
+
+#[test]
+fn git_ci_in_a_job_means_the_users_repository() {
+    let repo = rich();
+    repo.git(["config", "ci.slots", "2"]);
+    let program = env!("CARGO_BIN_EXE_git-ci");
+    let inner = format!(
+        "test \"$GIT_CI_REPOSITORY\" = {dir} && cd .git/.. && \
+         {program} run -q -x 'test -d .git' --as inner HEAD~1 origin/main && {program} status -n 1 && \
+         test ! -e .git/ci && git status --porcelain",
+        dir = repo.git_dir().display(),
+    );
+    in_job(&repo, repo.path(), "HEAD", &inner);
+    assert_eq!(repo.verdicts("HEAD~1"), ["pass inner"]);
+    // A repository that a job makes is its own.
+    let own = format!(
+        "set -e; mkdir own; cd own; git init -q; git config user.name x; git config user.email x; git commit -q --allow-empty -m x; \
+         {program} run -q -x true --as own; git notes --ref=ci show"
+    );
+    assert!(in_job(&repo, repo.path(), "HEAD", &own).contains("own"));
+    assert!(!repo.note("HEAD").contains("own"));
+}
