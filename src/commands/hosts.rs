@@ -9,6 +9,7 @@ use crate::error::{Failure, FailureKind};
 use crate::git::Repo;
 use crate::model::printable_line;
 use crate::private;
+use crate::process;
 use crate::runner::wire::About;
 use crate::runner::{HostError, HostSpec, Probe, probe};
 use crate::settings::{HostSettings, Settings};
@@ -139,6 +140,8 @@ type Found = Option<Result<Probe, HostError>>;
 
 /// Connects to all hosts at the same time.
 fn check(specs: &[(&HostSettings, HostSpec)]) -> Result<Vec<Found>, Failure> {
+    process::take_along_what_was_started()
+        .map_err(|error| Failure::failed_to("watch for signals", error))?;
     std::thread::scope(|scope| {
         let started: Vec<_> = specs
             .iter()

@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::SIGTSTP;
+use signal_hook::consts::{SIGHUP, SIGQUIT, SIGTSTP};
 
 use crate::fail;
 use crate::git::{Records, Repo};
@@ -23,6 +23,7 @@ use crate::model::{
     Commit, Counts, DefId, EVENT_FORMAT, Event, LogId, RunnerLabel, Surroundings, TaskId, TaskKey,
 };
 use crate::plan::{Action, Plan, PlannedJob, Trust};
+use crate::process::{self, Arrived};
 use crate::reporter::Reporter;
 use crate::runner::{Assignment, Memory, Request};
 
@@ -95,6 +96,8 @@ pub(super) struct Dispatcher<'a> {
     stored_at: Option<Instant>,
     stop: Option<Stop>,
     signal: Option<i32>,
+    /// When it was said what a signal did.
+    told: Option<Instant>,
     error: Option<EngineError>,
     counts: Counts,
     /// The id of the next task.
@@ -126,6 +129,7 @@ impl<'a> Dispatcher<'a> {
             stored_at: None,
             stop: None,
             signal: None,
+            told: None,
             error: None,
             counts: Counts::default(),
             next: 0,
@@ -468,20 +472,26 @@ impl<'a> Dispatcher<'a> {
         self.around.reporter.event(&event);
     }
 
-    fn signal(&mut self, signal: i32) {
+    fn signal(&mut self, Arrived { signal, at }: Arrived) {
         if signal == SIGTSTP {
             self.request(Request::Pause);
             self.let_go();
             self.around.reporter.suspend();
-            // Stops the process here, until somebody continues it.
-            let _ = signal_hook::low_level::emulate_default_handler(SIGTSTP);
+            // Returns when somebody has continued it.
+            process::stop();
             self.take_back();
             self.request(Request::Resume);
             return;
         }
+        // Once more is who has seen what the first one did; a terminal that is gone is gone
+        // once, whoever tells of it.
+        let before = self.told.is_some_and(|told| at < told);
+        if self.signal.is_some() && (before || signal == SIGHUP) {
+            return;
+        }
         let stop = match self.signal {
-            None => Stop::Gently,
-            Some(_) => Stop::AtOnce,
+            None if signal != SIGQUIT => Stop::Gently,
+            _ => Stop::AtOnce,
         };
         self.signal.get_or_insert(signal);
         let message = match stop {
@@ -489,6 +499,7 @@ impl<'a> Dispatcher<'a> {
             Stop::AtOnce => "killing the running jobs",
         };
         self.warn(message.to_owned());
+        self.told = Some(Instant::now());
         self.stop(stop);
     }
 

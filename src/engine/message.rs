@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::git::NotesError;
 use crate::model::{Commit, Event, Outcome, RunnerLabel};
 use crate::plan::PlannedJob;
+use crate::process::Arrived;
 use crate::runner::{Assignment, Control, Lost, Observed, Place, Presence, Runner};
 
 /// To the dispatcher, over the one channel.
@@ -34,7 +35,7 @@ pub(super) enum Message {
     /// The writer is gone: told to, or by a panic.
     WriterGone,
     /// A signal came.
-    Signal(i32),
+    Signal(Arrived),
     /// What is wanted from now on, most urgent first: the rest is given up.
     Want {
         wanted: Vec<Wanted>,

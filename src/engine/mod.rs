@@ -124,7 +124,7 @@ pub fn run(run: Run<'_>, reporter: &mut dyn Reporter) -> Result<Summary, EngineE
     let logs = &run.logs;
     // The dispatcher stays on this thread: on a pool of one, a loop inside the pool
     // would wait for ever for the worker behind it.
-    let summary = pool.in_place_scope(|scope| {
+    let mut summary = pool.in_place_scope(|scope| {
         let mut desks = Vec::with_capacity(count);
         for (worker, mut runner) in run.runners.into_iter().enumerate() {
             let (orders, desk) = message::desk(worker, runner.as_mut(), &to_dispatcher);
@@ -154,5 +154,13 @@ pub fn run(run: Run<'_>, reporter: &mut dyn Reporter) -> Result<Summary, EngineE
         dispatcher.work_off(run.plan, &inbox)
     });
     drop(signals);
+    // One that came when the dispatcher had looked for the last time is not lost.
+    for message in inbox.try_iter() {
+        if let message::Message::Signal(arrived) = message
+            && arrived.signal != signal_hook::consts::SIGTSTP
+        {
+            summary.signal.get_or_insert(arrived.signal);
+        }
+    }
     Ok(summary)
 }

@@ -6,7 +6,7 @@
 //! purpose, such as the connection that ssh shares among several commands; it is marked
 //! as started by this process, and is left alone.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -23,11 +23,11 @@ use super::tree;
 /// How long killed processes may take to disappear.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Leaders that this process started and has not waited for.
-static LEADERS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+/// Leaders that this process started and has not waited for, and whether they are agents.
+static LEADERS: Mutex<BTreeMap<i32, bool>> = Mutex::new(BTreeMap::new());
 
 /// The leaders; while this is held none is started or forgotten.
-pub(super) fn leaders() -> MutexGuard<'static, BTreeSet<i32>> {
+pub(super) fn leaders() -> MutexGuard<'static, BTreeMap<i32, bool>> {
     LEADERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -39,12 +39,12 @@ fn variable<'e>(environment: &'e [u8], name: &str) -> Option<&'e [u8]> {
 
 /// Children that this process did not start and that are not in its session, as all are
 /// that it starts without a session of their own.
-fn adopted(leaders: &BTreeSet<i32>) -> Vec<Stat> {
+fn adopted(leaders: &BTreeMap<i32, bool>) -> Vec<Stat> {
     let own = Stat::of(getpid().as_raw_nonzero().get());
     let session = own.map(|own| own.session);
     let children = tree::own_children().into_iter().filter_map(Stat::of);
     children
-        .filter(|one| !leaders.contains(&one.pid) && Some(one.session) != session)
+        .filter(|one| !leaders.contains_key(&one.pid) && Some(one.session) != session)
         .collect()
 }
 
@@ -85,6 +85,29 @@ pub fn end_adopted(since: u64) -> io::Result<()> {
         }
         tree::signal_with_all_below(condemned, Signal::KILL);
         std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Ends what this process has started but for its agents, which see to themselves once
+/// their input ends: gently, and after `grace` for good.
+pub(super) fn end_started(grace: Duration) {
+    let started = || {
+        let leaders = leaders();
+        let others = leaders.iter().filter(|(_, agent)| !**agent);
+        others
+            .filter_map(|(&pid, _)| Pid::from_raw(pid))
+            .filter(|&pid| tree::lives(pid))
+            .collect::<Vec<_>>()
+    };
+    for (signal, patience) in [(Signal::TERM, grace), (Signal::KILL, grace)] {
+        for leader in started() {
+            tree::signal_session(leader, signal);
+            tree::signal_session(leader, Signal::CONT);
+        }
+        let begun = Instant::now();
+        while !started().is_empty() && begun.elapsed() < patience {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 

@@ -13,6 +13,7 @@
 //! | `adopted` | what a process below this one left when it was killed |
 //! | `marked` | what an earlier process left |
 //! | `peer` | a process of another run, named in a file |
+//! | `signals` | signals that end or stop this process |
 //! | `detach` | a process that goes on by itself |
 //! | `start` | what this process does first, whatever it is started for |
 //! | `stat` | what the kernel says of a process |
@@ -24,6 +25,7 @@ mod job;
 mod marked;
 mod peer;
 mod session;
+mod signals;
 mod start;
 mod stat;
 mod sys;
@@ -35,6 +37,7 @@ pub use job::{JobProcess, SpawnSpec};
 pub use marked::kill_marked;
 pub use peer::{Peer, check_proc, here};
 pub use session::{ExitKind, Leader, Leftover, Streams, start, start_agent};
+pub use signals::{Arrived, Listening, listen, stop, take_along_what_was_started};
 pub use start::{outlast_signals, prepare};
 pub use stat::start_time;
 pub use tree::{

@@ -111,6 +111,7 @@ pub(super) fn spawn(
 ) -> io::Result<Leader> {
     let mut env: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
     env.remove(OsStr::new(STARTER));
+    let agent = starter.is_none();
     env.extend(starter.map(|own| (STARTER.into(), own)));
     for (name, value) in command.get_envs() {
         match value {
@@ -146,7 +147,7 @@ pub(super) fn spawn(
         streams: [&streams.stdin, &streams.stdout, &streams.stderr]
             .map(|stream| stream.as_ref().unwrap_or(&null).as_fd()),
     })?;
-    leaders.insert(pid.as_raw_nonzero().get());
+    leaders.insert(pid.as_raw_nonzero().get(), agent);
     drop(leaders);
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
     Ok(Leader { pid, pidfd })

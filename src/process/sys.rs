@@ -170,3 +170,26 @@ pub(super) fn hear_of_children() -> io::Result<()> {
         _ => Ok(()),
     }
 }
+
+/// Has this thread take what `signal` does by default, as if no handler were there.
+pub(super) fn take_default_action(signal: c_int) -> io::Result<()> {
+    let mut before = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: an action of zeros is the default action with an empty mask and no flags;
+    // the old one is initialised by the first call where that succeeds, and is put back as
+    // it was. No code of ours runs in a signal because of this.
+    unsafe {
+        let default = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
+        check_errno(libc::sigaction(signal, &default, before.as_mut_ptr()))?;
+        let raised = check_errno(libc::raise(signal));
+        check_errno(libc::sigaction(signal, before.as_ptr(), ptr::null_mut()))?;
+        raised
+    }
+}
+
+/// The process that sent a signal; `None` where the kernel did, for a terminal or because
+/// of something that this process did.
+pub(super) fn sender(info: &libc::siginfo_t) -> Option<i32> {
+    let by_process = [libc::SI_USER, libc::SI_TKILL, libc::SI_QUEUE].contains(&info.si_code);
+    // SAFETY: with these codes the kernel has filled in who sent the signal.
+    by_process.then(|| unsafe { info.si_pid() })
+}

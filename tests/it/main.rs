@@ -38,6 +38,7 @@ mod readme;
 mod repositories;
 mod requests;
 mod run;
+mod signals;
 mod slots;
 mod support;
 mod survivors;

@@ -10,8 +10,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -29,12 +32,22 @@ pub(crate) struct Terminal {
     master: File,
     child: Child,
     seen: Arc<Mutex<Vec<u8>>>,
+    stop: Arc<AtomicBool>,
+    reader: JoinHandle<()>,
 }
 
-/// Keeps what is shown, until nobody has the other end any more.
-fn read(mut output: File, all: &Mutex<Vec<u8>>) {
+/// Keeps what is shown, until told to stop or nobody has the other end any more.
+fn read(mut output: File, all: &Mutex<Vec<u8>>, stop: &AtomicBool) {
+    let glance = Timespec {
+        tv_sec: 0,
+        tv_nsec: 20_000_000,
+    };
     let mut bytes = [0; 4096];
-    loop {
+    while !stop.load(Ordering::Relaxed) {
+        let mut fds = [PollFd::new(&output, PollFlags::IN)];
+        if poll(&mut fds, Some(&glance)).unwrap() == 0 {
+            continue;
+        }
         match output.read(&mut bytes) {
             Ok(count @ 1..) => all.lock().unwrap().extend_from_slice(&bytes[..count]),
             _ => return,
@@ -79,13 +92,16 @@ impl Terminal {
             .spawn()
             .unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
+        let stop = Arc::new(AtomicBool::new(false));
         let output = File::from(master.try_clone().unwrap());
-        let all = Arc::clone(&seen);
-        std::thread::spawn(move || read(output, &all));
+        let (all, stopped) = (Arc::clone(&seen), Arc::clone(&stop));
+        let reader = std::thread::spawn(move || read(output, &all, &stopped));
         Self {
             master: File::from(master),
             child,
             seen,
+            stop,
+            reader,
         }
     }
 
@@ -122,6 +138,19 @@ impl Terminal {
             );
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
+    }
+
+    /// The process id of what was started.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Closes the terminal, as closing its window does.
+    pub(crate) fn hang_up(mut self) -> ExitStatus {
+        self.stop.store(true, Ordering::Relaxed);
+        self.reader.join().unwrap();
+        drop(self.master);
+        wait_for_end(&mut self.child, &self.seen)
     }
 
     /// Waits for the end of what was started.
