@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -15,7 +16,9 @@ use rustix::fs::{FlockOperation, flock};
 
 use serde::{Deserialize, Serialize};
 
+use super::checkout::{ConfigWriter, NOT_HERE};
 use super::command::{Git, GitError};
+use super::conversion::Conversion;
 use super::repo::Repo;
 use crate::model::Oid;
 use crate::private;
@@ -29,41 +32,86 @@ const KEPT: usize = 256;
 /// A setting that says that a repository is a cache.
 pub(super) const ON_HOST: &str = "ci.cacheof";
 
-/// What a checkout of the project needs besides its commits, and a host does not have.
-/// A task that comes upon it ends without a verdict, instead of with a wrong one.
+/// The file of configuration that the repository includes: what home said last.
+const FROM_HOME: &str = "from-home.config";
+
+/// How a cache is laid out; one of another layout is made anew.
+const LAYOUT: &[u8] = b"2\n";
+
+/// A directory that is not there, taken for the home of the user of `cache`: what is
+/// configured on a host must not change what is tested there.
+pub(super) fn nowhere(cache: &Path) -> PathBuf {
+    cache.join("nowhere")
+}
+
+/// What a checkout of the project needs besides its commits: what a host is told of it,
+/// and what a host does not have. A task that comes upon that ends without a verdict,
+/// instead of with a wrong one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beyond {
     /// The names of submodules that are initialised at home.
     pub submodules: Vec<String>,
     /// The names of filters that are configured there.
     pub filters: Vec<String>,
+    /// Settings that change files.
+    pub settings: Vec<(String, String)>,
+    /// Attributes of the system and the user, where they change files.
+    pub attributes: Vec<u8>,
+    /// Those of the repository.
+    pub info_attributes: Vec<u8>,
+    /// What else decides how files are made at home, and cannot be sent.
+    pub missing: Vec<String>,
 }
 
 impl Beyond {
     /// What `repo` has.
     pub fn of(repo: &Repo) -> Self {
-        let mut beyond = Self::default();
+        let conversion = Conversion::of(repo);
+        let for_hosts = conversion.for_hosts();
+        let mut beyond = Self {
+            filters: conversion.filters().map(str::to_owned).collect(),
+            settings: for_hosts.settings,
+            attributes: for_hosts.attributes,
+            info_attributes: for_hosts.info,
+            missing: for_hosts.missing,
+            ..Self::default()
+        };
         for (key, _) in repo.config_entries() {
             let name = |section, variable| key.strip_prefix(section)?.strip_suffix(variable);
             let submodule = name("submodule.", ".url");
             beyond.submodules.extend(submodule.map(str::to_owned));
-            let filter = name("filter.", ".smudge").or(name("filter.", ".process"));
-            beyond.filters.extend(filter.map(str::to_owned));
         }
-        beyond.filters.dedup();
         beyond
     }
 
-    /// As git configuration, over what the host's own says: a filter that must be there
-    /// and is no command fails.
-    fn settings(&self) -> Vec<(String, &'static str)> {
-        let submodules = self.submodules.iter();
-        let submodules = submodules.map(|name| (format!("submodule.{name}.url"), "at-home"));
-        let filters = self.filters.iter().flat_map(|name| {
-            [("required", "true"), ("process", ""), ("smudge", "false")]
-                .map(|(variable, value)| (format!("filter.{name}.{variable}"), value))
-        });
-        submodules.chain(filters).collect()
+    /// As git configuration; `attributes` is the file that the attributes go into. Each
+    /// setting that changes files is there, so that nothing else counts, in jobs either. A
+    /// filter that must be there and is no command fails.
+    fn config(&self, attributes: &Path) -> Vec<u8> {
+        let mut config = ConfigWriter::default();
+        let mut entry = |key: &str, value: &str| {
+            config.entry(key.as_bytes(), Some(value.as_bytes()));
+        };
+        entry(ON_HOST, "true");
+        entry("core.autocrlf", "false");
+        entry("core.eol", "lf");
+        for (key, value) in &self.settings {
+            entry(key, value);
+        }
+        for name in &self.submodules {
+            entry(&format!("submodule.{name}.url"), "at-home");
+        }
+        for name in &self.filters {
+            for (variable, value) in [("required", "true"), ("process", ""), ("smudge", "false")] {
+                entry(&format!("filter.{name}.{variable}"), value);
+            }
+        }
+        if !self.missing.is_empty() {
+            entry(NOT_HERE, &self.missing.join(", "));
+        }
+        let attributes = attributes.as_os_str().as_bytes();
+        config.entry(b"core.attributesfile", Some(attributes));
+        config.text
     }
 }
 
@@ -110,12 +158,13 @@ impl Cache {
         // Two at once would trip over each other's half-made repository.
         let lock = private::open(&dir.join("lock"), private::Open::Update).map_err(io)?;
         flock(&lock, FlockOperation::LockExclusive).map_err(|error| io(error.into()))?;
+        let repository = dir.join("repo.git");
         let cache = Self {
-            git,
-            repository: dir.join("repo.git"),
+            git: git.away(&nowhere(&repository)),
+            repository,
         };
         let made = dir.join("made");
-        if !made.exists() {
+        if fs::read(&made).ok().as_deref() != Some(LAYOUT) {
             // Half made by somebody who died over it.
             match fs::remove_dir_all(&cache.repository) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
@@ -125,22 +174,26 @@ impl Cache {
             cache
                 .git
                 .output(init.arg("--bare").arg(&cache.repository))?;
+            let mut include = cache.command();
+            include.args(["config", "include.path"]);
+            cache.git.output(include.arg(format!("../{FROM_HOME}")))?;
             if !shallow.is_empty() {
                 let text: String = shallow.iter().map(|id| format!("{id}\n")).collect();
                 fs::write(cache.repository.join("shallow"), text).map_err(io)?;
             }
-            private::replace(&made, b"").map_err(io)?;
+            private::replace(&made, LAYOUT).map_err(io)?;
         }
-        let now = serde_json::to_string(beyond).map_err(|error| io(error.into()))?;
-        let noted = dir.join("beyond");
-        if fs::read_to_string(&noted).ok().as_ref() != Some(&now) {
-            let own = (ON_HOST.to_owned(), "true");
-            for (key, value) in beyond.settings().into_iter().chain([own]) {
-                cache
-                    .git
-                    .output(cache.command().args(["config", &key, value]))?;
+        let attributes = dir.join("attributes");
+        let info = cache.repository.join("info");
+        private::make_private_dir(&info).map_err(io)?;
+        for (path, bytes) in [
+            (dir.join(FROM_HOME), beyond.config(&attributes).as_slice()),
+            (attributes, &beyond.attributes),
+            (info.join("attributes"), &beyond.info_attributes),
+        ] {
+            if fs::read(&path).ok().as_deref() != Some(bytes) {
+                private::replace(&path, bytes).map_err(io)?;
             }
-            private::replace(&noted, now.as_bytes()).map_err(io)?;
         }
         Ok(cache)
     }

@@ -13,6 +13,8 @@
 //! | `by_git` | the move by git, and worktrees made anew |
 //! | `submodules` | submodules, from what is there locally |
 //! | `plain` | whether a checkout is plain |
+//! | `ground` | what surrounds a worktree: configuration, attributes from elsewhere |
+//! | `filtered` | files that programs make of blobs |
 //! | `template` | what a slot's git directory has to be, from the user's repository |
 //! | `admin` | that git directory |
 //! | `layout` | a directory brought to what should be in it |
@@ -41,6 +43,8 @@ mod by_git;
 mod diff;
 mod fast;
 mod files;
+mod filtered;
+mod ground;
 mod index;
 mod layout;
 mod links;
@@ -52,8 +56,10 @@ mod submodules;
 mod template;
 
 pub(super) use admin::slot_of;
+pub(super) use ground::NOT_HERE;
+pub(super) use plain::keeps_blobs;
 pub use template::Templates;
-pub(super) use template::read_file;
+pub(super) use template::{ConfigWriter, read_file};
 
 pub use past::Past;
 
@@ -103,6 +109,17 @@ pub enum CheckoutError {
         /// The commit that is missing.
         commit: String,
     },
+    /// A submodule was never initialised. An empty directory in its place would be another
+    /// state than the commit's.
+    #[error(
+        "check out the submodule '{name}': it was never fetched here; \
+         `git submodule update --init --recursive` does that, \
+         and `git config submodule.{name}.update none` leaves it out"
+    )]
+    SubmoduleUnknown {
+        /// Its name in `.gitmodules`, escaped.
+        name: String,
+    },
     /// Hosts are sent commits, and not those of submodules.
     #[error(
         "check out the submodule '{name}': hosts have no submodules; \
@@ -112,6 +129,46 @@ pub enum CheckoutError {
         /// Its name in `.gitmodules`, escaped.
         name: String,
     },
+    /// No room is left for the files.
+    #[error(
+        "check out into {}: no space is left there; free some, or put worktrees elsewhere \
+         (`git config ci.worktreeDir DIR`)",
+        .path.display()
+    )]
+    Full {
+        /// The worktree.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A program that makes files of blobs failed. Without it they would be other files.
+    #[error("run the filters that make the files of {commit}")]
+    Filter {
+        /// The commit.
+        commit: Oid,
+        /// What git said.
+        source: GitError,
+    },
+    /// The contents of a large file are not there.
+    #[error(
+        "check out the large file '{path}': only its pointer is here; {how}, \
+         and GIT_LFS_SKIP_SMUDGE=1 tests pointers"
+    )]
+    Pointer {
+        /// Its path, escaped.
+        path: String,
+        /// What may help.
+        how: &'static str,
+    },
+    /// Hosts do not have all that decides how files are made at home.
+    #[error(
+        "make the same files as at home: hosts do not have {what}; \
+         `labels` keeps a job on this machine"
+    )]
+    NotOnHost {
+        /// What is missing.
+        what: String,
+    },
     /// A submodule is there and could not be checked out.
     #[error("check out the submodule '{name}'")]
     Submodule {
@@ -120,6 +177,48 @@ pub enum CheckoutError {
         /// Why.
         source: GitError,
     },
+}
+
+impl CheckoutError {
+    fn of_io(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full {
+                path,
+                source: source.into(),
+            },
+            _ => Self::Io { path, source },
+        }
+    }
+
+    fn of_git(commit: &Oid, path: &Path, source: GitError) -> Self {
+        let commit = *commit;
+        let text = source.to_string();
+        let says = |part: &&str| text.contains(*part);
+        // git is told to speak English.
+        if ["No space left on device", "Disk quota exceeded"]
+            .iter()
+            .any(says)
+        {
+            let path = path.to_owned();
+            let source = source.into();
+            return Self::Full { path, source };
+        }
+        if ["smudge filter", "external filter"].iter().any(says) {
+            return Self::Filter { commit, source };
+        }
+        Self::Git { commit, source }
+    }
+
+    /// Whether another attempt would end in the same way.
+    fn is_final(&self) -> bool {
+        !matches!(self, Self::Io { .. } | Self::Git { .. })
+    }
+
+    /// Whether the disk is full.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Full { .. })
+    }
 }
 
 /// A worktree of a repository of its own, which borrows the objects of the user's, with a

@@ -135,6 +135,7 @@ impl Version {
 pub struct Git {
     program: PathBuf,
     version: Version,
+    away: Option<PathBuf>,
 }
 
 impl Git {
@@ -147,6 +148,7 @@ impl Git {
         let mut git = Self {
             program,
             version: MINIMUM_GIT,
+            away: None,
         };
         let said = git.read(git.command().arg("version"))?;
         match Version::parse(&said) {
@@ -174,10 +176,29 @@ impl Git {
         self.version
     }
 
+    /// The same without anything that the user or the system has configured on this
+    /// machine: `nowhere` is the directory that is taken for the user's.
+    pub(super) fn away(mut self, nowhere: &Path) -> Self {
+        self.away = Some(nowhere.to_owned());
+        self
+    }
+
+    /// The directory that is taken for the user's, where that is not the user's.
+    pub(super) fn away_from_home(&self) -> Option<&Path> {
+        self.away.as_deref()
+    }
+
     /// A `git` command in surroundings of our own choosing; its standard input is empty.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         forget_repository(&mut command);
+        if let Some(nowhere) = &self.away {
+            command
+                .envs([("HOME", nowhere), ("XDG_CONFIG_HOME", nowhere)])
+                .envs([("GIT_CONFIG_NOSYSTEM", "1"), ("GIT_ATTR_NOSYSTEM", "1")])
+                .env_remove("GIT_CONFIG_GLOBAL")
+                .env_remove("GIT_CONFIG_SYSTEM");
+        }
         for name in NOT_FOR_US {
             command.env_remove(name);
         }

@@ -11,6 +11,7 @@ mod checkpoint;
 mod command;
 mod commit_object;
 mod commits;
+mod conversion;
 mod files;
 mod here;
 mod history;
@@ -44,6 +45,7 @@ pub use command::{
     Git, GitError, MINIMUM_GIT, REPOSITORY_VARIABLES, STARTER, Version, forget_repository,
 };
 pub use commits::CommitReader;
+pub use conversion::Conversion;
 pub use files::ReadError;
 pub use here::{Head, Here};
 pub use history::{Graph, GraphCommit, History, HistoryError};

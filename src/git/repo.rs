@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use super::cache::{ON_HOST, nowhere};
 use super::command::{Git, GitError};
 use super::reading::{Beyond, Objects};
 use super::store::Store;
@@ -118,10 +119,17 @@ impl Repo {
     /// # Errors
     /// As [`discover`](Self::discover).
     pub fn open_common(common_dir: &Path) -> Result<Self, RepoError> {
-        let git = Git::find()?;
-        let mut ask = git.command();
-        ask.arg("--git-dir").arg(common_dir);
-        let config = read_config(&git, ask)?;
+        let mut git = Git::find()?;
+        let read = |git: &Git| {
+            let mut ask = git.command();
+            ask.arg("--git-dir").arg(common_dir);
+            read_config(git, ask)
+        };
+        let mut config = read(&git)?;
+        if config.contains_key(ON_HOST) {
+            git = git.away(&nowhere(common_dir));
+            config = read(&git)?;
+        }
         let bare = config
             .get("core.bare")
             .and_then(|values| values.last())
@@ -254,6 +262,16 @@ impl Repo {
         self.config.get(key)?.last().map(String::as_str)
     }
 
+    /// Everything that is configured, also for this command alone.
+    pub(super) fn all_config(&self) -> &BTreeMap<String, Vec<String>> {
+        &self.config
+    }
+
+    /// What is configured for everybody who works on this repository, read anew.
+    pub(super) fn config_afresh(&self) -> Result<BTreeMap<String, Vec<String>>, GitError> {
+        read_config(&self.git, self.git_command())
+    }
+
     /// Every configuration key with its values, in order.
     pub fn config_entries(&self) -> impl Iterator<Item = (&str, &[String])> {
         self.config
@@ -268,7 +286,7 @@ impl Repo {
 }
 
 /// Whether git takes a value of a boolean key for true.
-fn is_true(value: &str) -> bool {
+pub(super) fn is_true(value: &str) -> bool {
     let words = ["true", "yes", "on"];
     words.iter().any(|word| value.eq_ignore_ascii_case(word))
         || value.parse().is_ok_and(|number: i64| number != 0)

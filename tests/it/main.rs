@@ -7,6 +7,7 @@
 
 mod beds;
 mod bytes;
+mod bytes_filters;
 mod checkout;
 mod checkout_damage;
 mod compat_git;

@@ -143,6 +143,12 @@ impl Before {
         }
     }
 
+    /// Whether the file of entry `at` of `image`, what is there now, is the one that was there.
+    pub(super) fn has_kept(&self, image: &Image, at: usize) -> bool {
+        let old = self.image.find(image.path(at));
+        old.is_ok_and(|i| image.stamp(at) == self.image.stamp(i))
+    }
+
     /// Whether something that was not tracked may be inside a directory of the tree now.
     pub(super) fn is_mixed_into(&self, image: &Image) -> bool {
         self.untracked.iter().any(|path| image.has_below(path))
@@ -164,10 +170,7 @@ impl Before {
                 _ => past.lost(path),
             }
         }
-        let is_new = |at: &usize| match self.image.find(image.path(*at)) {
-            Ok(i) => image.stamp(*at) != self.image.stamp(i),
-            Err(_) => true,
-        };
+        let is_new = |at: &usize| !self.has_kept(image, *at);
         (0..image.len()).filter(is_new).collect()
     }
 }

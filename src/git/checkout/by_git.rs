@@ -10,22 +10,23 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use gix::index::entry::{Flags, Mode};
-use sha2::{Digest as _, Sha256};
 
+use super::super::conversion::Conversion;
 use super::super::{Git, GitError, Repo};
 use super::admin::Admin;
 use super::apart::tell_apart;
 use super::before::{Before, Left};
 use super::fast::Known;
 use super::files::{Tree, clear_path, is_special, remove_path, umask, unlock_all};
+use super::filtered::{Filtered, Rules};
+use super::ground::Ground;
 use super::index::{Image, stamp};
 use super::past::Past;
-use super::plain::{self, Ground};
 use super::scan::scan;
 use super::submodules::{self, Sources, Super};
 use super::template::Template;
 use super::{CheckoutError, Goal, MARK};
-use crate::model::{Clean, Oid};
+use crate::model::{Clean, Oid, printable_line};
 use crate::private;
 
 /// How far to go: the worktree as it is, then without believing its index, then anew.
@@ -100,14 +101,15 @@ pub(super) fn move_to(
                 }
                 return Ok(Arrived::Other(left));
             }
-            Err(
-                error @ (CheckoutError::SubmoduleMissing { .. } | CheckoutError::Submodule { .. }),
-            ) => return Err(error),
+            Err(error) if error.is_final() => return Err(error),
             Err(error) => last = Some(error),
         }
     }
     last.map_or(Ok(Arrived::Other(None)), Err)
 }
+
+/// Programs and terminals that somebody would have to answer.
+const ASKING: [&str; 3] = ["SSH_ASKPASS", "GPG_TTY", "DISPLAY"];
 
 /// How `git` is run in a slot, or in a submodule in one.
 pub(super) struct GitIn<'a> {
@@ -118,6 +120,8 @@ pub(super) struct GitIn<'a> {
     /// Where objects are read, and written where git fetches them as it goes: the user's,
     /// whatever a job left in the slot's.
     objects: PathBuf,
+    /// Settings about how files are made.
+    settings: Vec<(String, &'static str)>,
 }
 
 impl<'a> GitIn<'a> {
@@ -128,6 +132,7 @@ impl<'a> GitIn<'a> {
             slot: path,
             path: path.to_owned(),
             objects: repo.common_dir().join("objects"),
+            settings: Vec::new(),
         }
     }
 
@@ -138,6 +143,7 @@ impl<'a> GitIn<'a> {
             slot: self.slot,
             path,
             objects: source.join("objects"),
+            settings: self.settings.clone(),
         }
     }
 
@@ -156,6 +162,27 @@ impl<'a> GitIn<'a> {
         ] {
             command.args(["-c", setting]);
         }
+        // An error of git-lfs is one, also where it was told to say nothing.
+        let always = [("lfs.skipdownloaderrors", "false"), ("core.askPass", "")];
+        let settings = self
+            .settings
+            .iter()
+            .map(|(key, value)| (key.as_str(), *value));
+        let settings: Vec<_> = always.into_iter().chain(settings).collect();
+        // Not on the command line: there a name may hold no equals sign.
+        command.env("GIT_CONFIG_COUNT", settings.len().to_string());
+        for (i, (key, value)) in settings.into_iter().enumerate() {
+            command.env(format!("GIT_CONFIG_KEY_{i}"), key);
+            command.env(format!("GIT_CONFIG_VALUE_{i}"), value);
+        }
+        for name in ASKING {
+            command.env_remove(name);
+        }
+        command
+            .env("GIT_ASKPASS", "")
+            .env("SSH_ASKPASS_REQUIRE", "never")
+            .env("GCM_INTERACTIVE", "never")
+            .env_remove("GIT_LFS_SKIP_DOWNLOAD_ERRORS");
         // Where there is no sound repository git must not find one further up.
         let ceiling = self.path.parent().unwrap_or(&self.path);
         command
@@ -170,6 +197,22 @@ impl<'a> GitIn<'a> {
     /// Runs a command to its end.
     pub(super) fn run(&self, args: &[&str]) -> Result<Output, GitError> {
         self.git.output(self.command().args(args))
+    }
+
+    /// The same with something on its standard input.
+    pub(super) fn ask(&self, args: &[&str], input: &[u8]) -> Result<Output, GitError> {
+        self.git.output_with_input(self.command().args(args), input)
+    }
+
+    /// Makes files as `conversion` says, and lets none be left as its blob is where a
+    /// filter fails.
+    pub(super) fn convert(&mut self, conversion: &Conversion) {
+        let key = |name| (format!("filter.{name}.required"), "true");
+        self.settings = conversion.filters().map(key).collect();
+        if conversion.is_floating() {
+            let none = ("core.attributesFile".to_owned(), "/dev/null");
+            self.settings.push(none);
+        }
     }
 
     /// Removes what is not tracked.
@@ -215,10 +258,7 @@ struct Worktree<'a> {
 
 impl Worktree<'_> {
     fn io(&self, source: std::io::Error) -> CheckoutError {
-        CheckoutError::Io {
-            path: self.path.to_owned(),
-            source,
-        }
+        CheckoutError::of_io(self.path, source)
     }
 
     fn git(&self, args: &[&str]) -> Result<(), CheckoutError> {
@@ -227,10 +267,7 @@ impl Worktree<'_> {
     }
 
     fn git_error(&self, source: GitError) -> CheckoutError {
-        CheckoutError::Git {
-            commit: *self.commit,
-            source,
-        }
+        CheckoutError::of_git(self.commit, self.path, source)
     }
 
     fn remove_index(&self) -> Result<(), CheckoutError> {
@@ -291,6 +328,10 @@ impl Worktree<'_> {
             .map_err(|error| self.io(error))?;
         let ground = Ground::survey(self.repo, self.path, self.admin.dir())
             .map_err(|error| self.git_error(error))?;
+        if let Some(what) = &ground.missing {
+            return Err(CheckoutError::NotOnHost { what: what.clone() });
+        }
+        self.git.convert(&ground.conversion);
         let mut before = Before::nothing(hash);
         if !self.fresh {
             let left = left.filter(|_| !interrupted);
@@ -424,17 +465,24 @@ impl Worktree<'_> {
             }
             Err(error) => return Err(error),
         };
+        let Some(image) = Image::of(&self.admin.index(), &file) else {
+            return Err(self.io(std::io::ErrorKind::InvalidData.into()));
+        };
+        let read = |id| Some(objects.find_blob(id).ok()?.data.clone());
+        let rules = Rules::read(ground, &image, read);
         // Permissions follow the umask of who made the files.
-        let conversion = format!("{} {:o}", conversion(objects, ground, &file), umask());
-        if !self.fresh && state_line(&self.admin, "conversion ") != Some(conversion.clone()) {
+        let conversion = format!("{} {:o}", rules.identity, umask());
+        let mut kept = !self.fresh;
+        if kept && state_line(&self.admin, "conversion ") != Some(conversion.clone()) {
             self.remove_index()?;
             self.git(&["reset", "-q", "--hard"])?;
+            kept = false;
+        }
+        if rules.filters {
+            self.make_filtered(ground, &rules, before, kept)?;
         }
         self.remember(&conversion)?;
-        if self.clean != Clean::None
-            && let Some(image) = Image::of(&self.admin.index(), &file)
-            && before.is_mixed_into(&image)
-        {
+        if self.clean != Clean::None && before.is_mixed_into(&image) {
             let mut files = Tree::open(self.path).map_err(|error| self.io(error))?;
             let found = scan(&files, &image).map_err(|error| self.io(error))?;
             let special = found.untracked.into_iter();
@@ -452,6 +500,44 @@ impl Worktree<'_> {
             .collect())
     }
 
+    /// Makes those files anew which programs make, unless nothing was `kept`, and makes
+    /// sure that none of them is a pointer by mistake.
+    fn make_filtered(
+        &self,
+        ground: &Ground,
+        rules: &Rules,
+        before: &Before,
+        kept: bool,
+    ) -> Result<(), CheckoutError> {
+        let image = Image::of(&self.admin.index(), &self.index()?);
+        let image = image.ok_or_else(|| self.io(std::io::ErrorKind::InvalidData.into()))?;
+        let mut files = Tree::open(self.path).map_err(|error| self.io(error))?;
+        let filtered = Filtered::find(&self.git, &image);
+        let filtered = filtered.map_err(|error| self.git_error(error))?;
+        if kept {
+            let stale = filtered.stale(&mut files, &image, before, &ground.conversion);
+            for &i in &stale {
+                let removed = files.remove(image.path(i));
+                removed.map_err(|error| self.io(error))?;
+            }
+            if !stale.is_empty() {
+                self.git(&["reset", "-q", "--hard"])?;
+            }
+        }
+        if !rules.wants_pointers
+            && let Some(path) = filtered.pointer(&mut files, &image)
+        {
+            return Err(CheckoutError::Pointer {
+                path: printable_line(&path).into_owned(),
+                how: match ground.conversion.has_lfs() {
+                    true => "`git lfs fetch --all` gets what the remote has",
+                    false => "`git lfs install` sets git-lfs up",
+                },
+            });
+        }
+        Ok(())
+    }
+
     fn remember(&self, conversion: &str) -> Result<(), CheckoutError> {
         let sparse = sparse(self.template);
         let state = format!("conversion {conversion}\nsparse {sparse}\n");
@@ -461,30 +547,6 @@ impl Worktree<'_> {
         self.admin
             .set_state(self.repo.common_dir(), &state)
             .map_err(|error| self.io(error))
-    }
-}
-
-/// What decides how blobs become files: "plain" where they are written as they are.
-fn conversion(objects: &gix::Repository, ground: &Ground, file: &gix::index::File) -> String {
-    let mut plain = ground.keeps_blobs();
-    let mut hash = Sha256::new();
-    hash.update(&ground.conversion);
-    for entry in file.entries() {
-        let path: &[u8] = entry.path(file);
-        if path != b".gitattributes" && !path.ends_with(b"/.gitattributes") {
-            continue;
-        }
-        plain &= objects
-            .find_blob(entry.id)
-            .is_ok_and(|blob| plain::attributes(&blob.data));
-        hash.update(path);
-        hash.update([0]);
-        hash.update(entry.id.as_bytes());
-    }
-    if plain {
-        "plain".to_owned()
-    } else {
-        hex(&hash.finalize())
     }
 }
 
@@ -505,10 +567,7 @@ fn state_line(admin: &Admin, key: &str) -> Option<String> {
 
 /// Makes the slot anew, without files.
 fn make(repo: &Repo, template: &Template, path: &Path) -> Result<Admin, CheckoutError> {
-    let io = |source| CheckoutError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io = |source| CheckoutError::of_io(path, source);
     clear_path(path).map_err(io)?;
     if let Some(parent) = path.parent() {
         private::make_private_dir(parent).map_err(io)?;

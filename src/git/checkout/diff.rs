@@ -141,6 +141,6 @@ impl Diff<'_> {
             && self
                 .objects
                 .find_blob(id)
-                .is_ok_and(|blob| plain::attributes(&blob.data))
+                .is_ok_and(|blob| plain::keeps_blobs(&blob.data))
     }
 }

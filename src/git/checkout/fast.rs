@@ -26,9 +26,9 @@ use super::apart::tell_apart;
 use super::before::WALK_COUNTS;
 use super::diff::{NotPlain, diff};
 use super::files::{Holds, Tree, is_special, umask};
+use super::ground::Ground;
 use super::index::{Changes, Image, Written};
 use super::past::{self, Past};
-use super::plain::Ground;
 use super::scan::scan;
 use super::template::Template;
 use crate::model::{Clean, Oid};
@@ -101,7 +101,7 @@ impl Known {
         });
         for i in attributes {
             let blob = objects.find_blob(image.id(i)).ok()?;
-            if !super::plain::attributes(&blob.data) {
+            if !super::plain::keeps_blobs(&blob.data) {
                 return None;
             }
         }

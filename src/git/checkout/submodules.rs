@@ -83,8 +83,7 @@ impl Sources {
             .filter(|dir| dir.join("objects").is_dir())
     }
 
-    /// Whether the user has the submodule at all. One that was never initialised stays
-    /// an empty directory, as it does for them.
+    /// Whether the user has the submodule at all.
     fn know(&self, repo: &Repo, name: &str, path: &Path) -> bool {
         let wanted = format!("submodule.{name}.url");
         (self.top && repo.config(&wanted).is_some()) || self.all(name, path).next().is_some()
@@ -123,19 +122,20 @@ pub(super) fn update(
         let Some(name) = names.get(path) else {
             continue;
         };
-        if outer.repo.config(&format!("submodule.{name}.update")) == Some("none") {
+        let setting = |variable| outer.repo.config(&format!("submodule.{name}.{variable}"));
+        if setting("update") == Some("none") || setting("active") == Some("false") {
             continue;
         }
         let commit = commit.to_string();
         let path = Path::new(OsStr::from_bytes(path));
-        if !sources.know(outer.repo, name, path) {
-            continue;
-        }
         let printable = printable_line(name.as_bytes()).into_owned();
         let Some((source, commit)) = sources.find(outer.repo, name, path, &commit) else {
             let name = printable;
             if outer.repo.config(ON_HOST).is_some() {
                 return Err(CheckoutError::SubmoduleOnHost { name });
+            }
+            if !sources.know(outer.repo, name.as_str(), path) {
+                return Err(CheckoutError::SubmoduleUnknown { name });
             }
             return Err(CheckoutError::SubmoduleMissing { name, commit });
         };

@@ -33,6 +33,7 @@ mod config;
 mod refs;
 
 pub(in crate::git) use alternates::read_file;
+pub(in crate::git) use config::Writer as ConfigWriter;
 use config::{Config, Place};
 use refs::{Refs, Store};
 

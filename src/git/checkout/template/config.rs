@@ -463,14 +463,14 @@ fn write_once(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 
 /// Writes git-config(1)'s format.
 #[derive(Default)]
-struct Writer {
-    text: Vec<u8>,
+pub(in crate::git) struct Writer {
+    pub(in crate::git) text: Vec<u8>,
     section: Vec<u8>,
 }
 
 impl Writer {
     /// Appends an entry; `None` is a key that stands alone.
-    fn entry(&mut self, key: &[u8], value: Option<&[u8]>) {
+    pub(in crate::git) fn entry(&mut self, key: &[u8], value: Option<&[u8]>) {
         let dot = |at: Option<usize>| at.unwrap_or(key.len());
         let first = dot(key.iter().position(|&byte| byte == b'.'));
         let last = dot(key.iter().rposition(|&byte| byte == b'.'));
