@@ -200,6 +200,14 @@ enum Owner {
     OrOfParent,
 }
 
+/// The id of this user, where a repository with this git directory is another user's. What
+/// each user has for themselves, and is named in a place that several share, has this in
+/// its name.
+pub fn other_user(common_dir: &Path) -> Option<u32> {
+    let owner = fs::metadata(common_dir).ok()?.uid();
+    (owner != own_uid()).then(own_uid)
+}
+
 fn own_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }

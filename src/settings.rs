@@ -438,7 +438,11 @@ fn worktree_root(repo: &Repo) -> Result<PathBuf, SettingsError> {
             None => PathBuf::from(value),
         };
         return match path.is_absolute() {
-            true => Ok(path.join(dir_name(repo.common_dir()))),
+            // In the repository's configuration it is the same for all who share that.
+            true => Ok(path.join(match repo.other_user() {
+                Some(uid) => format!("{}-u{uid}", dir_name(repo.common_dir())),
+                None => dir_name(repo.common_dir()),
+            })),
             false => Err(SettingsError::Value {
                 key: "ci.worktreeDir",
                 value: value.to_owned(),

@@ -14,13 +14,14 @@
 use std::collections::{BinaryHeap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gix::ObjectId;
 
 use super::commit_object;
 use super::{GitError, Repo};
 use crate::model::Oid;
+use crate::private::Sharing;
 
 /// Where they are: the rest of the name is the slot's.
 const PINS: &str = "refs/ci/pin/";
@@ -117,7 +118,20 @@ impl Repo {
     }
 
     fn pin_file(&self, slot: &str) -> PathBuf {
-        self.common_dir().join(PINS).join(slot)
+        self.common_dir().join(self.pin_name(slot))
+    }
+
+    /// The ref of a slot. Those who share a repository have slots of their own, and number
+    /// them as everybody does.
+    fn pin_name(&self, slot: &str) -> String {
+        format!("{}{slot}", self.pin_prefix())
+    }
+
+    fn pin_prefix(&self) -> String {
+        match self.other_user() {
+            Some(uid) => format!("{PINS}u{uid}-"),
+            None => PINS.to_owned(),
+        }
     }
 
     /// Pins a commit for a slot, of which the caller has the lock.
@@ -127,13 +141,13 @@ impl Repo {
     pub(super) fn pin(&self, slot: &str, commit: &Oid) -> Result<(), GitError> {
         if self.has_reftable() {
             let mut command = self.git_command();
-            let (name, commit) = (format!("{PINS}{slot}"), commit.to_string());
+            let (name, commit) = (self.pin_name(slot), commit.to_string());
             command.args(["update-ref", "--no-deref", &name, &commit]);
             return self.git().output(&mut command).map(|_| ());
         }
         let file = self.pin_file(slot);
-        write_ref(&file, commit).map_err(|source| GitError::Io {
-            verb: format!("update-ref {PINS}{slot}"),
+        write_ref(&file, commit, self.sharing()).map_err(|source| GitError::Io {
+            verb: format!("update-ref {}", self.pin_name(slot)),
             source,
         })
     }
@@ -151,7 +165,7 @@ impl Repo {
         // `git gc` of the user may have packed it meanwhile.
         if removed {
             let packed = fs::read(self.common_dir().join("packed-refs")).unwrap_or_default();
-            let name = format!(" {PINS}{slot}\n").into_bytes();
+            let name = format!(" {}\n", self.pin_name(slot)).into_bytes();
             if !packed.windows(name.len()).any(|window| window == name) {
                 return Ok(());
             }
@@ -166,11 +180,11 @@ impl Repo {
     pub fn delete_pin(&self, slot: &str) -> Result<(), GitError> {
         let mut command = self.git_command();
         command.args(["update-ref", "--no-deref", "-d"]);
-        command.arg(format!("{PINS}{slot}"));
+        command.arg(self.pin_name(slot));
         self.git().output(&mut command).map(|_| ())
     }
 
-    /// The slots that have a pin, whether they are in use or not, by the names of their
+    /// The slots of this user that have a pin, whether they are in use or not, by the names of their
     /// directories.
     ///
     /// # Errors
@@ -179,30 +193,36 @@ impl Repo {
         let mut command = self.git_command();
         command.args(["for-each-ref", "--format=%(refname)", PINS]);
         let listed = self.git().read(&mut command)?;
-        let names = listed.lines().filter_map(|name| name.strip_prefix(PINS));
+        let prefix = self.pin_prefix();
+        let names = listed.lines().filter_map(|name| name.strip_prefix(&prefix));
         Ok(names.map(str::to_owned).collect())
     }
 
     /// The same, as far as it can be told without git.
     pub fn loose_pins(&self) -> Vec<String> {
+        let prefix = self.pin_prefix();
         let entries = fs::read_dir(self.common_dir().join(PINS));
         let names = entries.into_iter().flatten().flatten();
         names
             .filter_map(|entry| entry.file_name().into_string().ok())
             .filter(|name| !name.ends_with(".lock"))
+            .filter_map(|name| {
+                let name = format!("{PINS}{name}");
+                name.strip_prefix(&prefix).map(str::to_owned)
+            })
             .collect()
     }
 }
 
 /// Writes a loose ref as git does: by a lock beside it.
-fn write_ref(file: &std::path::Path, commit: &Oid) -> io::Result<()> {
+fn write_ref(file: &Path, commit: &Oid, sharing: Sharing) -> io::Result<()> {
     let lock = file.with_extension("lock");
     let open = || File::options().write(true).create_new(true).open(&lock);
     let mut opened = open();
     if let Err(error) = &opened {
         match error.kind() {
             io::ErrorKind::NotFound => {
-                fs::create_dir_all(file.parent().unwrap_or(file))?;
+                make_dirs(file.parent().unwrap_or(file), sharing)?;
             }
             // Only who has the slot makes it: one that is there was left by the dead.
             io::ErrorKind::AlreadyExists => fs::remove_file(&lock)?,
@@ -211,7 +231,21 @@ fn write_ref(file: &std::path::Path, commit: &Oid) -> io::Result<()> {
         opened = open();
     }
     opened?.write_all(format!("{commit}\n").as_bytes())?;
+    sharing.apply(&lock)?;
     fs::rename(&lock, file)
+}
+
+/// Makes directories below `refs`, for those with whom the repository is shared.
+fn make_dirs(dir: &Path, sharing: Sharing) -> io::Result<()> {
+    if let Some(above) = dir.parent()
+        && !above.is_dir()
+    {
+        make_dirs(above, sharing)?;
+    }
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.and_then(|()| sharing.apply(dir)),
+    }
 }
 
 #[cfg(test)]

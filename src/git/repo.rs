@@ -217,6 +217,11 @@ impl Repo {
         Ok(path)
     }
 
+    /// The id of this user, where the repository is another user's.
+    pub fn other_user(&self) -> Option<u32> {
+        private::other_user(&self.common_dir)
+    }
+
     /// `core.sharedRepository`.
     pub fn sharing(&self) -> Sharing {
         Sharing::parse(self.config("core.sharedrepository"))

@@ -163,11 +163,9 @@ pub(super) fn locks(ci_dir: &Path) -> PathBuf {
 
 /// Its name below the `ci` directory.
 pub(super) fn locks_name(ci_dir: &Path) -> PathBuf {
-    let own = rustix::process::geteuid().as_raw();
-    let repository = ci_dir.parent().and_then(|dir| fs::metadata(dir).ok());
-    match repository {
-        Some(of) if of.uid() != own => PathBuf::from(format!("slots/u{own}")),
-        _ => PathBuf::from("slots"),
+    match ci_dir.parent().and_then(private::other_user) {
+        Some(uid) => PathBuf::from(format!("slots/u{uid}")),
+        None => PathBuf::from("slots"),
     }
 }
 

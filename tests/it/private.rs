@@ -267,6 +267,25 @@ fn two_users_of_a_shared_repository_run_jobs_and_share_what_comes_of_it() {
                 ci(uid, args).expect_code(0);
             }
         }
+        // A place for worktrees that the repository's configuration names is everybody's,
+        // and so are commits that only a task needs.
+        let trees = users.root.join("trees");
+        fs::create_dir(&trees).unwrap();
+        fs::set_permissions(&trees, fs::Permissions::from_mode(0o1777)).unwrap();
+        let set = format!("git config ci.worktreeDir {}", trees.display());
+        users.sh(&repo, ALICE, &dir, &set);
+        let lone = "git commit-tree -m lone HEAD^{tree}";
+        for uid in [ALICE, BOB] {
+            let lone = users.sh(&repo, ALICE, &dir, lone);
+            ci(uid, &["run", "--force", &lone]).expect_code(0);
+            ci(uid, &["gc"]).expect_code(0);
+        }
+        assert_eq!(fs::read_dir(&trees).unwrap().count(), 2, "{what}");
+        assert_eq!(
+            users.sh(&repo, BOB, &dir, "git for-each-ref refs/ci/pin"),
+            ""
+        );
+        fs::remove_dir_all(&trees).unwrap();
         // Others are no more let in than by the repository itself.
         for (path, meta) in all_below(&dir.join(".git/ci")) {
             assert_eq!(meta.mode() & 0o007, 0, "{what}: {}", path.display());
