@@ -54,7 +54,7 @@ pub(super) struct Args {
     #[arg(short = 'j', long = "slots", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     slots: Option<u32>,
 
-    /// Stop at the first failure, and end what runs.
+    /// Stop at the first failure, and end what runs; one that is known already counts.
     #[arg(long)]
     fail_fast: bool,
 

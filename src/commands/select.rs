@@ -214,7 +214,7 @@ impl<'a> Jobs<'a> {
                 kinds,
                 planned: HashMap::new(),
             },
-            other => Self::Same(planned(config::load(repo, &other)?, &args.job, &kinds)?),
+            other => Self::Same(planned(load(repo, &other)?, &args.job, &kinds)?),
         })
     }
 
@@ -240,6 +240,22 @@ impl<'a> Jobs<'a> {
                 Ok(jobs)
             }
         }
+    }
+}
+
+/// The jobs that count for all commits; says where they are not from where they should be.
+fn load(repo: &Repo, from: &ConfigFrom) -> Result<Vec<Job>, LoadError> {
+    match (config::load(repo, from), from) {
+        // A bisect has checked out a commit from before the jobs file.
+        (Err(error @ LoadError::Missing(_)), ConfigFrom::Worktree) => {
+            let Some((name, jobs)) = config::load_bisected(repo)? else {
+                return Err(error);
+            };
+            let file = config::JOBS_FILE;
+            output::note(&format!("bisecting: no {file} here, that of {name} counts"));
+            Ok(jobs)
+        }
+        (loaded, _) => loaded,
     }
 }
 

@@ -95,6 +95,22 @@ pub fn load(repo: &Repo, from: &ConfigFrom) -> Result<Vec<Job>, LoadError> {
     }
 }
 
+/// The jobs of the branch on which a bisect began that is under way here, with what to call
+/// it: they count where the commit that is checked out has no jobs file. `None` where there
+/// is no such bisect, or that branch has none either.
+///
+/// # Errors
+/// Where that file is not right.
+pub fn load_bisected(repo: &Repo) -> Result<Option<(String, Vec<Job>)>, LoadError> {
+    let Some((name, start)) = revs::bisect_start(repo) else {
+        return Ok(None);
+    };
+    match find_blob(repo, &start.id, &name) {
+        Err(LoadError::Missing(_)) => Ok(None),
+        blob => Ok(Some((name.clone(), parse_blob(repo, &blob?, &name)?))),
+    }
+}
+
 /// The jobs of one file.
 ///
 /// # Errors

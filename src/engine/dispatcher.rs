@@ -20,9 +20,10 @@ use signal_hook::consts::{SIGHUP, SIGQUIT, SIGTSTP};
 use crate::fail;
 use crate::git::{Records, Repo};
 use crate::model::{
-    Commit, Counts, DefId, EVENT_FORMAT, Event, LogId, RunnerLabel, Surroundings, TaskId, TaskKey,
+    Commit, Counts, DefId, EVENT_FORMAT, Event, LogId, RunnerLabel, Status, Surroundings, TaskId,
+    TaskKey,
 };
-use crate::plan::{Action, Plan, PlannedJob, Trust};
+use crate::plan::{Action, Entry, Plan, PlannedJob, Trust};
 use crate::process::{self, Arrived};
 use crate::reporter::Reporter;
 use crate::runner::{Assignment, Memory, Request};
@@ -226,6 +227,13 @@ impl<'a> Dispatcher<'a> {
             estimate,
         });
         self.next = plan.entries.len() as u64;
+        let is_failure = |entry: &Entry| match &entry.action {
+            Action::Reuse(known) => {
+                known.record.status == Status::Fail && !entry.task.job.allow_failure
+            }
+            Action::Run => false,
+        };
+        let failed = plan.entries.iter().any(is_failure);
         for entry in plan.entries {
             match entry.action {
                 Action::Run => {
@@ -233,6 +241,9 @@ impl<'a> Dispatcher<'a> {
                 }
                 Action::Reuse(known) => self.reuse(&entry.task, *known, None),
             }
+        }
+        if failed && self.around.fail_fast {
+            self.stop(Stop::Gently);
         }
         self.hand_out();
         self.flush();

@@ -12,6 +12,7 @@ use super::notes_ref::RefError;
 use super::refs::{RefReader, Wanted};
 use super::{GitError, Repo};
 use crate::model::{Commit, Oid, printable_line};
+use crate::private;
 
 /// Refs that hold results and bookkeeping of ours, or work that is no history: `--all`
 /// means none of them.
@@ -205,6 +206,22 @@ pub fn resolve(repo: &Repo, rev: impl AsRef<OsStr>) -> Result<Commit, RevError> 
     }
     let mut found = select(repo, &selection)?.commits;
     found.pop().ok_or_else(unknown)
+}
+
+/// What a bisect that is under way in this work tree began on, as people call it, and the
+/// commit that it is at.
+pub fn bisect_start(repo: &Repo) -> Option<(String, Commit)> {
+    /// A name is not longer.
+    const MOST: u64 = 4096;
+    let start = private::read(&repo.git_dir().join("BISECT_START"), MOST).ok()?;
+    // The name of a branch or, where `HEAD` was detached, an id.
+    let start = start.trim_ascii_end();
+    let branch = [b"refs/heads/", start].concat();
+    let rev = match resolve(repo, OsStr::from_bytes(&branch)) {
+        Ok(commit) => commit,
+        Err(_) => resolve(repo, OsStr::from_bytes(start)).ok()?,
+    };
+    Some((printable_line(start).into_owned(), rev))
 }
 
 /// The last `count` commits that `HEAD` reaches, newest first.

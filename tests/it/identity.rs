@@ -488,3 +488,99 @@ fn the_reasons_are_told_by_run_and_show() {
     let shown = repo.ci(["show"]).expect_code(0).stdout();
     assert!(shown.contains("never run"), "{shown}");
 }
+
+#[test]
+fn fail_fast_counts_a_failure_that_is_known() {
+    let repo = TestRepo::new();
+    let marks = repo.root().join("marks");
+    let run = format!("echo x >> {}; test $(cat n) != 2", marks.display());
+    repo.job("test", &run);
+    for subject in ["1", "2", "3", "4"] {
+        repo.commit(subject);
+    }
+    repo.ci(["run", "HEAD~2", "HEAD~3"]).expect_code(1);
+    assert_eq!(fs::read_to_string(&marks).unwrap().lines().count(), 2);
+    let ran = repo.ci(["run", "--fail-fast", "--all"]).expect_code(1);
+    assert_eq!(fs::read_to_string(&marks).unwrap().lines().count(), 2);
+    assert!(
+        ran.stderr().contains("1 FAILED, 1 passed, 2 not run"),
+        "{}",
+        ran.stderr()
+    );
+    // One that does not count stops nothing.
+    repo.jobs_file("allow-failure = true\n");
+    repo.ci(["run", "--fail-fast", "--all"]).expect_code(0);
+    assert_eq!(fs::read_to_string(&marks).unwrap().lines().count(), 4);
+}
+
+/// Bisects between the first commit, which is good, and `HEAD`, which is bad.
+fn bisect(repo: &TestRepo, first: &str) -> Ran {
+    repo.git(["bisect", "start", "HEAD", first]);
+    let path = std::path::Path::new(env!("CARGO_BIN_EXE_git-ci"));
+    let dirs = format!(
+        "{}:{}",
+        path.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let bisected = repo
+        .command("git", repo.path())
+        .args(["bisect", "run", "git", "ci", "run"])
+        .env("PATH", dirs)
+        .output()
+        .unwrap();
+    Ran(bisected)
+}
+
+#[test]
+fn git_bisect_run_understands_the_exit_code() {
+    let repo = TestRepo::new();
+    repo.write(".git-ci.toml", "[jobs.test]\nrun = 'exit $(cat code)'\n");
+    let ids: Vec<_> = ["0", "125", "125", "1"]
+        .map(|code| {
+            repo.write("code", code);
+            repo.commit(code)
+        })
+        .into();
+    let said = bisect(&repo, &ids[0]);
+    let text = said.stdout() + &said.stderr();
+    assert!(text.contains("only 'skip'ped commits left"), "{text}");
+    for id in &ids[1..3] {
+        assert_eq!(repo.verdicts(id), ["skip test"]);
+    }
+    repo.git(["bisect", "reset"]);
+    // Where no verdict is reached, nothing is known either.
+    repo.write(".git-ci.toml", "[jobs.test]\nrun = 'test $(cat code) != 125 || exec nothing-of-the-kind; exit $(cat code)'\n");
+    repo.git(["commit", "-qam", "other"]);
+    let text = bisect(&repo, &ids[0]).stdout();
+    assert!(!text.contains("is the first bad commit"), "{text}");
+}
+
+#[test]
+fn a_bisect_finds_the_jobs_where_a_commit_has_none() {
+    let repo = TestRepo::new();
+    let codes = ["0", "0", "0", "1", "1", "1", "1"];
+    let ids: Vec<_> = codes
+        .map(|code| {
+            repo.write("code", code);
+            repo.commit(code)
+        })
+        .into();
+    repo.write(".git-ci.toml", "[jobs.test]\nrun = 'exit $(cat code)'\n");
+    repo.commit("jobs");
+    let said = bisect(&repo, &ids[0]);
+    let text = said.stdout() + &said.stderr();
+    assert!(
+        text.contains(&format!("{} is the first bad commit", ids[3])),
+        "{text}"
+    );
+    let why = "bisecting: no .git-ci.toml here, that of main counts";
+    assert!(text.contains(why), "{text}");
+    // Without a bisect it is an error, as ever.
+    repo.git(["bisect", "reset"]);
+    repo.git(["checkout", "-q", &ids[2]]);
+    repo.ci(["run"]).expect_code(128);
+    // And so it is where the bisect began at a commit that has none either.
+    repo.git(["bisect", "start", &ids[5], &ids[0]]);
+    let said = repo.ci(["run"]).expect_code(128).stderr();
+    assert!(!said.contains("bisecting"), "{said}");
+}
