@@ -15,6 +15,7 @@
 //! |---|---|
 //! | [`model`] | plain data: ids, jobs, outcomes, records, events; no I/O |
 //! | [`config`] | the jobs file: text to jobs, and where the text is from |
+//! | [`starter`] | a first jobs file, from what a project looks like or from another CI's |
 //! | [`git`] | every use of gix, every `git` subprocess |
 //! | [`process`] | sessions, signals, stragglers; all unsafe code |
 //! | [`worktree`] | the pool of slots and their leases |
@@ -42,7 +43,7 @@
 //!
 //! ```text
 //! main     → commands
-//! commands → watch engine reporter runner plan verdict hooks spool worktree process logs settings config git error private model
+//! commands → watch engine reporter runner plan verdict hooks spool worktree process logs settings starter config git error private model
 //! watch    → engine reporter plan spool process config git fail error private model
 //! engine   → reporter runner plan worktree process logs git fail private model
 //! reporter → model
@@ -52,6 +53,7 @@
 //! spool    → git private model
 //! process  → git private model
 //! settings → config git model
+//! starter  → config model
 //! config   → git model
 //! git      → fail sealed private model
 //! logs     → model private
@@ -116,6 +118,7 @@ pub mod runner;
 pub mod sealed;
 pub mod settings;
 pub mod spool;
+pub mod starter;
 pub mod verdict;
 pub mod watch;
 pub mod worktree;

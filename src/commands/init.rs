@@ -5,22 +5,30 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::config::{self, JOBS_FILE, Starter};
+use crate::config::JOBS_FILE;
 use crate::error::Failure;
 use crate::git::Repo;
+use crate::starter::{self, Import, Project, Starter};
 
 use super::output;
 
 /// Write a starter jobs file that fits what the repository looks like.
 ///
-/// Looks at the top of the work tree for Cargo, npm, pnpm, Yarn, Go, Maven, Gradle,
-/// Python and Make, and writes `.git-ci.toml` there. A jobs file that is there already
-/// is never overwritten.
+/// Looks at the files that git tracks, at the top and in the directories of a monorepo:
+/// Cargo, npm, pnpm, Yarn, Bun, Deno, Go, Maven, Gradle, Python (uv, Poetry, PDM,
+/// Pipenv, Hatch, venv), Bundler, Composer, .NET, Swift, CMake, Meson, autotools, make,
+/// just and pre-commit. With `--from-ci` it takes the commands of
+/// `.github/workflows` and `.gitlab-ci.yml` over instead. A jobs file that is there
+/// already is never overwritten.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Print the file to standard output, and write nothing.
     #[arg(short = 'n', long, visible_alias = "print")]
     dry_run: bool,
+
+    /// Take over what another CI runs; what cannot be is a comment that says why.
+    #[arg(long)]
+    from_ci: bool,
 }
 
 /// Looks, writes, and says what comes next.
@@ -32,27 +40,65 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         ))
         .hint("in a bare repository each commit's own jobs file counts: commit one in a clone")
     })?;
-    let starter = config::starter(top);
+    let project = Project::new(top, repo.files_of_a_clone()?);
+    let branch = repo.main_branch();
+    let made = match args.from_ci {
+        true => import(&project, &branch)?,
+        false => starter::starter(&project, &branch),
+    };
     if args.dry_run {
-        output::print(&starter.text)?;
+        output::print(&made.text)?;
         return Ok(ExitCode::SUCCESS);
     }
-    write(&top.join(JOBS_FILE), &starter.text)?;
-    output::note(&said(&starter));
+    write(&top.join(JOBS_FILE), &made.text)?;
+    output::note(&said(&made, &branch));
+    if !args.from_ci {
+        let sources = starter::sources(&project);
+        if !sources.is_empty() {
+            output::note(&format!(
+                "{} has commands, too: `git ci init --from-ci --print` shows them as jobs",
+                sources.join(", ")
+            ));
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn said(starter: &Starter) -> String {
-    if starter.jobs.is_empty() {
+/// What other CIs have.
+fn import(project: &Project, branch: &str) -> Result<Starter, Failure> {
+    if starter::sources(project).is_empty() {
+        return Err(Failure::fatal(
+            "failed to find another CI: there is neither .github/workflows nor .gitlab-ci.yml",
+        )
+        .hint("`git ci init` goes by what the project looks like"));
+    }
+    let import = Import::read(project);
+    for problem in &import.problems {
+        output::note(&format!("warning: failed to {problem}"));
+    }
+    let made = import.starter(branch);
+    if made.jobs.is_empty() {
+        return Err(Failure::fatal(
+            "failed to take anything over: no job of the other CI can run here as it is",
+        )
+        .hint("`git ci init` goes by what the project looks like"));
+    }
+    Ok(made)
+}
+
+fn said(made: &Starter, branch: &str) -> String {
+    if made.jobs.is_empty() {
         return format!(
             "wrote {JOBS_FILE} with an example: nothing that git-ci knows was found\n\
              next: edit it, then `git ci run`"
         );
     }
     format!(
-        "wrote {JOBS_FILE} for {}: {}\nnext: `git ci run` runs that on HEAD",
-        starter.kinds.join(", "),
-        starter.jobs.join(", "),
+        "wrote {JOBS_FILE} for {}: {}\n\
+         next: `git ci run` runs that on HEAD, `git ci run {branch}..` on every commit of a branch\n\
+         then commit this file: git add {JOBS_FILE} && git commit -m 'Add jobs for git-ci'",
+        made.kinds.join(", "),
+        made.jobs.join(", "),
     )
 }
 

@@ -6,13 +6,11 @@
 
 mod parse;
 mod source;
-mod starter;
 
 pub use parse::{ConfigError, Problem, is_label, nearest, parse};
 pub use source::{
     CommitJobs, ConfigFrom, LoadError, choose, load, load_bisected, load_file, no_such_job,
 };
-pub use starter::{Starter, starter};
 
 /// The name of the jobs file, at the top of the tree.
 pub const JOBS_FILE: &str = ".git-ci.toml";

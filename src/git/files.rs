@@ -1,9 +1,9 @@
-//! Files as they are in a commit, read without a worktree.
+//! Files as they are in a commit, read without a worktree, and which ones a clone has.
 
 use gix::ObjectId;
 
-use super::Repo;
 use super::notes::from_gix;
+use super::{GitError, Repo};
 use crate::model::Oid;
 
 /// An object that is missing or broken.
@@ -62,5 +62,63 @@ impl Repo {
         let objects = self.objects();
         let mut blob_object = objects.find_blob(id).map_err(ReadError::of(blob))?;
         Ok(blob_object.take_data())
+    }
+
+    /// The files that a fresh clone would have: those that git tracks, by their paths from
+    /// the top. Where nothing is tracked yet, all that git does not ignore. Names that
+    /// are not UTF-8 are left out.
+    ///
+    /// # Errors
+    /// Those of git.
+    pub fn files_of_a_clone(&self) -> Result<Vec<String>, GitError> {
+        let list = |options: &[&str]| -> Result<Vec<String>, GitError> {
+            let mut list = self.git().as_the_user();
+            list.args(["ls-files", "-z", "--full-name"]).args(options);
+            if let Some(top) = self.work_tree() {
+                list.current_dir(top);
+            }
+            let listed = self.git().output(&mut list)?.stdout;
+            let names = listed
+                .split(|&byte| byte == 0)
+                .filter(|name| !name.is_empty());
+            Ok(names
+                .filter_map(|name| String::from_utf8(name.to_vec()).ok())
+                .collect())
+        };
+        match list(&["--cached"])? {
+            tracked if tracked.is_empty() => list(&["--others", "--exclude-standard"]),
+            tracked => Ok(tracked),
+        }
+    }
+
+    /// What the main branch is called: that of the default remote, else one with a usual
+    /// name, else the one that `HEAD` is on, else `main`.
+    pub fn main_branch(&self) -> String {
+        let ask = |args: &[&str]| {
+            let answer = self.git().read(self.git_command().args(args)).ok();
+            answer.filter(|answer| !answer.is_empty())
+        };
+        let origin = ask(&[
+            "symbolic-ref",
+            "--quiet",
+            "--short",
+            "refs/remotes/origin/HEAD",
+        ]);
+        if let Some(name) = origin
+            .as_deref()
+            .and_then(|name| name.strip_prefix("origin/"))
+        {
+            return name.to_owned();
+        }
+        let there = |name: &&str| {
+            let full = format!("refs/heads/{name}");
+            ask(&["rev-parse", "--quiet", "--verify", &full]).is_some()
+        };
+        ["main", "master", "trunk"]
+            .into_iter()
+            .find(there)
+            .map(str::to_owned)
+            .or_else(|| ask(&["symbolic-ref", "--quiet", "--short", "HEAD"]))
+            .unwrap_or_else(|| "main".to_owned())
     }
 }

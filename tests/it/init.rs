@@ -159,7 +159,7 @@ fn python_unit_tests_pass() {
         return; // tests/setup.sh does not install it.
     }
     let repo = init_and_run(&[
-        ("pyproject.toml", "[project]\nname = 'x'\n"),
+        ("pyproject.toml", "[tool.x]\n"),
         (
             "tests/test_a.py",
             "import unittest\n\nclass A(unittest.TestCase):\n    def test_it(self):\n        pass\n",
@@ -167,4 +167,109 @@ fn python_unit_tests_pass() {
         (".gitignore", "__pycache__\n"),
     ]);
     assert_eq!(repo.verdicts("HEAD"), ["pass test"]);
+}
+
+/// A build back end that needs nothing from elsewhere: an installation in place is a file
+/// with the path of the sources.
+const BACKEND: &str = r#"
+import os, zipfile
+
+def build_editable(dir, config_settings=None, metadata_directory=None):
+    name = "greet-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(os.path.join(dir, name), "w") as wheel:
+        wheel.writestr("greet.pth", os.path.abspath("src"))
+        info = "greet-1.0.dist-info/"
+        wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\nName: greet\nVersion: 1.0\n")
+        wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(info + "RECORD", "")
+    return name
+
+build_wheel = build_editable
+"#;
+
+#[test]
+fn a_python_package_is_tested_from_the_worktree() {
+    if !there("python3") {
+        return; // tests/setup.sh does not install it.
+    }
+    let repo = init_and_run(&[
+        (
+            "pyproject.toml",
+            "[project]\nname = 'greet'\nversion = '1.0'\n\
+             [build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n",
+        ),
+        ("backend.py", BACKEND),
+        ("src/greet.py", "WORD = 'hello'\n"),
+        (
+            "tests/test_greet.py",
+            "import unittest, greet\n\nclass Greet(unittest.TestCase):\n    \
+             def test_it(self):\n        self.assertEqual(greet.WORD, 'hello')\n",
+        ),
+        (".gitignore", "__pycache__\n"),
+    ]);
+    assert_eq!(repo.verdicts("HEAD"), ["pass test"]);
+    // The environment stays, and what is imported is the commit's all the same.
+    repo.write("src/greet.py", "WORD = 'goodbye'\n")
+        .commit("two");
+    repo.ci(["run"]).expect_code(1);
+    assert_eq!(repo.verdicts("HEAD"), ["FAIL test"]);
+    repo.ci(["run", "--force", "HEAD~1"]).expect_code(0);
+    let log = repo.ci(["logs", "HEAD~1", "test"]).expect_code(0).stdout();
+    assert!(!log.contains("Installing"), "{log}");
+}
+
+#[test]
+fn what_cannot_be_installed_is_no_verdict() {
+    if !there("python3") {
+        return; // tests/setup.sh does not install it.
+    }
+    let repo = TestRepo::new();
+    repo.write("requirements.txt", "./no-such-directory\n")
+        .write("pytest.ini", "");
+    repo.ci(["init"]).expect_code(0);
+    repo.commit("one");
+    repo.ci(["run"]).expect_code(125);
+    assert_eq!(repo.verdicts("HEAD"), ["ERROR test"]);
+}
+
+#[test]
+fn jobs_of_another_ci_are_taken_over_and_run() {
+    let repo = TestRepo::new();
+    let none = repo.ci(["init", "--from-ci"]).expect_code(128);
+    assert!(none.stderr().contains("neither"), "{}", none.stderr());
+    repo.write(
+        ".github/workflows/ci.yml",
+        "on: push\njobs:\n  unit:\n    runs-on: ubuntu-latest\n    steps:\n\
+        \x20     - uses: actions/checkout@v4\n      - run: test -f n\n        shell: bash\n\
+        \x20     - { run: 'test \"$WORD\" = hi', env: { WORD: hi } }\n  \
+        deploy:\n    runs-on: ubuntu-latest\n    steps: [{ run: 'x ${{ secrets.KEY }}' }]\n",
+    );
+    repo.write("go.mod", "module x\n");
+    let hint = repo.ci(["init", "-n"]).expect_code(0);
+    assert!(hint.stdout().contains("[jobs.vet]"), "{}", hint.stdout());
+    let done = repo.ci(["init", "--from-ci"]).expect_code(0);
+    let said = done.stderr();
+    assert!(
+        said.contains("for .github/workflows/ci.yml: unit\n"),
+        "{said}"
+    );
+    assert!(said.contains("git add .git-ci.toml"), "{said}");
+    let text = fs::read_to_string(repo.path().join(".git-ci.toml")).unwrap();
+    assert!(text.contains("needs the secret KEY"), "{text}");
+    repo.commit("one");
+    repo.ci(["run"]).expect_code(0);
+    assert_eq!(repo.verdicts("HEAD"), ["pass unit"]);
+}
+
+#[test]
+fn the_main_branch_is_named_and_another_ci_is_pointed_at() {
+    let repo = TestRepo::init(&["-b", "trunk"]);
+    repo.write("Makefile", "check:\n")
+        .write(".gitlab-ci.yml", "t:\n  script: [make]\n");
+    repo.commit("one");
+    repo.git(["checkout", "-q", "-b", "topic"]);
+    let done = repo.ci(["init"]).expect_code(0);
+    let said = done.stderr();
+    assert!(said.contains("`git ci run trunk..`"), "{said}");
+    assert!(said.contains(".gitlab-ci.yml has commands, too"), "{said}");
 }
