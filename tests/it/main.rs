@@ -41,6 +41,7 @@ mod requests;
 mod run;
 mod signals;
 mod slots;
+mod storm;
 mod support;
 mod survivors;
 mod terminals;

@@ -285,3 +285,24 @@ pub(crate) fn processes_with(needle: &str) -> Vec<u32> {
     }
     found
 }
+
+/// xorshift64: any sequence will do, so long as a failure can be had again.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    /// A number below `limit`.
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// A number from the environment, for who runs a test for longer.
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
+    let value = std::env::var(name).ok();
+    value
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(default)
+}

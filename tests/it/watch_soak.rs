@@ -8,27 +8,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::support::{TestRepo, processes_with, wait_until};
+use crate::support::{Random, TestRepo, processes_with, setting, wait_until};
 use crate::watch::{Watcher, checkpoint};
-
-/// xorshift64: any sequence will do, so long as a failure can be had again.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
-
-fn setting(name: &str, default: u64) -> u64 {
-    let value = std::env::var(name).ok();
-    value
-        .and_then(|value| value.parse().ok())
-        .unwrap_or(default)
-}
 
 /// Runs a git command that may end in a conflict, and gives it up then.
 fn try_git(repo: &TestRepo, args: &[&str]) {
