@@ -134,7 +134,7 @@ __git_ci_complete () {
         : ;;
     init,*)
         case "$cur" in
-        -*) __git_ci_offer "--dry-run --help" ;;
+        -*) __git_ci_offer "--dry-run --from-ci --help" ;;
         *) : ;;
         esac ;;
     run,*)
@@ -202,10 +202,20 @@ __git_ci_complete () {
         -*) __git_ci_offer "--check --json --drain --undrain --help" ;;
         *) : ;;
         esac ;;
+    help,*)
+        case "$cur" in
+        -*) __git_ci_offer "--help" ;;
+        *) : ;;
+        esac ;;
+    version,*)
+        case "$cur" in
+        -*) __git_ci_offer "--build-options --help" ;;
+        *) : ;;
+        esac ;;
     ,*)
         case "$cur" in
         -*) __git_ci_offer "--help --version" ;;
-        *) __git_ci_offer "init run hook notify status log show logs gc doctor completions watch cancel hosts" ;;
+        *) __git_ci_offer "init run hook notify status log show logs gc doctor completions watch cancel hosts help version" ;;
         esac ;;
     esac
 }

@@ -40,7 +40,10 @@ complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "completions" -d 'Prin
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "watch" -d 'Watch for new commits and run the jobs on each'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "cancel" -d 'Drop tasks of the `git ci watch` that runs on this repository'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "hosts" -d 'List the machines that tasks are sent to, and look whether they can be used'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "help" -d 'Show the commands, or the manual page of one'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "version" -d 'Print the version'
 complete -c git-ci -n "__fish_git_ci_using_subcommand init" -s n -l dry-run -l print -d 'Print the file to standard output, and write nothing'
+complete -c git-ci -n "__fish_git_ci_using_subcommand init" -l from-ci -d 'Take over what another CI runs; what cannot be is a comment that says why'
 complete -c git-ci -n "__fish_git_ci_using_subcommand init" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l order -d 'The order of the commits of a range' -r -f -a "newest\t'Children before their parents'
 oldest\t'Parents before their children'"
@@ -166,6 +169,9 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand hosts" -l undrain -d 'Send
 complete -c git-ci -n "__fish_git_ci_using_subcommand hosts" -l check -d 'Connect to each host: is it reachable, which versions has it, how much space, what runs there now?'
 complete -c git-ci -n "__fish_git_ci_using_subcommand hosts" -l json -d 'Print JSON: one host a line'
 complete -c git-ci -n "__fish_git_ci_using_subcommand hosts" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c git-ci -n "__fish_git_ci_using_subcommand help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c git-ci -n "__fish_git_ci_using_subcommand version" -l build-options -d 'And what else somebody needs who reads a bug report'
+complete -c git-ci -n "__fish_git_ci_using_subcommand version" -s h -l help -d 'Print help'
 
 function __fish_git_ci_after_git
     set -l words (commandline -opc)

@@ -36,11 +36,11 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// Logs stay on the machine that ran the task, and `git ci gc` removes old ones.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The commit.
+    /// The commit [default: HEAD].
     #[arg(value_name = "REV")]
-    rev: OsString,
+    rev: Option<OsString>,
 
-    /// The job; may be left out where the commit has only one.
+    /// The job; may be left out where the commit has only one. Alone it means HEAD's.
     #[arg(value_name = "JOB")]
     job: Option<String>,
 
@@ -81,20 +81,26 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let running = running(&repo);
     let logs = LogStore::new(&repo.ci_dir());
     let unfinished = logs.unfinished();
-    let commit = match select::commit(&repo, &args.rev) {
-        Ok(commit) => commit,
+    let head = OsString::from("HEAD");
+    let rev = args.rev.as_ref().unwrap_or(&head);
+    let (commit, job) = match select::commit(&repo, rev) {
+        Ok(commit) => (commit, args.job.clone()),
         Err(failure) => {
+            // One word that is no revision may be a job's name.
             let jobs = configured.same().unwrap_or_default();
-            let name = args.rev.to_string_lossy().into_owned();
-            let is_job = check_names(std::slice::from_ref(&name), jobs, &records, &running).is_ok();
-            return Err(match is_job && args.job.is_none() {
-                true => failure.hint(format!("git ci logs HEAD {name}")),
-                false => failure,
-            });
+            let word = args.rev.as_ref().filter(|_| args.job.is_none());
+            let word = word.map(|word| word.to_string_lossy().into_owned());
+            let is_job = |word: &String| {
+                check_names(std::slice::from_ref(word), jobs, &records, &running).is_ok()
+            };
+            match word.filter(is_job) {
+                Some(word) => (select::commit(&repo, &head)?, Some(word)),
+                None => return Err(failure),
+            }
         }
     };
     let jobs = configured.of(&commit)?;
-    let name = match &args.job {
+    let name = match &job {
         Some(job) => check_names(std::slice::from_ref(job), &jobs, &records, &running)?
             .pop()
             .ok_or_else(|| Failure::usage("no job is named"))?,
@@ -158,7 +164,7 @@ fn only_job(
         several => {
             let list: Vec<_> = several.iter().map(|name| name.as_str()).collect();
             Err(Failure::usage(format!(
-                "failed to choose a job of {}: there is {}",
+                "failed to choose a job of {}: it has several, {}",
                 commit.id.short(),
                 list.join(", ")
             ))

@@ -20,6 +20,7 @@ mod launch;
 mod log;
 mod logs;
 mod notify;
+mod open_help;
 mod output;
 mod pager;
 mod places;
@@ -28,13 +29,15 @@ mod run;
 mod select;
 mod show;
 mod status;
+mod version;
 mod watch;
 mod watching;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ErrorKind};
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub use help::generated;
 
@@ -53,6 +56,10 @@ use crate::process;
     max_term_width = 100
 )]
 pub struct Cli {
+    /// Run as if started in this directory; several are taken one after the other, as git does.
+    #[arg(short = 'C', value_name = "PATH", action = clap::ArgAction::Append, value_parser = clap::value_parser!(OsString))]
+    directory: Vec<OsString>,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -73,6 +80,8 @@ enum Command {
     Watch(watch::Args),
     Cancel(cancel::Args),
     Hosts(hosts::Args),
+    Help(open_help::Args),
+    Version(version::Args),
     #[command(hide = true)]
     Agent(agent::Args),
 }
@@ -82,7 +91,8 @@ pub fn main() -> ExitCode {
     if let Err(error) = process::prepare() {
         return output::failure(&Failure::failed_to("prepare this process", error));
     }
-    let cli = match Cli::try_parse() {
+    let parsed = help::definition().try_get_matches();
+    let cli = match parsed.and_then(|found| Cli::from_arg_matches(&found)) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
             let args = std::env::args_os().skip(1);
@@ -115,6 +125,15 @@ fn meant(error: &clap::Error, args: &[String]) -> Vec<String> {
 }
 
 fn execute(cli: Cli) -> Result<ExitCode, Failure> {
+    for directory in cli
+        .directory
+        .iter()
+        .filter(|path| !path.as_os_str().is_empty())
+    {
+        std::env::set_current_dir(directory).map_err(|error| {
+            Failure::failed_to(format!("go to {}", directory.to_string_lossy()), error)
+        })?;
+    }
     match cli.command {
         Command::Init(args) => init::execute(args),
         Command::Run(args) => run::execute(args),
@@ -130,6 +149,8 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Watch(args) => watch::execute(args),
         Command::Cancel(args) => cancel::execute(args),
         Command::Hosts(args) => hosts::execute(args),
+        Command::Help(args) => open_help::execute(args),
+        Command::Version(args) => version::execute(args),
         Command::Agent(args) => agent::execute(args),
     }
 }

@@ -64,31 +64,25 @@ impl Repo {
         Ok(blob_object.take_data())
     }
 
-    /// The files that a fresh clone would have: those that git tracks, by their paths from
-    /// the top. Where nothing is tracked yet, all that git does not ignore. Names that
-    /// are not UTF-8 are left out.
+    /// The files that a clone would have once everything here is committed: those that git
+    /// tracks or would add, by their paths from the top. Names that are not UTF-8 are
+    /// left out.
     ///
     /// # Errors
     /// Those of git.
     pub fn files_of_a_clone(&self) -> Result<Vec<String>, GitError> {
-        let list = |options: &[&str]| -> Result<Vec<String>, GitError> {
-            let mut list = self.git().as_the_user();
-            list.args(["ls-files", "-z", "--full-name"]).args(options);
-            if let Some(top) = self.work_tree() {
-                list.current_dir(top);
-            }
-            let listed = self.git().output(&mut list)?.stdout;
-            let names = listed
-                .split(|&byte| byte == 0)
-                .filter(|name| !name.is_empty());
-            Ok(names
-                .filter_map(|name| String::from_utf8(name.to_vec()).ok())
-                .collect())
-        };
-        match list(&["--cached"])? {
-            tracked if tracked.is_empty() => list(&["--others", "--exclude-standard"]),
-            tracked => Ok(tracked),
+        let mut list = self.git().as_the_user();
+        list.args(["ls-files", "-z", "--full-name"]);
+        list.args(["--cached", "--others", "--exclude-standard"]);
+        if let Some(top) = self.work_tree() {
+            list.current_dir(top);
         }
+        let listed = self.git().output(&mut list)?.stdout;
+        let names = listed.split(|&byte| byte == 0);
+        Ok(names
+            .filter(|name| !name.is_empty())
+            .filter_map(|name| String::from_utf8(name.to_vec()).ok())
+            .collect())
     }
 
     /// What the main branch is called: that of the default remote, else one with a usual

@@ -137,8 +137,8 @@ fn every_command_that_people_use_has_a_page_and_no_other() {
     let help = repo.ci(["--help"]).expect_code(0).stdout();
     let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let mut listed: Vec<_> = commands
-        .take_while(|line| !line.is_empty())
-        .filter_map(|line| line.split_whitespace().next())
+        .take_while(|line| !line.starts_with('`'))
+        .filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next())
         .map(|name| format!("git-ci-{name}.1"))
         .collect();
     listed.push("git-ci.1".to_owned());

@@ -340,7 +340,8 @@ fn what_is_unknown_is_told_with_the_nearest_name() {
         (129, &["logs", "HEAD", "tset"][..], "did you mean `test`?"),
         (128, &["logs", "mian", "test"], "did you mean `main`?"),
         (128, &["show", "HAED~1"], "did you mean `HEAD~1`?"),
-        (128, &["logs", "test"], "git ci logs HEAD test"),
+        (129, &["logs"], "git ci logs "),
+        (128, &["logs", "tset"], ""),
         (129, &["logs", "HEAD"], "git ci logs "),
         (129, &["log", "--job=lnit"], "did you mean `lint`?"),
         (129, &["status", "--job=lnit"], "did you mean `lint`?"),
@@ -350,6 +351,18 @@ fn what_is_unknown_is_told_with_the_nearest_name() {
         assert!(ran.stderr().contains(hint), "{args:?}\n{}", ran.stderr());
         assert_eq!(ran.stdout(), "", "{args:?}");
     }
+}
+
+#[test]
+fn head_and_its_only_job_need_no_name() {
+    let repo = tested();
+    let named = repo.ci(["logs", "HEAD", "test"]).expect_code(0).stdout();
+    assert_eq!(repo.ci(["logs", "test"]).expect_code(0).stdout(), named);
+    let only = TestRepo::new();
+    only.job("test", "echo said");
+    only.commit("one");
+    only.ci(["run"]).expect_code(0);
+    assert_eq!(only.ci(["logs"]).expect_code(0).stdout(), "said\n");
 }
 
 #[test]

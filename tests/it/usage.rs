@@ -1,6 +1,6 @@
 //! What is typed wrong, and what was typed for another program.
 
-use crate::support::TestRepo;
+use crate::support::{Ran, TestRepo};
 
 #[test]
 fn words_of_git_commit_get_a_way_out() {
@@ -36,5 +36,67 @@ fn without_arguments_there_is_help_and_a_slip_is_named() {
     for (slip, meant) in [("rnu", "run"), ("docter", "doctor")] {
         let said = repo.ci([slip]).expect_code(129).stderr();
         assert!(said.contains(meant) && !said.contains("alias"), "{said}");
+    }
+}
+
+#[test]
+fn help_is_grouped_and_opens_pages_or_says_what_it_can() {
+    let repo = TestRepo::new();
+    let list = repo.ci(["help"]).expect_code(0).stdout();
+    assert_eq!(list, repo.ci(["-h"]).expect_code(0).stdout());
+    let place = |text: &str| list.find(text).unwrap_or_else(|| panic!("{text}\n{list}"));
+    assert!(place("\nstart\n") < place("\n  run ") && place("\n  run ") < place("\nlook"));
+    assert!(place("\n  doctor ") < place("\n  notify "), "{list}");
+    let mut command = repo.ci_command(["help", "run"]);
+    command.env("MANPATH", repo.root());
+    let shown = Ran(command.output().unwrap()).expect_code(0).stdout();
+    assert!(
+        shown.contains("Usage: git ci run") && shown.contains("Examples:"),
+        "{shown}"
+    );
+    let man = repo.root().join("man1");
+    std::fs::create_dir(&man).unwrap();
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/man/git-ci-run.1");
+    std::fs::copy(page, man.join("git-ci-run.1")).unwrap();
+    for name in ["run", "git-ci-run"] {
+        let mut command = repo.ci_command(["help", name]);
+        command.env("MANPATH", repo.root()).env("MANPAGER", "cat");
+        let shown = Ran(command.output().unwrap()).expect_code(0).stdout();
+        assert!(shown.starts_with("GIT-CI-RUN(1)"), "{shown}");
+    }
+    let said = repo.ci(["help", "rnu"]).expect_code(129).stderr();
+    assert!(said.contains("`git ci help run`"), "{said}");
+}
+
+#[test]
+fn another_directory_is_gone_to_first() {
+    let repo = TestRepo::new();
+    repo.job("test", "true");
+    repo.write("sub/dir/file", "").commit("one");
+    let root = repo.root().to_str().unwrap();
+    let git_ci = env!("CARGO_BIN_EXE_git-ci");
+    for words in [
+        &["-C", "repo", "run"][..],
+        &["-C", root, "-C", "repo/sub", "-C", "", "-C", "dir", "run"],
+    ] {
+        let mut command = repo.command(git_ci, repo.root());
+        Ran(command.args(words).output().unwrap()).expect_code(0);
+    }
+    assert_eq!(repo.verdicts("HEAD"), ["pass test"]);
+    let said = repo.ci(["-C", "nowhere", "run"]).expect_code(128).stderr();
+    assert!(said.contains("failed to go to nowhere"), "{said}");
+}
+
+#[test]
+fn the_version_says_what_a_bug_report_needs() {
+    let repo = TestRepo::new();
+    let short = repo.ci(["version"]).expect_code(0).stdout();
+    assert_eq!(short, repo.ci(["--version"]).expect_code(0).stdout());
+    let long = repo
+        .ci(["version", "--build-options"])
+        .expect_code(0)
+        .stdout();
+    for word in ["system: Linux ", "build: ", "git: 2."] {
+        assert!(long.contains(word), "{long}");
     }
 }

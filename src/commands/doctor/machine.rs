@@ -8,6 +8,7 @@ use rustix::process::{Resource, getrlimit};
 use crate::git::{Git, GitError, Version};
 use crate::process;
 
+use super::super::open_help::has_page;
 use super::{Findings, with_causes};
 
 /// What a newer git does better, oldest first.
@@ -46,6 +47,7 @@ pub(super) fn check(findings: &mut Findings) {
         findings.error("proc", message, &["mount -t proc proc /proc"]);
     }
     limits(findings);
+    manual(findings);
 }
 
 fn check_git(findings: &mut Findings) {
@@ -139,4 +141,28 @@ fn instances_used() -> u64 {
         }
     }
     used
+}
+
+/// Whether `git ci --help` finds a page: git hands that to man(1).
+fn manual(findings: &mut Findings) {
+    let (true, Ok(program)) = (which::which("man").is_ok(), std::env::current_exe()) else {
+        return;
+    };
+    if has_page("git-ci") {
+        return;
+    }
+    let prefix = program.parent().and_then(Path::parent);
+    let dir = prefix
+        .unwrap_or(Path::new("/usr/local"))
+        .join("share/man/man1");
+    let dir = dir.to_string_lossy();
+    let install = format!(
+        "install -Dm644 -t {} man/*.1  # in a checkout of git-ci",
+        shell_words::quote(&dir)
+    );
+    findings.info(
+        "manual",
+        "`git ci --help` has no page to open: man(1) does not find git-ci",
+        &[&install],
+    );
 }

@@ -85,7 +85,15 @@ fn page(command: &clap::Command, sub: &clap::Command, name: &str) -> String {
     let tidy: Vec<_> = text.lines().map(str::trim_end).collect();
     // Before a list of values: two line breaks around an empty line are one too many.
     let text = tidy.join("\n").replace("\n.br\n\n.br\n", "\n.br\n");
-    let text = format!("{text}\n{ENDING}\\fBgit\\-ci\\fR(1),\n");
+    let mut examples = String::from(".SH EXAMPLES\n");
+    for (line, why) in super::examples::of(sub.get_name()) {
+        examples += &format!(
+            ".TP\n\\fB{}\\fR\n{}.\n",
+            escape(line),
+            code(&escape(&capital(why)))
+        );
+    }
+    let text = format!("{text}\n{examples}{ENDING}\\fBgit\\-ci\\fR(1),\n");
     code(&text) + &references(command, sub.get_name())
 }
 

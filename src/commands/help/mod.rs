@@ -5,6 +5,8 @@
 //! machine. `git ci --help` opens git-ci(1), so that page is the help of the program.
 
 mod completions;
+mod examples;
+mod groups;
 mod man;
 
 use clap::CommandFactory as _;
@@ -25,9 +27,53 @@ pub fn generated() -> Vec<(String, String)> {
 
 /// The whole command line, with everything in it that clap works out by itself.
 fn command() -> clap::Command {
-    let mut command = super::Cli::command();
+    let mut command = definition();
     command.build();
     command
+}
+
+/// The whole command line as it is parsed: with examples, and with its commands in groups.
+pub(super) fn definition() -> clap::Command {
+    let mut command = super::Cli::command();
+    let list = groups::list(&command);
+    let names: Vec<_> = visible(&command)
+        .map(|sub| sub.get_name().to_owned())
+        .collect();
+    for name in names {
+        let text = examples::text(&name);
+        command = command.mut_subcommand(&name, |sub| {
+            let more = sub.get_after_long_help().map(ToString::to_string);
+            sub.after_long_help(match more {
+                Some(more) => format!("{}\n\n{text}", more.trim_end()),
+                None => text,
+            })
+        });
+    }
+    command
+        .help_template(
+            "{about-with-newline}\n{usage-heading} {usage}{after-help}\n\nOptions:\n{options}",
+        )
+        .after_help(list)
+}
+
+/// What `git ci -h` prints.
+pub(super) fn short() -> String {
+    command().render_help().to_string()
+}
+
+/// What `git ci COMMAND --help` prints; `None` where there is no such command.
+pub(super) fn long(name: &str) -> Option<String> {
+    let whole = command();
+    let mut found = visible(&whole).filter(|sub| sub.get_name() == name);
+    Some(found.next()?.clone().render_long_help().to_string())
+}
+
+/// The names of the commands.
+pub(super) fn names() -> Vec<String> {
+    let whole = command();
+    visible(&whole)
+        .map(|sub| sub.get_name().to_owned())
+        .collect()
 }
 
 /// The subcommands that people may know about.
