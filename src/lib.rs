@@ -84,6 +84,7 @@
 //! | runner | where a task executes: a slot of this machine, or one of a host |
 //! | host | another machine, at the end of a command that connects to it |
 //! | hub | what runs at the host's end: it stores commits and starts agents |
+//! | guard | the hub's parent: it ends everything in time where the hub is stopped |
 //! | agent | the small process at a runner's end that leases a slot and is the subreaper of its jobs |
 //! | dispatcher, worker | the owner of the run's state, and the loops that ask it for tasks |
 //! | slot | one reusable worktree, of a repository of its own that borrows the user's objects, with its lock |

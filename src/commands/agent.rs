@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::process::ExitCode;
 
 use crate::error::Failure;
+use crate::runner::guard::{self, Guarded};
 use crate::runner::{agent, hub, protocol_line};
 
 use super::output;
@@ -18,8 +19,16 @@ pub(super) struct Args {
     stdio: bool,
 
     /// What the dispatcher waits for.
-    #[arg(long, value_name = "HEX", requires = "stdio")]
+    #[arg(long, value_name = "HEX")]
     nonce: Option<String>,
+
+    /// Be the hub below such a process.
+    #[arg(long, requires_all = ["nonce", "guard"], conflicts_with = "stdio", hide = true)]
+    hub: bool,
+
+    /// The hub's line to it.
+    #[arg(long, value_name = "FD", requires = "hub", hide = true)]
+    guard: Option<u32>,
 
     /// Say which protocol this is, and end.
     #[arg(long, conflicts_with = "stdio")]
@@ -39,12 +48,22 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
             .map(File::from)
             .map_err(|error| Failure::failed_to(format!("open {name}"), io::Error::from(error)))
     };
+    let program = || {
+        std::env::current_exe()
+            .map_err(|error| Failure::failed_to("find the program that this is", error))
+    };
+    if let (true, Some(nonce)) = (args.stdio, &args.nonce) {
+        guard::watch_over(&program()?, nonce)
+            .map_err(|error| Failure::failed_to("watch over a hub", error))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let input = raw("standard input", rustix::stdio::stdin())?;
     let output = raw("standard output", rustix::stdio::stdout())?;
-    if let Some(nonce) = args.nonce {
-        let program = std::env::current_exe()
-            .map_err(|error| Failure::failed_to("find the program that this is", error))?;
-        hub::serve(&hub::HubSpec { nonce, program }, input, output)
+    if let (Some(nonce), Some(line)) = (args.nonce, args.guard) {
+        let program = program()?;
+        let guard =
+            Guarded::open(line).map_err(|error| Failure::failed_to("reach the guard", error))?;
+        hub::serve(&hub::HubSpec { nonce, program }, guard, input, output)
             .map_err(|error| Failure::failed_to("serve as a hub", error))?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -34,6 +34,9 @@ pub enum AgentError {
     /// The dispatcher is gone.
     #[error("go on without a dispatcher")]
     DispatcherGone,
+    /// The dispatcher did not say in time that it may go on.
+    #[error("hear in time that it may go on")]
+    TimeOver,
     /// What came in is not this protocol, or the channel broke.
     #[error("talk to the dispatcher")]
     Channel(#[source] io::Error),
@@ -100,8 +103,8 @@ fn serve_on<I: Read + AsFd, O: Write + AsFd>(
                     observed,
                 })?;
             }
-            // Meant for a task that has ended meanwhile.
-            ToAgent::Request { .. } => {}
+            // Meant for a task that has ended meanwhile; or seen to already.
+            ToAgent::Request { .. } | ToAgent::Until { .. } => {}
             ToAgent::Hello { protocol, .. } => return Err(AgentError::Version(protocol)),
         }
     }

@@ -16,6 +16,7 @@ use crate::model::TaskId;
 
 use super::Request;
 use super::agent::AgentError;
+use super::lifeline::now;
 use super::protocol::{Decoder, FromAgent, ToAgent, encode};
 
 /// So many bytes may wait for the dispatcher before there is no room for more of a job's output.
@@ -30,6 +31,8 @@ pub(super) struct Channel<I, O> {
     /// What waits to be written, from `written` on.
     waiting: Vec<u8>,
     written: usize,
+    /// Until when anything may run, on the clock of [`now`].
+    until: Option<Duration>,
 }
 
 impl<I: Read + AsFd, O: Write + AsFd> Channel<I, O> {
@@ -49,6 +52,7 @@ impl<I: Read + AsFd, O: Write + AsFd> Channel<I, O> {
             closed: false,
             waiting: Vec::new(),
             written: 0,
+            until: None,
         })
     }
 
@@ -116,7 +120,9 @@ impl<I: Read + AsFd, O: Write + AsFd> Channel<I, O> {
         let output = output.then(|| PollFd::new(&self.output, PollFlags::OUT));
         let (has_input, has_output) = (input.is_some(), output.is_some());
         polled.extend(input.into_iter().chain(output));
-        let timeout = patience.map(|patience| Timespec {
+        let left = self.until.map(|until| until.saturating_sub(now()));
+        let timeout = patience.into_iter().chain(left).min();
+        let timeout = timeout.map(|patience| Timespec {
             tv_sec: patience.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: patience.subsec_nanos().into(),
         });
@@ -150,11 +156,20 @@ impl<I: Read + AsFd, O: Write + AsFd> Channel<I, O> {
         Ok(())
     }
 
-    /// The next frame that has come whole; an error once the dispatcher is gone.
+    /// The next frame that has come whole; an error once the dispatcher is gone, or the
+    /// time is over that it gave.
     fn next(&mut self) -> Result<Option<ToAgent>, AgentError> {
-        match self.decoder.next_frame().map_err(AgentError::Channel)? {
-            None if self.closed => Err(AgentError::DispatcherGone),
-            frame => Ok(frame),
+        loop {
+            return match self.decoder.next_frame().map_err(AgentError::Channel)? {
+                Some(ToAgent::Until { boottime }) => {
+                    self.until = Some(Duration::from_nanos(boottime));
+                    continue;
+                }
+                None if self.closed => Err(AgentError::DispatcherGone),
+                // What puts it off may be there, and have waited while this process could not.
+                None if self.until.is_some_and(|until| now() >= until) => Err(AgentError::TimeOver),
+                frame => Ok(frame),
+            };
         }
     }
 
@@ -178,7 +193,7 @@ impl<I: Read + AsFd, O: Write + AsFd> Channel<I, O> {
                 ToAgent::Request { task, request } if task == running => return Ok(Some(request)),
                 ToAgent::Request { .. } => {}
                 // One task at a time: a dispatcher that sends more is broken.
-                ToAgent::Run(_) | ToAgent::Hello { .. } => {
+                ToAgent::Run(_) | ToAgent::Hello { .. } | ToAgent::Until { .. } => {
                     let error = io::Error::new(io::ErrorKind::InvalidData, "a frame out of turn");
                     return Err(AgentError::Channel(error));
                 }

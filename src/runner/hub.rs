@@ -1,4 +1,4 @@
-//! The hub: what runs at a host's end of a connection, `git ci agent --stdio`.
+//! The hub: what runs at a host's end of a connection, below its [guard](super::guard).
 //!
 //! It stores the commits that come in a bare cache repository, and runs tasks through
 //! the same [`LocalRunner`] and agent as a dispatcher on this machine would: one agent
@@ -22,6 +22,7 @@ use crate::model::{Outcome, TaskId, Why};
 use crate::process;
 use crate::worktree;
 
+use super::guard::{Guarded, MARGIN};
 use super::lifeline::{Lifeline, now};
 use super::outbox::Outbox;
 use super::protocol::{Observed, RunTask, Setup, receive, send};
@@ -69,6 +70,9 @@ pub enum HubError {
     /// Nothing was heard for too long.
     #[error("hear from the dispatcher for {} s", .0.as_secs_f32())]
     Silence(Duration),
+    /// What would end the jobs in its place is gone.
+    #[error("go on without a guard")]
+    Guard(#[source] io::Error),
     /// A process survived.
     #[error("end every process of the jobs")]
     Processes(#[source] io::Error),
@@ -101,6 +105,8 @@ enum Happening {
     /// The dispatcher's end of the channel; with what was wrong with it.
     Ended(Option<String>),
     Progress(FromHost),
+    /// The guard is gone.
+    Unguarded,
     /// A lane's task ended.
     Done {
         lane: usize,
@@ -117,6 +123,7 @@ enum Happening {
 struct Lane {
     tasks: Sender<RunTask>,
     control: Control,
+    limit: Box<dyn Fn(Duration)>,
     running: Option<(TaskId, u32)>,
 }
 
@@ -126,6 +133,8 @@ struct Hub {
     dir: PathBuf,
     cache: Cache,
     lanes: Vec<Lane>,
+    /// Until when jobs may run.
+    until: Duration,
     waiting: VecDeque<(RunTask, u64)>,
     stored: u64,
     packs: Sender<store::Work>,
@@ -140,6 +149,7 @@ struct Hub {
 /// Where that was not the dispatcher's wish. It is told, if it can be.
 pub fn serve(
     spec: &HubSpec,
+    guard: Guarded,
     input: impl Read + Send + 'static,
     mut output: impl Write + Send + 'static,
 ) -> Result<(), HubError> {
@@ -165,7 +175,7 @@ pub fn serve(
     let reader = events.clone();
     std::thread::spawn(move || read(input, &reader));
 
-    let served = work(spec, &events, &inbox, &out);
+    let served = work(spec, guard, &events, &inbox, &out);
     // Whatever happened, nothing of a job stays. Only then may the dispatcher hear of it.
     let ended = process::end_everything().map_err(HubError::Processes);
     // Where something survived it is not told anything: then it waits before it gives
@@ -209,10 +219,15 @@ fn read(input: impl Read, to: &Sender<Happening>) {
 /// dispatcher left in good order.
 fn work(
     spec: &HubSpec,
+    mut guard: Guarded,
     events: &Sender<Happening>,
     inbox: &Receiver<Happening>,
     out: &Arc<Outbox<FromHost>>,
 ) -> Result<Option<Cache>, HubError> {
+    let ending = events.clone();
+    guard
+        .on_end(move || drop(ending.send(Happening::Unguarded)))
+        .map_err(HubError::Prepare)?;
     let setup = match inbox.recv_timeout(HELLO_PATIENCE) {
         Ok(Happening::Frame(ToHost::Hello { wire: WIRE, setup })) => *setup,
         Ok(Happening::Frame(ToHost::Hello { wire, .. })) => return Err(HubError::Version(wire)),
@@ -223,6 +238,7 @@ fn work(
     };
     let mut life = Lifeline::new(setup.silence, now());
     let (mut hub, about) = Hub::new(spec, setup, events, out)?;
+    hub.renew(&mut guard, life.until())?;
     out.push(FromHost::Hello {
         wire: WIRE,
         about: Box::new(about),
@@ -242,7 +258,10 @@ fn work(
             out.urge(FromHost::Beat { beat });
         }
         match happening {
-            Ok(Happening::Frame(ToHost::Ack { beat })) => life.ack(beat),
+            Ok(Happening::Frame(ToHost::Ack { beat })) => {
+                life.ack(beat);
+                hub.renew(&mut guard, life.until())?;
+            }
             Ok(Happening::Frame(ToHost::Bye)) => return Ok(Some(hub.cache)),
             Ok(Happening::Ended(None)) => return Ok(None),
             Ok(Happening::Ended(Some(error))) => return Err(HubError::Channel(error)),
@@ -300,6 +319,7 @@ impl Hub {
             dir,
             cache,
             lanes: Vec::new(),
+            until: Duration::ZERO,
             waiting: VecDeque::new(),
             stored: 0,
             packs,
@@ -309,8 +329,22 @@ impl Hub {
         Ok((hub, about))
     }
 
+    /// Hands down until when jobs may run.
+    fn renew(&mut self, guard: &mut Guarded, until: Duration) -> Result<(), HubError> {
+        let until = until + MARGIN;
+        if until != self.until {
+            self.until = until;
+            guard.renew(until).map_err(HubError::Guard)?;
+            for lane in &self.lanes {
+                (lane.limit)(until);
+            }
+        }
+        Ok(())
+    }
+
     fn take(&mut self, happening: Happening) -> Result<(), HubError> {
         match happening {
+            Happening::Unguarded => return Err(HubError::Guard(io::ErrorKind::BrokenPipe.into())),
             Happening::Frame(frame) => self.frame(frame)?,
             Happening::Progress(frame) => self.say(frame),
             Happening::Done {
@@ -422,12 +456,15 @@ impl Hub {
             },
         });
         let control = runner.control();
+        let limit = runner.limit();
+        limit(self.until);
         let events = self.events.clone();
         let out = Arc::clone(&self.out);
         std::thread::spawn(move || run_lane(lane, runner, &inbox, &events, &out));
         self.lanes.push(Lane {
             tasks,
             control,
+            limit: Box::new(limit),
             running: None,
         });
         Some(lane)

@@ -97,6 +97,8 @@ struct Line {
     /// The task that was asked to end last.
     ended: Option<TaskId>,
     early: Early,
+    /// Until when everything may run, where that is limited.
+    until: Option<Duration>,
 }
 
 impl Line {
@@ -104,6 +106,15 @@ impl Line {
         match &mut self.to {
             Some(to) => send(to, frame),
             None => Err(std::io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    fn send_until(&mut self) -> io::Result<()> {
+        match self.until {
+            Some(until) => self.send(&ToAgent::Until {
+                boottime: u64::try_from(until.as_nanos()).unwrap_or(u64::MAX),
+            }),
+            None => Ok(()),
         }
     }
 
@@ -123,6 +134,18 @@ impl LocalRunner {
             spec,
             agent: None,
             line: Arc::default(),
+        }
+    }
+
+    /// Limits how long everything may run, from any thread: until then, on the clock of
+    /// [`now`](super::lifeline::now), unless it is put off.
+    pub(super) fn limit(&self) -> impl Fn(Duration) + Send + 'static {
+        let line = Arc::clone(&self.line);
+        move |until| {
+            let mut line = line.lock().unwrap_or_else(PoisonError::into_inner);
+            line.until = Some(until);
+            // An agent that is gone runs nothing.
+            let _ = line.send_until();
         }
     }
 
@@ -153,7 +176,7 @@ impl LocalRunner {
             protocol: PROTOCOL,
             setup: self.spec.setup.clone(),
         };
-        let sent = line.send(&hello);
+        let sent = line.send(&hello).and_then(|()| line.send_until());
         drop(line);
         self.agent = Some(Agent {
             // Without it everything would count as older, so that nothing is killed in vain.

@@ -10,6 +10,7 @@ mod channel;
 mod course;
 mod early;
 mod follow;
+pub mod guard;
 mod head_watch;
 mod host;
 pub mod hub;

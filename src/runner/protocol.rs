@@ -8,7 +8,8 @@
 //!    and one `ran` follow, and exactly one `done`. All carry the task's id and try, and what
 //!    carries another id than the one that runs is dropped. A `note` belongs to no task.
 //! 3. Only `done` is a result. When the channel ends there is none, whatever else was said.
-//! 4. When the agent's input ends it kills every process of its task, and ends.
+//! 4. When the agent's input ends, or its time is over that `until` gives, it kills every
+//!    process of its task, and ends.
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -39,6 +40,12 @@ pub enum ToAgent {
         protocol: u32,
         /// What the agent works with.
         setup: Setup,
+    },
+    /// Everything may run until then, and no longer; without such a frame for as long as
+    /// the channel is open.
+    Until {
+        /// Since the machine was started, what it slept included, in nanoseconds.
+        boottime: u64,
     },
     /// Run a task.
     Run(Box<RunTask>),

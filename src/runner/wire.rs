@@ -18,6 +18,8 @@
 //!    *sent* the newest beat that was acknowledged, the dispatcher's patience `lease` from when it
 //!    *received* one. So with `lease` above `silence` the hub's jobs are dead before
 //!    anybody else gets their tasks, whatever the network delays, in either direction.
+//!    The right is handed down as a deadline, to the hub's [guard](super::guard) and to its
+//!    agents, so that a hub that is stopped cannot overstep it either.
 //! 5. *End.* On `bye`, on end-of-input and when its right has lapsed the hub kills
 //!    every process below it, and ends.
 
