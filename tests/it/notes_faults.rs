@@ -345,3 +345,21 @@ fn odd_trees_are_read_as_git_reads_them() {
         assert!(kept.contains(name), "{name}: {kept}");
     }
 }
+
+#[test]
+fn git_may_tidy_up_when_packs_are_many() {
+    let repo = with_commits(1);
+    repo.git(["config", "gc.autoPackLimit", "3"]);
+    repo.git(["config", "gc.autoDetach", "false"]);
+    copy_packs(&repo, 6);
+    repo.git(["config", "gc.auto", "0"]);
+    repo.ci(["run"]).expect_code(0);
+    assert!(
+        pack_files(&repo, ".pack").len() > 6,
+        "not where the user says no"
+    );
+    repo.git(["config", "--unset", "gc.auto"]);
+    repo.ci(["run", "--force"]).expect_code(0);
+    assert!(pack_files(&repo, ".pack").len() <= 2);
+    assert_eq!(repo.verdicts("HEAD").len(), 2);
+}
