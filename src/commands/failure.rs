@@ -82,6 +82,8 @@ impl From<NotesError> for Failure {
             }
             NotesError::Tree(_) => Failure::of(FailureKind::Fatal, &error)
                 .hint("`git ci doctor` finds the last notes that are whole, and how to go back"),
+            NotesError::Write(error) if error.is_full() => Failure::of(FailureKind::Fatal, error)
+                .hint("`git ci gc` and `git gc` make room; then the same command goes on"),
             _ => Failure::of(FailureKind::Fatal, &error),
         }
     }
@@ -124,9 +126,15 @@ impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         let kind = match &error {
             EngineError::Panicked => FailureKind::Bug,
-            EngineError::Store { .. } | EngineError::Workers { .. } => FailureKind::NoVerdict,
+            EngineError::Store { .. } | EngineError::Again(_) | EngineError::Workers { .. } => {
+                FailureKind::NoVerdict
+            }
             EngineError::Prepare { .. } | EngineError::Signals(_) => FailureKind::Fatal,
         };
-        Failure::of(kind, &error)
+        let mut failure = Failure::of(kind, &error);
+        if let EngineError::Store { source, .. } | EngineError::Again(source) = error {
+            failure.hints = Failure::from(source).hints;
+        }
+        failure
     }
 }

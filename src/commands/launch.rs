@@ -13,6 +13,7 @@ use crate::model::Counts;
 use crate::reporter::{self, Reporter, Verbosity};
 
 use super::color::ColorArgs;
+use super::output;
 
 /// How much to say, and how.
 #[derive(Debug, clap::Args)]
@@ -81,18 +82,26 @@ pub(super) enum Live {
     Matrix,
 }
 
-/// The exit code, or why there is none.
+/// The exit code, or why there is none. That results could not be stored is told in any
+/// case; but a failure is one whether it is on record or not.
 ///
 /// # Errors
-/// Where results could not be stored.
+/// Where results could not be stored, and what is known is not bad enough.
 pub(super) fn finish(summary: Summary) -> Result<ExitCode, Failure> {
-    if let Some(error) = summary.error {
-        return Err(error.into());
+    let code = match (summary.signal, &summary.counts) {
+        (Some(signal), _) => Some(128 + signal as u8),
+        (None, Counts { failed: 1.., .. }) => Some(1),
+        _ => None,
+    };
+    match (summary.error.map(Failure::from), code) {
+        (Some(failure), Some(code)) if failure.kind == FailureKind::NoVerdict => {
+            output::failure(&failure);
+            Ok(ExitCode::from(code))
+        }
+        (Some(failure), _) => Err(failure),
+        (None, Some(code)) => Ok(ExitCode::from(code)),
+        (None, None) => Ok(ExitCode::from(verdict_code(&summary.counts))),
     }
-    if let Some(signal) = summary.signal {
-        return Ok(ExitCode::from(128 + signal as u8));
-    }
-    Ok(ExitCode::from(verdict_code(&summary.counts)))
 }
 
 /// What the verdicts mean for the exit code: a failure is worse than no verdict, which
@@ -100,7 +109,9 @@ pub(super) fn finish(summary: Summary) -> Result<ExitCode, Failure> {
 fn verdict_code(counts: &Counts) -> u8 {
     match counts {
         Counts { failed: 1.., .. } => 1,
-        Counts { errored: 1.., .. } => FailureKind::NoVerdict.exit_code(),
+        Counts { errored: 1.., .. } | Counts { unstored: 1.., .. } => {
+            FailureKind::NoVerdict.exit_code()
+        }
         Counts {
             passed: 0,
             flaky: 0,

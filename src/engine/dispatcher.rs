@@ -10,6 +10,7 @@
 mod contended;
 mod crew;
 mod results;
+mod storing;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -34,7 +35,7 @@ use super::queue::{Queue, Waiting};
 use super::writer::Writer;
 use super::{EngineError, Summary};
 use crew::{Paces, Worker};
-use results::Unstored;
+use storing::{Trouble, Unstored};
 
 /// How often a task that another run works on is looked at again.
 const CLAIM_INTERVAL: Duration = Duration::from_millis(50);
@@ -79,6 +80,8 @@ struct Running {
 /// Why nothing more is handed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stop {
+    /// What runs may go on.
+    NoMore,
     Gently,
     AtOnce,
 }
@@ -95,6 +98,8 @@ pub(super) struct Dispatcher<'a> {
     storing: Vec<Unstored>,
     /// When it was given the last batch.
     stored_at: Option<Instant>,
+    /// It could not store that.
+    trouble: Option<Trouble>,
     stop: Option<Stop>,
     signal: Option<i32>,
     /// When it was said what a signal did.
@@ -128,6 +133,7 @@ impl<'a> Dispatcher<'a> {
             unstored: Vec::new(),
             storing: Vec::new(),
             stored_at: None,
+            trouble: None,
             stop: None,
             signal: None,
             told: None,
@@ -181,8 +187,10 @@ impl<'a> Dispatcher<'a> {
             signal: self.signal,
         };
         self.around.reporter.event(&event);
-        if let Some(writer) = self.around.writer {
-            writer.finish();
+        if let Some(writer) = self.around.writer
+            && let Err(source) = writer.finish()
+        {
+            self.error.get_or_insert(EngineError::Again(source));
         }
         Summary {
             counts: self.counts,
@@ -290,10 +298,9 @@ impl<'a> Dispatcher<'a> {
                     self.stop(Stop::Gently);
                 }
             }
-            Message::Stored(result) => self.stored(result),
+            Message::Stored(result) => self.handle_stored(result),
             Message::WriterGone => {
-                self.around.writer = None;
-                self.storing.clear();
+                self.handle_no_writer();
                 self.error.get_or_insert(EngineError::Panicked);
                 self.stop(Stop::Gently);
             }
@@ -500,30 +507,34 @@ impl<'a> Dispatcher<'a> {
         if self.signal.is_some() && (before || signal == SIGHUP) {
             return;
         }
-        let stop = match self.signal {
-            None if signal != SIGQUIT => Stop::Gently,
-            _ => Stop::AtOnce,
+        let (stop, message) = match self.signal {
+            None if signal != SIGQUIT => (
+                Stop::Gently,
+                "interrupted: ending the running jobs; once more kills them",
+            ),
+            _ => (Stop::AtOnce, "killing the running jobs"),
         };
         self.signal.get_or_insert(signal);
-        let message = match stop {
-            Stop::Gently => "interrupted: ending the running jobs; once more kills them",
-            Stop::AtOnce => "killing the running jobs",
-        };
         self.warn(message.to_owned());
         self.told = Some(Instant::now());
         self.stop(stop);
     }
 
-    /// Hands out nothing more and ends what runs.
+    /// Hands out nothing more, and ends what runs where that is asked for.
     fn stop(&mut self, stop: Stop) {
         if self.stop.is_some_and(|now| now >= stop) {
             return;
         }
         self.stop = Some(stop);
-        self.request(match stop {
-            Stop::Gently => Request::Terminate,
-            Stop::AtOnce => Request::Kill,
-        });
+        match stop {
+            Stop::NoMore => {}
+            Stop::Gently => self.request(Request::Terminate),
+            Stop::AtOnce => self.request(Request::Kill),
+        }
+        if let Some(trouble) = &mut self.trouble {
+            // Once more, and not again.
+            trouble.due = Instant::now();
+        }
         self.counts.cancelled += (self.queue.len() + self.contended.len()) as u64;
         drop(self.queue.clear());
         self.contended.clear();

@@ -11,6 +11,8 @@ use crate::plan::PlannedJob;
 use crate::process::Arrived;
 use crate::runner::{Assignment, Control, Lost, Observed, Place, Presence, Runner};
 
+use super::writer::Refused;
+
 /// To the dispatcher, over the one channel.
 #[derive(Debug)]
 pub(super) enum Message {
@@ -30,8 +32,8 @@ pub(super) enum Message {
     Presence { worker: usize, presence: Presence },
     /// A worker is gone: told to, or by a panic.
     Gone { worker: usize },
-    /// The writer is done with a batch.
-    Stored(Result<(), NotesError>),
+    /// The writer is done with a batch, but for the notes that are named.
+    Stored(Result<Vec<Refused>, NotesError>),
     /// The writer is gone: told to, or by a panic.
     WriterGone,
     /// A signal came.

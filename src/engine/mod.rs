@@ -54,6 +54,9 @@ pub enum EngineError {
         /// Why.
         source: NotesError,
     },
+    /// Somebody has moved the notes back to where results of this run are not in them.
+    #[error("store results again that somebody has left out of the notes")]
+    Again(#[source] NotesError),
     /// A worker ended by a panic.
     #[error("go on after a worker panicked")]
     Panicked,

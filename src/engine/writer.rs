@@ -6,15 +6,23 @@
 use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
 
-use crate::git::NoteStore;
+use crate::git::{NoteStore, NotesError};
 use crate::model::{Line, Oid};
 
 use super::message::Message;
 
+/// A note that a batch could not add to; the rest of the batch is stored.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) commit: Oid,
+    /// Completes "failed to …".
+    pub(super) reason: String,
+}
+
 /// Hands batches to the storing thread, one at a time.
 pub(super) struct Writer {
     batches: Sender<Vec<(Oid, Line)>>,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<Result<(), NotesError>>,
 }
 
 impl Writer {
@@ -24,12 +32,16 @@ impl Writer {
         let thread = std::thread::spawn(move || {
             let _farewell = Farewell(to.clone());
             for batch in inbox {
-                let stored = store.append(&batch).map(|_| ());
+                let stored = store.append(&batch).map(|appended| {
+                    let refused = appended.refused.into_iter();
+                    let refused = refused.map(|(commit, reason)| Refused { commit, reason });
+                    refused.collect()
+                });
                 if to.send(Message::Stored(stored)).is_err() {
                     break;
                 }
             }
-            store.finish();
+            store.finish()
         });
         Self { batches, thread }
     }
@@ -41,10 +53,13 @@ impl Writer {
     }
 
     /// Waits until the thread has nothing left to do.
-    pub(super) fn finish(self) {
+    ///
+    /// # Errors
+    /// Where somebody has left out what was stored, and it cannot be stored again.
+    pub(super) fn finish(self) -> Result<(), NotesError> {
         drop(self.batches);
         // A panic was told by the farewell.
-        let _ = self.thread.join();
+        self.thread.join().unwrap_or(Ok(()))
     }
 }
 

@@ -5,11 +5,12 @@
 //! lost. Here every batch is: read the tip, merge each note by union, write the objects,
 //! move the ref *from that tip*; where it has moved, begin again. One batch is one notes
 //! commit. Processes of git-ci take turns by a lock on a file (released by death), so
-//! that they do not waste each other's work; correctness rests on the ref alone.
+//! that they do not waste each other's work; correctness rests on the ref alone. And what
+//! `git notes` left out of the notes while a store is open is added again.
 //!
 //! Nothing here knows what a record means; see [`records`](super::records) for that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::hash::{BuildHasher as _, RandomState};
@@ -19,10 +20,10 @@ use std::time::{Duration, Instant};
 
 use gix::ObjectId;
 use gix::objs::Kind;
-use jiff::Timestamp;
 
 use super::command::{Git, GitError};
 use super::notes_check::check_newest;
+use super::notes_commit::{Identity, is_ours, parents};
 use super::notes_read::{self, TreeError};
 use super::notes_ref::{Obstacle, RefError, RefWriter, read_ref};
 use super::notes_tree::NotesTree;
@@ -44,14 +45,21 @@ const LOCK_LIFE: Duration = Duration::from_secs(60);
 /// How long to wait for one's turn; after that, the ref's own protection must do.
 const TURN_PATIENCE: Duration = Duration::from_secs(10);
 
+/// For how long what was added is remembered, in case somebody leaves it out who has read
+/// the notes before: `git notes edit` waits for an editor.
+const REMEMBERED: Duration = Duration::from_secs(10 * 60);
+
+/// And no more lines than this.
+const MOST_REMEMBERED: usize = 20_000;
+
+/// So many commits are looked through for the last one of ours.
+const LOOK_BACK: usize = 1000;
+
 /// How often others may move the ref first before that is an error.
 const LOST_RACES: u32 = 1000;
 
 /// How often an update may fail that nothing is in the way of before that is an error.
 const FAILURES: u32 = 3;
-
-/// The message of every notes commit.
-pub(super) const MESSAGE: &str = "Notes added by 'git ci'\n";
 
 /// Why notes cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -164,6 +172,23 @@ pub struct NoteStore {
     turn: PathBuf,
     /// What killed processes left was cleared up.
     tidied: bool,
+    /// The commit that the ref was moved to last.
+    last: Option<ObjectId>,
+    /// What was added lately.
+    recent: VecDeque<(Instant, (Oid, String))>,
+}
+
+/// What is to be added to which note.
+type Lines = Vec<(Oid, String)>;
+
+/// What came of a batch.
+#[derive(Debug)]
+pub struct Appended {
+    /// Where the ref is; `None` where there are no notes.
+    pub tip: Option<Oid>,
+    /// The notes that could not be added to, being damaged or too large; completes
+    /// "failed to …".
+    pub refused: Vec<(Oid, String)>,
 }
 
 impl NoteStore {
@@ -208,6 +233,8 @@ impl NoteStore {
             identity,
             turn: repo.ci_dir().join("notes.lock"),
             tidied: false,
+            last: None,
+            recent: VecDeque::new(),
         };
         if let Some(tip) = store.rehearse()? {
             check_newest(&store.objects, tip)?;
@@ -240,66 +267,137 @@ impl NoteStore {
         }
     }
 
-    /// Adds each line (a record, or what is said of records) to the note of its commit, all in one notes commit, and returns
-    /// the new tip once everything is on the disk. The tip is the old one (or none) where
-    /// nothing was new.
+    /// Adds each line (a record, or what is said of records) to the note of its commit,
+    /// all in one notes commit, and returns once everything is on the disk.
+    ///
+    /// What this store has added in the last minutes and what is not in the notes any more
+    /// is added again: whoever moves the ref without looking where it was, as `git notes`
+    /// does, leaves it out.
     ///
     /// # Errors
     /// Nothing of the batch is lost by an error: it may be appended again, and what was
     /// stored after all is found and not doubled.
-    pub fn append<L: Display>(&mut self, batch: &[(Oid, L)]) -> Result<Option<Oid>, NotesError> {
+    pub fn append<L: Display>(&mut self, batch: &[(Oid, L)]) -> Result<Appended, NotesError> {
         let turn = self.take_turn(TURN_PATIENCE);
         if !self.tidied {
             self.tidied = true;
             self.writer.tidy();
         }
+        let batch: Lines = batch
+            .iter()
+            .map(|(commit, line)| (*commit, line.to_string()))
+            .collect();
         let mut tries = Tries::new();
         loop {
             let old = read_ref(&self.objects, &self.notes_ref)?;
-            let Some((tip, new)) = self.prepare(old, batch)? else {
-                return Ok(old.as_ref().map(from_gix));
+            let again = match self.may_lack_ours(old) {
+                true => self.recent.len(),
+                false => 0,
+            };
+            let again = self.recent.iter().take(again).map(|(_, line)| line);
+            let (new, refused) = self.prepare(old, again.chain(&batch))?;
+            let Some((tip, new)) = new else {
+                let tip = old.as_ref().map(from_gix);
+                return Ok(Appended { tip, refused });
             };
             self.wait_for_lock(&tries)?;
             let kept = self.writer.write(&new)?;
-            loop {
+            let moved = loop {
                 let moved = self.refs.update(tip, old);
                 fail::point("ref-moved");
                 let Err(error) = moved else {
-                    return self.stored(tip, kept, turn.is_some());
+                    break true;
                 };
                 let now = read_ref(&self.objects, &self.notes_ref)?;
                 if now == Some(tip) {
-                    return self.stored(tip, kept, turn.is_some());
+                    break true;
                 }
                 self.hindered(&mut tries, now != old, error)?;
                 if now != old {
-                    break;
+                    break false;
                 }
+            };
+            if moved {
+                self.stored(kept, turn.is_some())?;
+                self.remember(tip, batch);
+                let tip = Some(from_gix(&tip));
+                return Ok(Appended { tip, refused });
             }
         }
     }
 
-    /// Makes the notes commit that adds `batch` to `old`, and all objects it needs;
-    /// `None` where nothing would change.
-    fn prepare<L: Display>(
+    /// Whether the notes at `tip` may lack what this store has added lately: between its
+    /// last commit and that there is more than commits of git-ci. `git notes` makes one
+    /// whose parent is the ref as it is, and whose tree is of the notes as they were when
+    /// it began.
+    fn may_lack_ours(&self, tip: Option<ObjectId>) -> bool {
+        let Some(last) = self.last else {
+            return false;
+        };
+        let mut next = tip;
+        for _ in 0..LOOK_BACK {
+            match next {
+                Some(commit) if commit == last => return false,
+                Some(commit) if is_ours(&self.objects, commit) => {
+                    next = parents(&self.objects, commit).first().copied();
+                }
+                _ => break,
+            }
+        }
+        true
+    }
+
+    /// Takes note of what was added last.
+    fn remember(&mut self, tip: ObjectId, batch: Lines) {
+        self.last = Some(tip);
+        let now = Instant::now();
+        self.recent
+            .extend(batch.into_iter().map(|line| (now, line)));
+        while let Some((at, _)) = self.recent.front()
+            && (at.elapsed() > REMEMBERED || self.recent.len() > MOST_REMEMBERED)
+        {
+            self.recent.pop_front();
+        }
+    }
+
+    /// Makes the notes commit that adds `lines` to `old`, and all objects it needs, unless
+    /// nothing would change; and the notes that cannot be added to.
+    #[expect(clippy::type_complexity, reason = "two results, each used once")]
+    fn prepare<'l>(
         &self,
         old: Option<ObjectId>,
-        batch: &[(Oid, L)],
-    ) -> Result<Option<(ObjectId, NewObjects)>, NotesError> {
+        lines: impl Iterator<Item = &'l (Oid, String)>,
+    ) -> Result<(Option<(ObjectId, NewObjects)>, Vec<(Oid, String)>), NotesError> {
         let root = match old {
             Some(tip) => Some(notes_read::tree_of(&self.objects, tip)?),
             None => None,
         };
-        let mut lines = BTreeMap::<ObjectId, Vec<&L>>::new();
-        for (commit, line) in batch {
+        let mut of_notes = BTreeMap::<ObjectId, Vec<&String>>::new();
+        for (commit, line) in lines {
             let key = to_gix(&self.objects, commit)?;
-            lines.entry(key).or_default().push(line);
+            of_notes.entry(key).or_default().push(line);
         }
         let mut new = NewObjects::new(self.objects.object_hash());
         let mut tree = NotesTree::read(&self.objects, root)?;
-        let mut changed = false;
-        for (key, lines) in lines {
-            let mut note = notes_read::read_note(&self.objects, &tree.get(key)?)?;
+        let (mut changed, mut refused) = (false, Vec::new());
+        for (key, lines) in of_notes {
+            let blobs = tree.get(key);
+            let note = blobs.and_then(|blobs| notes_read::read_note(&self.objects, &blobs));
+            let mut note = match note {
+                Ok(note) => note,
+                // Without all of its lines it cannot be written.
+                Err(error) if error.is_of_one_object() => {
+                    let commit = from_gix(&key);
+                    let source = std::error::Error::source(&error);
+                    let cause = source.map_or(String::new(), |cause| format!(": {cause}"));
+                    refused.push((
+                        commit,
+                        format!("add to the note of {commit}: {error}{cause}"),
+                    ));
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let mut is_new = false;
             for line in lines {
                 is_new |= note.insert(line);
@@ -311,21 +409,16 @@ impl NoteStore {
             }
         }
         if !changed {
-            return Ok(None);
+            return Ok((None, refused));
         }
         let root = tree.write(&mut new)?;
         let commit = self.identity.commit(root, old);
         let tip = new.add(Kind::Commit, commit)?;
-        Ok(Some((tip, new)))
+        Ok((Some((tip, new)), refused))
     }
 
-    /// The ref is at `tip`: makes that durable. Objects need no other protection then.
-    fn stored(
-        &mut self,
-        tip: ObjectId,
-        kept: Kept,
-        has_turn: bool,
-    ) -> Result<Option<Oid>, NotesError> {
+    /// The ref was moved: makes that durable. Objects need no other protection then.
+    fn stored(&mut self, kept: Kept, has_turn: bool) -> Result<(), NotesError> {
         self.refs.sync().map_err(|source| NotesError::Sync {
             name: self.notes_ref.clone(),
             source,
@@ -335,15 +428,24 @@ impl NoteStore {
             // Results are stored, whatever becomes of this.
             let _ = self.writer.merge_many();
         }
-        Ok(Some(from_gix(&tip)))
+        Ok(())
     }
 
-    /// Leaves few packs behind, after writing. Where that does not come about, whoever
-    /// writes next sees to it.
-    pub fn finish(&mut self) {
+    /// Ends writing: looks once more whether somebody has left out what was added, and
+    /// leaves few packs behind. Where that does not come about, whoever writes next sees
+    /// to it.
+    ///
+    /// # Errors
+    /// Where what was left out cannot be added again.
+    pub fn finish(&mut self) -> Result<(), NotesError> {
+        let tip = read_ref(&self.objects, &self.notes_ref)?;
+        if self.may_lack_ours(tip) {
+            self.append::<String>(&[])?;
+        }
         if self.tidied && self.take_turn(Duration::ZERO).is_some() {
             let _ = self.writer.merge();
         }
+        Ok(())
     }
 
     /// Waits while somebody has locked the ref: what is written meanwhile would be
@@ -423,66 +525,6 @@ fn pause() {
 fn age(path: &Path) -> Option<Duration> {
     let written = fs::metadata(path).and_then(|meta| meta.modified()).ok()?;
     Some(written.elapsed().unwrap_or_default())
-}
-
-/// Who writes notes commits.
-struct Identity {
-    /// `Name <address>`, in whatever encoding git had it.
-    who: Vec<u8>,
-    /// The offset of the time zone, such as `+0200`.
-    zone: Vec<u8>,
-    /// Seconds since the epoch, where the caller fixed the date.
-    pinned: Option<Vec<u8>>,
-}
-
-impl Identity {
-    /// git's own answer for the user and the repository: their variables count here.
-    fn ask(repo: &Repo) -> Result<Self, NotesError> {
-        let mut command = repo.git().as_the_user();
-        command.arg("--git-dir").arg(repo.git_dir());
-        let said = repo
-            .git()
-            .output(command.args(["var", "GIT_COMMITTER_IDENT"]));
-        let said = said.map_err(|error| match error {
-            GitError::Failed { message, .. } => NotesError::Identity {
-                // Before it, git prints a page of advice.
-                message: message.lines().last().unwrap_or_default().to_owned(),
-            },
-            other => other.into(),
-        })?;
-        let mut words = said.stdout.trim_ascii_end().rsplitn(3, |&c| c == b' ');
-        let mut next = || words.next().unwrap_or_default().to_owned();
-        let (zone, time, who) = (next(), next(), next());
-        let pinned = std::env::var_os("GIT_COMMITTER_DATE").map(|_| time);
-        Ok(Self { who, zone, pinned })
-    }
-
-    fn name_and_address(&self) -> [String; 2] {
-        let who = String::from_utf8_lossy(&self.who);
-        let (name, address) = who.split_once(" <").unwrap_or((&who, ""));
-        [name.to_owned(), address.trim_end_matches('>').to_owned()]
-    }
-
-    /// The notes commit, as git-commit-tree(1) would write it.
-    fn commit(&self, tree: ObjectId, parent: Option<ObjectId>) -> Vec<u8> {
-        let now = Timestamp::now().as_second().to_string().into_bytes();
-        let time = self.pinned.as_ref().unwrap_or(&now);
-        let mut data = format!("tree {tree}\n").into_bytes();
-        if let Some(parent) = parent {
-            data.extend(format!("parent {parent}\n").into_bytes());
-        }
-        for role in ["author", "committer"] {
-            data.extend(role.as_bytes());
-            for word in [&self.who, time, &self.zone] {
-                data.push(b' ');
-                data.extend(word);
-            }
-            data.push(b'\n');
-        }
-        data.push(b'\n');
-        data.extend(MESSAGE.as_bytes());
-        data
-    }
 }
 
 /// The id in our own type.

@@ -14,7 +14,8 @@ use gix::ObjectId;
 use gix::objs::CommitRefIter;
 
 use super::Repo;
-use super::notes::{MESSAGE, from_gix};
+use super::notes::from_gix;
+use super::notes_commit::{is_ours, parents};
 use super::notes_read::{Reader, TreeError, changes, tree_of};
 use super::notes_ref::read_ref;
 use super::reading::Objects;
@@ -67,16 +68,6 @@ fn expect(objects: &Objects, id: ObjectId) -> Result<(), TreeError> {
             .map(drop)
             .map_err(|error| TreeError::read(id, error)),
     }
-}
-
-/// The parents of a commit; none where it is no commit, or cannot be read.
-fn parents(objects: &Objects, commit: ObjectId) -> Vec<ObjectId> {
-    let Ok(found) = objects.find_object(commit) else {
-        return Vec::new();
-    };
-    CommitRefIter::from_bytes(&found.data, commit.kind())
-        .parent_ids()
-        .collect()
 }
 
 /// What mends notes that are not whole.
@@ -185,11 +176,7 @@ impl Search<'_> {
             }
             let id = line.strip_prefix("commit ");
             let id = id.and_then(|id| ObjectId::from_hex(id.as_bytes()).ok());
-            let is_ours = |id: &ObjectId| {
-                let found = self.objects.find_object(*id);
-                found.is_ok_and(|found| found.data.ends_with(MESSAGE.as_bytes()))
-            };
-            if let Some(id) = id.filter(is_ours) {
+            if let Some(id) = id.filter(|id| is_ours(self.objects, *id)) {
                 self.add(id);
             }
         }

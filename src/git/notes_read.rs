@@ -83,6 +83,11 @@ impl TreeError {
     pub(super) fn not_a_tree(id: ObjectId) -> Self {
         Self::NotATree { id: id.to_string() }
     }
+
+    /// Whether it is about one object, and others can be read.
+    pub(super) fn is_of_one_object(&self) -> bool {
+        matches!(self, Self::Read { .. } | Self::TooLong { .. })
+    }
 }
 
 /// An object of the notes, if it is not too long.

@@ -46,6 +46,17 @@ pub enum WriteError {
 }
 
 impl WriteError {
+    /// Whether there is no room left on the disk.
+    pub fn is_full(&self) -> bool {
+        let full = |source: &io::Error| {
+            matches!(
+                source.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            )
+        };
+        matches!(self, Self::Io { source, .. } if full(source))
+    }
+
     pub(super) fn io(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         Self::Io { path, source }

@@ -29,6 +29,9 @@ pub struct Counts {
     pub cancelled: u64,
     /// Known already: nothing ran. Each also counts above by its status.
     pub reused: u64,
+    /// Could not be stored. Each also counts above by its status.
+    #[serde(default)]
+    pub unstored: u64,
 }
 
 /// One thing that happened. `duration` fields are in milliseconds in JSON, as `…_ms`.
@@ -79,6 +82,9 @@ pub enum Event {
         reason: String,
         /// The same for programs.
         rule: Rule,
+        /// Whether its record is in the commit's note: `false` where the record of another
+        /// commit could not be copied there.
+        stored: Option<bool>,
     },
     /// A runner started a task's process.
     TaskStarted {
@@ -114,7 +120,7 @@ pub enum Event {
         /// Raw text without line feeds; escape it before it is shown.
         line: String,
     },
-    /// A task ended, and its record (where it leaves one) is stored.
+    /// A task ended, and its record (where it leaves one) is stored, if that is possible.
     TaskFinished {
         /// The task.
         id: TaskId,
@@ -144,6 +150,8 @@ pub enum Event {
         runner: RunnerLabel,
         /// Its log.
         log: LogId,
+        /// Whether its record is stored; `None` where it leaves none.
+        stored: Option<bool>,
         /// The last lines of the log, raw, for failures only.
         tail: Vec<String>,
     },

@@ -100,7 +100,17 @@ pub(super) fn verdict(
         ),
         _ => return None,
     };
-    let bad = matches!(status, Some(Status::Error | Status::Fail | Status::Flaky));
+    let unstored = matches!(
+        event,
+        Event::TaskFinished {
+            stored: Some(false),
+            ..
+        } | Event::TaskReused {
+            stored: Some(false),
+            ..
+        }
+    );
+    let bad = matches!(status, Some(Status::Error | Status::Fail | Status::Flaky)) || unstored;
     let wanted = match event {
         Event::TaskReused { .. } => bad || verbosity >= Verbosity::Verbose,
         _ => bad || verbosity >= Verbosity::Normal,
@@ -121,6 +131,7 @@ pub(super) fn verdict(
         job_width: *job_width,
         duration: &duration,
         why,
+        unstored,
         subject,
     };
     let mut details = String::new();

@@ -70,6 +70,8 @@ pub struct TaskLine<'a> {
     pub why: Option<Why>,
     /// Why it need not run, where that is to be said.
     pub reason: Option<&'a str>,
+    /// It could not be stored.
+    pub unstored: bool,
     /// The commit's subject, raw.
     pub subject: &'a str,
 }
@@ -91,6 +93,9 @@ impl TaskLine<'_> {
         }
         if let Some(reason) = self.reason {
             let _ = write!(line, "({reason}) ");
+        }
+        if self.unstored {
+            line += "(not stored) ";
         }
         // A subject may be as long as a whole message that has no empty line.
         match self.subject.char_indices().nth(SUBJECT) {
@@ -166,6 +171,10 @@ pub fn summary_text(counts: &Counts, elapsed: Duration) -> String {
     let mut text = parts.join(", ");
     if counts.reused > 0 {
         let _ = write!(text, " ({} known already)", counts.reused);
+    }
+    if counts.unstored > 0 {
+        let style = status_style(Some(Status::Error));
+        let _ = write!(text, ", {style}{} NOT STORED{style:#}", counts.unstored);
     }
     let _ = write!(text, " in {}", human_duration(elapsed));
     text

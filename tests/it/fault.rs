@@ -284,6 +284,7 @@ fn the_disk_is_full_when_notes_are_written() {
     let (code, said) = with_small_disk(&repo, &objects, "100k", &then);
     assert_eq!(code, 125, "{said}");
     assert!(said.contains("No space left on device"), "{said}");
+    assert!(said.contains("(not stored) one"), "{said}");
     assert_eq!(repo.noted_commits(), 0);
     repo.ci(["run"]).expect_code(0);
     expect_notes_parse(&repo);

@@ -30,6 +30,7 @@ mod leases;
 mod notes;
 mod notes_faults;
 mod notes_mend;
+mod notes_unstored;
 mod notify;
 mod output;
 mod private;

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -188,9 +189,9 @@ fn a_batch_is_one_commit_and_a_known_record_none() {
         .map(|(id, n)| (*id, record(n, "test")))
         .collect();
     let mut store = store(&repo);
-    let tip = store.append(&batch).unwrap();
+    let tip = store.append(&batch).unwrap().tip;
     assert_eq!(repo.git(["rev-list", "--count", NOTES]), "1");
-    assert_eq!(store.append(&batch[..50]).unwrap(), tip);
+    assert_eq!(store.append(&batch[..50]).unwrap().tip, tip);
     assert_eq!(repo.git(["rev-list", "--count", NOTES]), "1");
     let loose = repo.git(["count-objects"]);
     let loose: usize = loose.split(' ').next().unwrap().parse().unwrap();
@@ -253,4 +254,134 @@ fn the_derived_index_may_vanish_be_torn_or_lie() {
     repo.git(["update-ref", "-d", NOTES]);
     let plan = repo.ci(["run", "--dry-run"]).expect_code(125);
     assert!(plan.stdout().contains(" run "), "{}", plan.stdout());
+}
+
+#[test]
+fn what_git_notes_leaves_out_is_added_again() {
+    let repo = TestRepo::new();
+    let ids = commits(&repo, 3);
+    let mut store = store(&repo);
+    let open = Repo::open_common(&repo.git_dir()).unwrap();
+    let count = |id| read_note(&open, NOTES, id).unwrap().records().count();
+    store.append(&[(ids[0], record(1, "a"))]).unwrap();
+    let before = repo.git(["rev-parse", NOTES]);
+    store.append(&[(ids[1], record(2, "b"))]).unwrap();
+    // As of two `git notes` at a time: the later moves the ref from where it once was.
+    repo.git(["update-ref", NOTES, &before]);
+    let append = |rev: &Oid| {
+        let rev = rev.to_string();
+        repo.git(["notes", "--ref=ci", "append", "-m", "by hand", &rev])
+    };
+    append(&ids[0]);
+    assert_eq!(count(&ids[1]), 0);
+    store.append(&[(ids[2], record(3, "c"))]).unwrap();
+    assert_eq!(ids.iter().map(count).collect::<Vec<_>>(), [1, 1, 1]);
+    assert!(repo.note(&ids[0].to_string()).contains("by hand"));
+
+    repo.git(["update-ref", NOTES, &before]);
+    store.finish().unwrap();
+    assert_eq!(ids.iter().map(count).collect::<Vec<_>>(), [1, 1, 1]);
+
+    // Its commit may have the newest one as its parent, and the tree of an older one.
+    let old_tree = repo.git(["rev-parse", &format!("{before}^{{tree}}")]);
+    let commit = repo.git(["commit-tree", &old_tree, "-p", NOTES, "-m", "Notes added"]);
+    repo.git(["update-ref", NOTES, &commit]);
+    store.append(&[(ids[2], record(4, "d"))]).unwrap();
+    assert_eq!(ids.iter().map(count).collect::<Vec<_>>(), [1, 1, 2]);
+}
+
+#[test]
+fn a_symbolic_ref_is_followed_and_no_hook_of_the_user_is_run() {
+    let repo = TestRepo::new();
+    let ids = commits(&repo, 2);
+    repo.git(["symbolic-ref", NOTES, "refs/notes/elsewhere"]);
+    let mark = repo.root().join("mark");
+    let hook = repo.git_dir().join("hooks/reference-transaction");
+    std::fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    std::fs::write(&hook, format!("#!/bin/sh\ntouch {}\n", mark.display())).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&hook, mode).unwrap();
+    let mut store = store(&repo);
+    for (n, id) in ids.iter().enumerate() {
+        store.append(&[(*id, record(n as u64, "a"))]).unwrap();
+        assert!(!mark.exists());
+        repo.command("git", repo.path())
+            .args(["pack-refs", "--all"])
+            .env("GIT_CONFIG_COUNT", "1")
+            .env("GIT_CONFIG_KEY_0", "core.hooksPath")
+            .env("GIT_CONFIG_VALUE_0", "/dev/null")
+            .status()
+            .unwrap();
+    }
+    store.finish().unwrap();
+    assert_eq!(
+        repo.git(["rev-list", "--count", "refs/notes/elsewhere"]),
+        "2"
+    );
+    assert_eq!(repo.git(["symbolic-ref", NOTES]), "refs/notes/elsewhere");
+    assert_eq!(repo.noted_commits(), 2);
+}
+
+#[test]
+fn writers_beside_everything_that_git_does_with_notes_lose_nothing() {
+    let repo = TestRepo::new();
+    let ids = commits(&repo, 8);
+    repo.git([
+        "notes",
+        "--ref=other",
+        "add",
+        "-m",
+        "theirs",
+        &ids[0].to_string(),
+    ]);
+    let by_hand: [&[&str]; 4] = [
+        &["notes", "--ref=ci", "append", "-m", "by hand", "main"],
+        &["notes", "--ref=ci", "merge", "-q", "-s", "union", "other"],
+        &["pack-refs", "--all"],
+        &["repack", "-a", "-d", "-q"],
+    ];
+    let commands: Vec<_> = by_hand
+        .iter()
+        .map(|args| {
+            let mut command = repo.command("git", repo.path());
+            command.args(*args);
+            command
+        })
+        .collect();
+    let stores: Vec<_> = (0..3).map(|_| store(&repo)).collect();
+    let over = AtomicBool::new(false);
+    let mut stores: Vec<NoteStore> = thread::scope(|scope| {
+        let writers = stores.into_iter().enumerate().map(|(writer, mut store)| {
+            let ids = &ids;
+            scope.spawn(move || {
+                for n in 0..5 {
+                    let id = ids[(writer + n) % 8];
+                    let record = record(10 * writer as u64 + n as u64, "test");
+                    store.append(&[(id, record)]).unwrap();
+                }
+                store
+            })
+        });
+        let writers: Vec<_> = writers.collect();
+        for mut command in commands {
+            let over = &over;
+            scope.spawn(move || {
+                while !over.load(Ordering::Acquire) {
+                    // It may lose a race.
+                    command.output().unwrap();
+                }
+            });
+        }
+        let done = writers.into_iter().map(|writer| writer.join().unwrap());
+        let done = done.collect();
+        over.store(true, Ordering::Release);
+        done
+    });
+    for store in &mut stores {
+        store.finish().unwrap();
+    }
+    let open = Repo::open_common(&repo.git_dir()).unwrap();
+    let count = |id| read_note(&open, NOTES, id).unwrap().records().count();
+    assert_eq!(ids.iter().map(count).sum::<usize>(), 15);
+    repo.git(["fsck", "--strict"]);
 }

@@ -158,7 +158,7 @@ fn has_elsewhere(workers: &[Worker], waiting: &Waiting, machine: usize) -> bool 
 impl Dispatcher<'_> {
     /// Gives a worker what it may have, if it can take anything.
     pub(super) fn serve(&mut self, worker: usize) {
-        while self.stop.is_none() && self.workers[worker].idle && self.workers[worker].is_here() {
+        while self.hands_out() && self.workers[worker].idle && self.workers[worker].is_here() {
             let window = (2 * self.workers.len()).max(4);
             let (workers, count) = (&self.workers, self.queue.len());
             let Worker { near, desk, .. } = &workers[worker];
@@ -182,6 +182,11 @@ impl Dispatcher<'_> {
             };
             self.assign(worker, waiting);
         }
+    }
+
+    /// Whether tasks are handed out at the moment: not where their verdicts may be lost.
+    fn hands_out(&self) -> bool {
+        self.stop.is_none() && self.trouble.is_none()
     }
 
     /// Whether some worker has the labels that a task asks for, here or away.
@@ -228,7 +233,7 @@ impl Dispatcher<'_> {
     /// Calls for workers that are away while there is work for them, and gives tasks up
     /// that nobody can be reached for.
     pub(super) fn look_for_help(&mut self) {
-        if self.queue.is_empty() || self.stop.is_some() {
+        if self.queue.is_empty() || !self.hands_out() {
             return;
         }
         for worker in 0..self.workers.len() {

@@ -1,61 +1,25 @@
-//! Results on their way: from the end of a try into the notes, and only then to the
-//! reporter; and verdicts that are known already.
+//! Results: what the end of a try means, and verdicts that are known already. How they
+//! come into the notes, and only then to the reporter, is in [`storing`](super::storing).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use jiff::Span;
 
 use crate::fail;
 use crate::model::{
-    Commit, Criteria, Event, Forget, Forgotten, Line, MAX_LINE, Oid, Outcome, Reason, Record,
-    Reuse, RunnerLabel, Seen, Status, Surroundings, Task, latest,
+    Commit, Criteria, Event, Forget, Forgotten, MAX_LINE, Outcome, Reason, Record, Reuse,
+    RunnerLabel, Seen, Status, Surroundings, Task, latest,
 };
 use crate::plan::{self, Action, Known, PlannedJob, Trust};
 use crate::runner::{Head, Observed};
 
-use super::super::EngineError;
 use super::super::claims::Claim;
 use super::super::message::Ended;
 use super::super::queue::Waiting;
+use super::storing::Unstored;
 use super::{Dispatcher, Running, Stop};
 
-/// While tasks run, results are stored at most this often: each time the disk has to
-/// sync the same number of files, however many results there are.
-const STORE_INTERVAL: Duration = Duration::from_millis(40);
-
-/// A verdict on its way into the notes, and what is said once it is there.
-pub(super) struct Unstored {
-    pub(super) commit: Oid,
-    pub(super) record: Record,
-    /// What it takes the weight from.
-    pub(super) forgets: Vec<Forget>,
-    pub(super) event: Event,
-    /// Held until the record is stored, so that no other run misses it.
-    pub(super) claim: Option<Claim>,
-}
-
-impl Unstored {
-    /// What is stored, and at which commit.
-    fn lines(&self) -> impl Iterator<Item = (Oid, Line)> {
-        let forgets = self.forgets.iter().cloned().map(Line::Forget);
-        let record = Line::Record(self.record.clone());
-        let lines = std::iter::once(record).chain(forgets);
-        lines.map(|line| (self.commit, line))
-    }
-}
-
 impl Dispatcher<'_> {
-    /// How long results may gather before they are stored: not at all when the last
-    /// batch is a while ago, or nothing runs that could add to this one.
-    pub(super) fn until_store(&self) -> Duration {
-        let busy = self.workers.iter().any(|worker| worker.running.is_some());
-        match self.stored_at {
-            Some(at) if busy => STORE_INTERVAL.saturating_sub(at.elapsed()),
-            _ => Duration::ZERO,
-        }
-    }
-
     /// The verdict of a task that was not known when the run began, if it is now.
     pub(super) fn known_by_now(&mut self, task: &Task) -> Option<Known> {
         if self.around.trust == Trust::Nothing {
@@ -162,6 +126,7 @@ impl Dispatcher<'_> {
             duration: ended.duration,
             runner: runner.clone(),
             log: log.clone(),
+            stored: None,
             tail: ended.tail,
         };
         match status {
@@ -228,6 +193,7 @@ impl Dispatcher<'_> {
             allowed: task.job.allow_failure,
             reason: reason.text(),
             rule: reason.rule(),
+            stored: stored.then_some(true),
         };
         if stored {
             return self.report(event);
@@ -290,63 +256,27 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// Gives the writer what has gathered, unless it is busy.
-    pub(super) fn flush(&mut self) {
-        if self.unstored.is_empty() || !self.storing.is_empty() || !self.until_store().is_zero() {
-            return;
-        }
-        self.stored_at = Some(Instant::now());
-        match &self.around.writer {
-            Some(writer) if !matches!(self.error, Some(EngineError::Store { .. })) => {
-                self.storing = std::mem::take(&mut self.unstored);
-                writer.store(self.storing.iter().flat_map(Unstored::lines).collect());
-            }
-            _ => {
-                // After a failed write, results that came in late are lost as well.
-                let late = std::mem::take(&mut self.unstored).len();
-                if let Some(EngineError::Store { count, .. }) = &mut self.error {
-                    *count += late;
-                }
-            }
-        }
-    }
-
-    pub(super) fn stored(&mut self, result: Result<(), crate::git::NotesError>) {
-        let batch = std::mem::take(&mut self.storing);
-        match result {
-            Ok(()) => {
-                fail::point("stored");
-                for one in batch {
-                    for (commit, line) in one.lines() {
-                        self.around.records.insert(commit, line);
-                    }
-                    drop(one.claim);
-                    self.report(one.event);
-                }
-            }
-            Err(source) => {
-                let count = batch.len();
-                self.error
-                    .get_or_insert(EngineError::Store { count, source });
-                self.stop(Stop::Gently);
-            }
-        }
-    }
-
     /// Counts a verdict and makes it known.
     pub(super) fn report(&mut self, event: Event) {
-        let (status, allowed) = match &event {
+        let (status, allowed, stored) = match &event {
             Event::TaskFinished {
-                status, allowed, ..
-            } => (*status, *allowed),
+                status,
+                allowed,
+                stored,
+                ..
+            } => (*status, *allowed, *stored),
             Event::TaskReused {
-                status, allowed, ..
+                status,
+                allowed,
+                stored,
+                ..
             } => {
                 self.counts.reused += 1;
-                (Some(*status), *allowed)
+                (Some(*status), *allowed, *stored)
             }
             _ => return self.around.reporter.event(&event),
         };
+        self.counts.unstored += u64::from(stored == Some(false));
         let count = match status {
             Some(Status::Pass) => &mut self.counts.passed,
             Some(Status::Flaky) => &mut self.counts.flaky,

@@ -12,6 +12,16 @@ use super::{Errored, Observer, REFILL, RETRIES, SHOWN, WINDOW};
 
 impl Observer<'_> {
     pub(super) fn happened(&mut self, event: Event) {
+        let is_stored = !matches!(
+            event,
+            Event::TaskFinished {
+                stored: Some(false),
+                ..
+            } | Event::TaskReused {
+                stored: Some(false),
+                ..
+            }
+        );
         let (commit, def, result) = match event {
             Event::TaskStarted { commit, job, .. } => {
                 self.running.insert((commit, job), Instant::now());
@@ -65,7 +75,9 @@ impl Observer<'_> {
             }
             _ => return,
         };
-        if result.status == Status::Error && self.try_again(commit, &result.job) {
+        // A verdict that is not on record is none for whoever comes next.
+        let is_verdict = is_stored && result.status != Status::Error;
+        if !is_verdict && self.try_again(commit, &result.job) {
             return;
         }
         let Some(offered) = self.offered.get_mut(&commit) else {
