@@ -11,7 +11,7 @@
 //! | `job` | a job's process: such a leader with a pipe for its output |
 //! | `tree` | everything below this process |
 //! | `adopted` | what a process below this one left when it was killed |
-//! | `marked` | what an earlier process left |
+//! | `occupants` | who is in a directory that a task left in disorder |
 //! | `peer` | a process of another run, named in a file |
 //! | `signals` | signals that end or stop this process |
 //! | `detach` | a process that goes on by itself |
@@ -22,7 +22,7 @@
 mod adopted;
 mod detach;
 mod job;
-mod marked;
+mod occupants;
 mod peer;
 mod session;
 mod signals;
@@ -34,7 +34,7 @@ mod tree;
 pub use adopted::{end_adopted, reap_adopted};
 pub use detach::start_detached;
 pub use job::{JobProcess, SpawnSpec};
-pub use marked::kill_marked;
+pub use occupants::{Birth, Occupants, describe, evict, occupants};
 pub use peer::{Peer, check_proc, here};
 pub use session::{ExitKind, Leader, Leftover, Streams, start, start_agent};
 pub use signals::{Arrived, Listening, listen, stop, take_along_what_was_started};

@@ -13,6 +13,8 @@
 //! - A slot whose lock file or directory cannot be used is passed over, and said once.
 //! - A slot that a stopped process has is replaced by one more, with the next number,
 //!   until it goes on; so is one whose task started this very run and waits for it.
+//! - A slot that was left in disorder and in which somebody else is (a person's shell) is
+//!   left to them, and replaced by one more.
 //! - An agent whose dispatcher is dead ends by itself; one that does not is killed.
 //!
 //! | File | What it is for |
@@ -66,8 +68,8 @@ pub enum LeaseError {
     },
     /// Every slot is out of use, and there are too many of these to replace them.
     #[error(
-        "find a slot: {0} are held by processes that are stopped or wait for this one; \
-         continue or end them"
+        "find a slot: {0} are held by processes that are stopped, wait for this one, or \
+         are in the worktree; continue or end them"
     )]
     OutOfUse(u32),
     /// The worktree.

@@ -22,6 +22,9 @@ const MOST_SPARE: u32 = 16;
 /// How often to look who has the slots that are taken.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
+/// How long a slot is left alone before it is looked at again whether somebody is in it.
+const OCCUPIED: Duration = Duration::from_secs(60);
+
 /// How long a slot must have been free before the ticket of somebody else is ignored.
 const IDLE_TICKET: Duration = Duration::from_secs(1);
 
@@ -40,6 +43,8 @@ pub struct Pool<'a> {
     ticket: Option<File>,
     /// Slots that others have and do nothing with, so that there may be one more for each.
     out: HashSet<u32>,
+    /// Slots that were left to others who are in them, and when that was seen.
+    occupied: HashMap<u32, Instant>,
     /// One of these waits for this process.
     nested: bool,
     looked: Option<Instant>,
@@ -84,6 +89,7 @@ impl<'a> Pool<'a> {
             last: None,
             ticket: None,
             out: HashSet::new(),
+            occupied: HashMap::new(),
             nested: false,
             looked: None,
             free_since: None,
@@ -108,7 +114,7 @@ impl<'a> Pool<'a> {
         if !self.take_ticket()? {
             return Ok(None);
         }
-        let Some((slot, locks, old)) = self.pick(near)? else {
+        let Some((slot, locks, old)) = self.pick_empty(near)? else {
             return Ok(None);
         };
         // Until the file says who has the slot: see `standstill`.
@@ -120,14 +126,6 @@ impl<'a> Pool<'a> {
         let old = old.unwrap_or_default();
         let same = old.path.as_ref() == Some(&path);
         let orderly = same && old.clean;
-        if !orderly {
-            // Another worktree had this number, and nobody else will remember it.
-            let other = old.path.as_ref().filter(|_| !same && !old.clean);
-            for path in other.into_iter().chain([&path]) {
-                process::kill_marked(MARK, path)
-                    .map_err(|source| LeaseError::Stragglers { slot, source })?;
-            }
-        }
         let checkout = match kept {
             Some((token, checkout)) if token == old.token && orderly => checkout,
             _ => {
@@ -186,9 +184,14 @@ impl<'a> Pool<'a> {
         let mut slot = 0;
         while slot < numbers && numbers < self.slots + MOST_SPARE {
             slot += 1;
-            numbers += u32::from(self.out.contains(&slot));
+            numbers += u32::from(self.is_out(slot));
         }
         numbers
+    }
+
+    /// Whether there may be another slot for this one.
+    fn is_out(&self, slot: u32) -> bool {
+        self.out.contains(&slot) || self.occupied.contains_key(&slot)
     }
 
     /// Looks now and then who has the slots that are taken.
@@ -197,6 +200,7 @@ impl<'a> Pool<'a> {
             return;
         }
         let mark = std::env::var_os(MARK).map(PathBuf::from);
+        self.occupied.retain(|_, at| at.elapsed() < OCCUPIED);
         self.out.clear();
         self.nested = false;
         let mut slot = 0;
@@ -272,10 +276,13 @@ impl<'a> Pool<'a> {
         let first = self.last.into_iter().filter(|&last| last <= numbers);
         let order = first.chain((1..=numbers).filter(|slot| Some(*slot) != self.last));
         for slot in order.collect::<Vec<_>>() {
+            if self.occupied.contains_key(&slot) {
+                continue;
+            }
             let (locks, state) = match self.find(slot) {
                 Ok(Some(found)) => found,
                 Ok(None) => {
-                    busy |= !self.out.contains(&slot);
+                    busy |= !self.is_out(slot);
                     continue;
                 }
                 Err(error) => {
@@ -303,10 +310,53 @@ impl<'a> Pool<'a> {
                 Ok(None)
             }
             (None, Some(error)) => Err(error),
-            (None, None) if !busy && !self.out.is_empty() => {
-                Err(LeaseError::OutOfUse(self.out.len() as u32))
-            }
+            (None, None) if !busy => match self.out.len() + self.occupied.len() {
+                0 => Ok(None),
+                out => Err(LeaseError::OutOfUse(out as u32)),
+            },
             (best, None) => Ok(best),
+        }
+    }
+
+    /// Locks the best free slot in which nothing runs. What an unclean task left there is
+    /// ended; where somebody else is in a worktree that is in disorder, it is left to them,
+    /// and another slot is used.
+    fn pick_empty(
+        &mut self,
+        near: &Oid,
+    ) -> Result<Option<(u32, Locks, Option<SlotState>)>, LeaseError> {
+        loop {
+            let Some((slot, locks, state)) = self.pick(near)? else {
+                return Ok(None);
+            };
+            let path = self.path(slot);
+            let (mut clean, mut left) = (false, None);
+            let mut born = None;
+            if let Some(old) = &state {
+                let same = old.path.as_ref() == Some(&path);
+                clean = same && old.clean;
+                // Another worktree had this number, and nobody else will remember it.
+                left = old.path.as_ref().filter(|_| !same && !old.clean);
+                born = old.holder.as_ref().and_then(|holder| holder.born.as_ref());
+            }
+            if clean {
+                return Ok(Some((slot, locks, state)));
+            }
+            let end = |path: &PathBuf| {
+                process::evict(MARK, path, born)
+                    .map_err(|source| LeaseError::Stragglers { slot, source })
+            };
+            left.map(end).transpose()?;
+            let others = end(&path)?;
+            let Some(&one) = others.first() else {
+                return Ok(Some((slot, locks, state)));
+            };
+            self.note(format!(
+                "slot {slot} is left to {}, which is in its worktree {}",
+                process::describe(one),
+                path.display(),
+            ));
+            self.occupied.insert(slot, Instant::now());
         }
     }
 

@@ -128,7 +128,11 @@ impl IdleSlot {
         };
         let mut state = SlotState::read(lock).unwrap_or_default();
         if !state.clean && state.token > 0 {
-            process::kill_marked(MARK, &self.path)?;
+            let born = state
+                .holder
+                .as_ref()
+                .and_then(|holder| holder.born.as_ref());
+            process::evict(MARK, &self.path, born)?;
         }
         // Whoever had it last must not trust what they remember of it.
         state = SlotState {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::git::Past;
 use crate::model::{JobName, LogId, Oid};
 use crate::private;
-use crate::process::Peer;
+use crate::process::{Birth, Peer};
 
 /// No state is longer, in bytes.
 const MOST: u64 = 1 << 20;
@@ -45,6 +45,9 @@ pub struct Holder {
     /// The task's log: readable while the task runs.
     #[serde(default)]
     pub log: Option<LogId>,
+    /// What tells the task's processes from those of others.
+    #[serde(default)]
+    pub born: Option<Birth>,
 }
 
 impl Holder {
@@ -62,6 +65,7 @@ impl Holder {
             job: job.clone(),
             since: now.unwrap_or_default().as_secs(),
             log: Some(log),
+            born: Some(Birth::now()),
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use crate::pty::Terminal;
 use crate::support::{TestRepo, processes_with, wait_until};
 
 /// A process of a job that nobody knows by its environment, its parent or its session:
@@ -178,4 +179,111 @@ fn grace_lasts_as_long_as_anything_of_a_job_lives() {
             expect_nothing_left(&repo);
         }
     }
+}
+
+/// Ways to hide from who looks for the mark in the environment.
+const HIDING: [&str; 3] = [
+    "setsid env -i sh -c 'echo $$ >PID; while :; do echo >>leftover; sleep 0.1; done' &",
+    "setsid perl -e '$0 = \"x\" x 5000; open F, \">PID\"; print F \"$$\\n\"; close F; \
+     while (1) { open F, \">>leftover\"; print F \"\\n\"; close F; select undef, undef, undef, 0.1 }' &",
+    "(cd / && setsid env -i sh -c 'echo $$ >PID; while :; do echo >>SLOT/leftover; sleep 0.1; done' &);",
+];
+
+/// Kills those processes of git-ci below `repo` that `which` says.
+fn kill(repo: &TestRepo, which: impl Fn(&str) -> bool) {
+    for pid in processes_with(&repo.root().display().to_string()) {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if line.starts_with(env!("CARGO_BIN_EXE_git-ci")) && which(&line) {
+            let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+#[test]
+fn what_survives_an_agent_is_gone_before_its_slot_is_used_again() {
+    for (hiding, both) in HIDING.iter().flat_map(|one| [(one, false), (one, true)]) {
+        let repo = TestRepo::new();
+        let pid = repo.root().join("pid");
+        let hiding = hiding
+            .replace("PID", &pid.display().to_string())
+            .replace("SLOT", "'$GIT_CI_WORKTREE'");
+        repo.write("first", "");
+        repo.job(
+            "test",
+            &format!(
+                "if test -e first; then test -e {0} && exit 0; {hiding} sleep 300; fi; \
+                 rm -f leftover; sleep 0.5; test ! -e leftover",
+                pid.display()
+            ),
+        );
+        repo.commit("one");
+        fs::remove_file(repo.path().join("first")).unwrap();
+        repo.commit("two");
+        let args = ["run", "-j1", "--order", "oldest", "HEAD~1", "HEAD"];
+        let mut run = repo.spawn_ci(args);
+        let hidden = written_pid(&repo);
+        // The dispatcher first, or it would end what the agent leaves.
+        if both {
+            kill(&repo, |line| line.contains(" run "));
+        }
+        kill(&repo, |line| line.ends_with(" agent "));
+        if both {
+            run.wait().unwrap();
+            repo.ci(args).expect_code(0);
+        } else {
+            let done = run.wait_with_output().unwrap();
+            assert_eq!(done.status.code(), Some(0), "{done:?}");
+        }
+        assert!(!crate::support::alive(hidden), "{hiding} {both}");
+        assert_eq!(repo.verdicts("HEAD"), ["pass test"], "{hiding}");
+        expect_nothing_left(&repo);
+    }
+}
+
+#[test]
+fn a_person_in_a_slot_is_left_alone_and_another_slot_used() {
+    let repo = TestRepo::new();
+    let slot = repo.root().join("home/slot");
+    repo.job(
+        "test",
+        "test -e $HOME/slot || { echo $PWD >$HOME/slot.new; mv $HOME/slot.new $HOME/slot; sleep 300; }; \
+         echo $GIT_CI_SLOT >$HOME/used",
+    );
+    repo.commit("one");
+    let mut run = repo.spawn_ci(["run", "-j1"]);
+    wait_until("the job to run", || slot.exists());
+    let dir = fs::read_to_string(&slot).unwrap();
+    let mut person = Terminal::start_with(
+        &repo,
+        &["bash", "--norc", "-i"],
+        &[("PS1", "$ "), ("SLOT", dir.trim_end())],
+    );
+    person.press("cd $SLOT && echo arri''ved\n");
+    person.wait_for("arrived");
+    kill(&repo, |line| {
+        line.contains(" run ") || line.ends_with(" agent ")
+    });
+    run.wait().unwrap();
+    let done = repo.ci(["run", "-j1"]).expect_code(0);
+    assert!(
+        done.stderr().contains("slot 1 is left to process"),
+        "{}",
+        done.stderr()
+    );
+    assert_eq!(
+        fs::read_to_string(repo.root().join("home/used")).unwrap(),
+        "2\n"
+    );
+    person.press("exit\n");
+    let (status, shown) = person.wait();
+    assert_eq!(status.code(), Some(0), "{shown}");
+    // With nobody there it is a slot like any other.
+    repo.ci(["run", "-j1", "--force"]).expect_code(0);
+    assert_eq!(
+        fs::read_to_string(repo.root().join("home/used")).unwrap(),
+        "1\n"
+    );
+    expect_nothing_left(&repo);
 }
