@@ -128,6 +128,10 @@ __git_ci_complete () {
         : ;;
     watch,--color=)
         __git_ci_offer "always auto never" ;;
+    forget,--order=|forget,--order)
+        __git_ci_offer "newest oldest" ;;
+    forget,--job=|forget,--job)
+        __git_ci_jobs ;;
     hosts,--drain=|hosts,--drain)
         : ;;
     hosts,--undrain=|hosts,--undrain)
@@ -197,6 +201,11 @@ __git_ci_complete () {
         -*) __git_ci_offer "--help" ;;
         *) __git_ci_revisions; __git_ci_jobs ;;
         esac ;;
+    forget,*)
+        case "$cur" in
+        -*) __git_ci_offer "--all --branches --first-parent --stdin --order --job --dry-run --help" ;;
+        *) __git_ci_revisions ;;
+        esac ;;
     hosts,*)
         case "$cur" in
         -*) __git_ci_offer "--check --json --drain --undrain --help" ;;
@@ -215,7 +224,7 @@ __git_ci_complete () {
     ,*)
         case "$cur" in
         -*) __git_ci_offer "--help --version" ;;
-        *) __git_ci_offer "init run hook notify status log show logs gc doctor completions watch cancel hosts help version" ;;
+        *) __git_ci_offer "init run hook notify status log show logs gc doctor completions watch cancel forget hosts help version" ;;
         esac ;;
     esac
 }

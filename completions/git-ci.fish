@@ -39,6 +39,7 @@ complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "doctor" -d 'Look for 
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "completions" -d 'Print a completion script'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "watch" -d 'Watch for new commits and run the jobs on each'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "cancel" -d 'Drop tasks of the `git ci watch` that runs on this repository'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "forget" -d 'Make what is on record of commits not count any more'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "hosts" -d 'List the machines that tasks are sent to, and look whether they can be used'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "help" -d 'Show the commands, or the manual page of one'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "version" -d 'Print the version'
@@ -164,6 +165,15 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -s q -l quiet -d 'S
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -s v -l verbose -d 'Say more: known verdicts, too'
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c git-ci -n "__fish_git_ci_using_subcommand cancel" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c git-ci -n "__fish_git_ci_using_subcommand forget" -l order -d 'The order of the commits of a range' -r -f -a "newest\t'Children before their parents'
+oldest\t'Parents before their children'"
+complete -c git-ci -n "__fish_git_ci_using_subcommand forget" -l job -d 'Only records of this job; may be given several times' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand forget" -l all -d 'Every commit that a branch, a tag or another ref reaches'
+complete -c git-ci -n "__fish_git_ci_using_subcommand forget" -l branches -d 'Every commit that a local branch reaches'
+complete -c git-ci -n "__fish_git_ci_using_subcommand forget" -l first-parent -d 'Follow only the first parent of a merge'
+complete -c git-ci -n "__fish_git_ci_using_subcommand forget" -l stdin -d 'Read more revisions from standard input, one a line'
+complete -c git-ci -n "__fish_git_ci_using_subcommand forget" -s n -l dry-run -d 'Say what would be forgotten, and do nothing'
+complete -c git-ci -n "__fish_git_ci_using_subcommand forget" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c git-ci -n "__fish_git_ci_using_subcommand hosts" -l drain -d 'Send no more tasks to this host; what runs there ends in peace' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand hosts" -l undrain -d 'Send tasks to this host again' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand hosts" -l check -d 'Connect to each host: is it reachable, which versions has it, how much space, what runs there now?'
@@ -200,3 +210,5 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand logs" -f -a '(git for-each
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l job -x -a '(__fish_git_ci_jobs)'
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'
 complete -c git-ci -n "__fish_git_ci_using_subcommand cancel" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'
+complete -c git-ci -n "__fish_git_ci_using_subcommand forget" -l job -x -a '(__fish_git_ci_jobs)'
+complete -c git-ci -n "__fish_git_ci_using_subcommand forget" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'

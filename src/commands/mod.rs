@@ -10,6 +10,7 @@ mod commit_hint;
 mod completions;
 mod doctor;
 mod failure;
+mod forget;
 mod gc;
 mod help;
 mod hook;
@@ -79,6 +80,7 @@ enum Command {
     Completions(completions::Args),
     Watch(watch::Args),
     Cancel(cancel::Args),
+    Forget(forget::Args),
     Hosts(hosts::Args),
     Help(open_help::Args),
     Version(version::Args),
@@ -148,6 +150,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Gc(args) => gc::execute(args),
         Command::Watch(args) => watch::execute(args),
         Command::Cancel(args) => cancel::execute(args),
+        Command::Forget(args) => forget::execute(args),
         Command::Hosts(args) => hosts::execute(args),
         Command::Help(args) => open_help::execute(args),
         Command::Version(args) => version::execute(args),

@@ -278,6 +278,25 @@ impl Records {
     /// The records of a commit's note, and those of its tree in the notes of others, each
     /// with the commit whose note it is: of many commits with that tree only some.
     pub fn related(&self, commit: &Commit) -> impl Iterator<Item = (Oid, &Record)> {
+        let (own, tree) = (commit.id, commit.tree);
+        let others = self.on_tree(tree).filter(move |id| **id != own);
+        let others = others.take(LOOKED_AT);
+        let others = others.flat_map(move |id| {
+            let records = self.of(id).iter().map(|record| (*id, record));
+            records.filter(move |(_, record)| record.tree == tree)
+        });
+        let own = self.of(&own).iter().map(move |record| (own, record));
+        own.chain(others)
+    }
+
+    /// All records of a tree, in whosever notes.
+    pub fn of_tree(&self, tree: Oid) -> impl Iterator<Item = &Record> {
+        let records = self.on_tree(tree).flat_map(|id| self.of(id));
+        records.filter(move |record| record.tree == tree)
+    }
+
+    /// The commits with records of a tree.
+    fn on_tree(&self, tree: Oid) -> impl Iterator<Item = &Oid> {
         let on_tree = self.on_tree.get_or_init(|| {
             let mut on_tree: HashMap<Oid, HashSet<Oid>> = HashMap::new();
             for (commit, records) in &self.stored {
@@ -287,15 +306,7 @@ impl Records {
             }
             on_tree
         });
-        let (own, tree) = (commit.id, commit.tree);
-        let others = on_tree.get(&tree).into_iter().flatten();
-        let others = others.filter(move |id| **id != own).take(LOOKED_AT);
-        let others = others.flat_map(move |id| {
-            let records = self.of(id).iter().map(|record| (*id, record));
-            records.filter(move |(_, record)| record.tree == tree)
-        });
-        let own = self.of(&own).iter().map(move |record| (own, record));
-        own.chain(others)
+        on_tree.get(&tree).into_iter().flatten()
     }
 
     /// Every commit that has records, with them, in no order.

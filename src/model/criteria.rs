@@ -129,6 +129,7 @@ impl Criteria {
         for record in related {
             match self.check(record, commit) {
                 Err(Mismatch::Contents) => {}
+                Ok(()) if is_forgotten(record) => return Reason::Forgotten,
                 _ if is_forgotten(record) => forgotten = true,
                 Ok(()) => {}
                 Err(mismatch) => {

@@ -584,3 +584,235 @@ fn a_bisect_finds_the_jobs_where_a_commit_has_none() {
     let said = repo.ci(["run"]).expect_code(128).stderr();
     assert!(!said.contains("bisecting"), "{said}");
 }
+
+#[test]
+fn what_is_forgotten_runs_again_and_then_counts() {
+    let repo = TestRepo::new();
+    repo.job("a", "true").job("b", "true");
+    let first = repo.commit("one");
+    repo.ci(["run"]).expect_code(0);
+    let second = amend(&repo, "reworded");
+    repo.ci(["run"]).expect_code(0);
+    let known = [
+        "a: reuse, passed on this commit",
+        "b: reuse, passed on this commit",
+    ];
+    assert_eq!(planned(&repo, "HEAD"), known);
+
+    let would = repo.ci(["forget", "-n", "--job", "a"]).expect_code(0);
+    assert!(would.stdout().contains("1 record "), "{}", would.stdout());
+    assert_eq!(planned(&repo, "HEAD"), known);
+    let said = repo.ci(["forget", "--job", "a"]).expect_code(0);
+    assert!(
+        said.stdout()
+            .starts_with(&format!("pass  {} a ", &second[..10])),
+        "{}",
+        said.stdout()
+    );
+    // Also of the other commit with that tree, where the record was made.
+    for rev in [&first, &second] {
+        let plan = ["a: run, forgotten", "b: reuse, passed on this commit"];
+        assert_eq!(planned(&repo, rev), plan);
+    }
+    // The records stay, and are said not to count.
+    let log = repo
+        .ci(["log", "--job", "a", "HEAD"])
+        .expect_code(0)
+        .stdout();
+    assert!(log.contains("(forgotten)"), "{log}");
+    let shown = repo.ci(["show"]).expect_code(0).stdout();
+    assert!(shown.contains("-     a  (forgotten)"), "{shown}");
+    assert!(!shown.contains("Other lines"), "{shown}");
+    let status = repo.ci(["status", "-n1", "--json"]).expect_code(0);
+    assert_eq!(
+        json(&status)[1]["cells"][0]["record"],
+        serde_json::Value::Null
+    );
+    let again = repo.ci(["forget", "--job", "a"]).expect_code(0);
+    assert!(
+        again.stderr().contains("nothing of that is on record"),
+        "{}",
+        again.stderr()
+    );
+
+    // What runs now counts, within the same second, too.
+    repo.ci(["run"]).expect_code(0);
+    assert_eq!(planned(&repo, "HEAD"), known);
+    assert!(planned(&repo, &first)[0].starts_with("a: reuse, passed on "));
+    repo.ci(["forget", "--job", "c"]).expect_code(129);
+}
+
+#[test]
+fn forgetting_a_range_takes_each_job_of_each_commit() {
+    let repo = TestRepo::new();
+    repo.job("test", "test -f n").job("log", "git log -1");
+    for subject in ["1", "2", "3"] {
+        repo.commit(subject);
+    }
+    repo.git(["commit", "-q", "--allow-empty", "-m", "4"]);
+    repo.ci(["run", "--all"]).expect_code(0);
+    let said = repo.ci(["forget", "HEAD~2..HEAD"]).expect_code(0);
+    // The last two have one tree: `test` ran once for both, `log` for each.
+    assert_eq!(said.stdout().lines().count(), 3, "{}", said.stdout());
+    let forgotten = ["test: run, forgotten", "log: run, forgotten"];
+    assert_eq!(planned(&repo, "HEAD"), forgotten);
+    assert_eq!(planned(&repo, "HEAD~1"), forgotten);
+    assert!(
+        planned(&repo, "HEAD~2")
+            .iter()
+            .all(|line| line.contains("reuse"))
+    );
+    // It travels with the notes, and merging keeps it.
+    repo.git(["update-ref", "refs/notes/other", "refs/notes/ci~1"]);
+    repo.git([
+        "notes",
+        "--ref=other",
+        "merge",
+        "-q",
+        "-s",
+        "cat_sort_uniq",
+        "refs/notes/ci",
+    ]);
+    repo.git(["update-ref", "refs/notes/ci", "refs/notes/other"]);
+    assert_eq!(planned(&repo, "HEAD"), forgotten);
+    let doctor = repo.ci(["doctor"]);
+    assert!(
+        !doctor.stdout().contains("other programs"),
+        "{}",
+        doctor.stdout()
+    );
+}
+
+#[test]
+fn only_the_commit_that_a_job_looked_at_is_forgotten() {
+    let repo = TestRepo::new();
+    repo.job("log", "git log -1");
+    let first = repo.commit("one");
+    repo.git(["commit", "-q", "--allow-empty", "-m", "two"]);
+    repo.ci(["run", "--all"]).expect_code(0);
+    repo.ci(["forget", "HEAD"]).expect_code(0);
+    assert_eq!(planned(&repo, "HEAD"), ["log: run, forgotten"]);
+    assert_eq!(
+        planned(&repo, &first),
+        ["log: reuse, passed on this commit"]
+    );
+}
+
+#[test]
+fn a_record_of_the_future_does_not_outrank_what_runs_now() {
+    for date in ["9999-12-30T00:00:00Z", "2999-01-01T00:00:00Z"] {
+        let repo = TestRepo::new();
+        repo.job("test", "false");
+        repo.commit("one");
+        repo.ci(["run"]).expect_code(1);
+        rewrite(&repo, "HEAD", |note| {
+            let word = note.split_whitespace().nth(3).unwrap().to_owned();
+            let pass = note.replace("FAIL ", "pass ").replace(" why=exit:1", "");
+            pass.replace(&word, date)
+        });
+        // All there is, so far.
+        assert_eq!(
+            planned(&repo, "HEAD"),
+            ["test: reuse, passed on this commit"]
+        );
+        repo.ci(["run", "--force"]).expect_code(1);
+        let status = repo.ci(["status", "-n1"]).expect_code(0).stdout();
+        assert!(status.contains("FAIL"), "{status}");
+        assert_eq!(
+            planned(&repo, "HEAD"),
+            ["test: reuse, failed on this commit"]
+        );
+        repo.ci(["run"]).expect_code(1);
+        // And it will not when its day has come.
+        let forget = repo.note("HEAD");
+        assert!(
+            forget.contains("\nforget test ") || forget.starts_with("forget test "),
+            "{forget}"
+        );
+    }
+}
+
+#[test]
+fn a_run_counts_after_the_clock_was_set_back_and_within_one_second() {
+    let repo = TestRepo::new();
+    repo.job(
+        "test",
+        "exit $(cat ../../code 2>/dev/null || cat /dev/null)",
+    );
+    let code = repo.root().join("code");
+    repo.jobs_file("env = {}\n");
+    let jobs = repo.path().join(".git-ci.toml");
+    fs::write(
+        &jobs,
+        format!("[jobs.test]\nrun = 'exit $(cat {})'\n", code.display()),
+    )
+    .unwrap();
+    repo.commit("one");
+    for n in 0..4 {
+        fs::write(&code, (n % 2).to_string()).unwrap();
+        repo.ci(["run", "--force"]).expect_code(n % 2);
+        repo.ci(["run"]).expect_code(n % 2);
+    }
+    // A minute ahead: somebody's clock is not quite right.
+    let ahead = jiff::Timestamp::now() + jiff::Span::new().seconds(60);
+    let ahead = ahead.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let newest = repo
+        .note("HEAD")
+        .lines()
+        .map(str::to_owned)
+        .max_by_key(|line| line.split_whitespace().nth(3).unwrap().to_owned());
+    let newest = newest.unwrap();
+    let date = newest.split_whitespace().nth(3).unwrap().to_owned();
+    rewrite(&repo, "HEAD", |note| {
+        note.replace(&newest, &newest.replace(&date, &ahead))
+    });
+    assert_eq!(
+        planned(&repo, "HEAD"),
+        ["test: reuse, failed on this commit"]
+    );
+    fs::write(&code, "0").unwrap();
+    repo.ci(["run", "--force"]).expect_code(0);
+    assert_eq!(
+        planned(&repo, "HEAD"),
+        ["test: reuse, passed on this commit"]
+    );
+}
+
+#[test]
+fn a_damaged_index_is_never_believed() {
+    let repo = TestRepo::new();
+    repo.job("test", "false");
+    let id = repo.commit("one");
+    repo.ci(["run"]).expect_code(1);
+    planned(&repo, "HEAD");
+    let index = repo.git_dir().join("ci/records");
+    let whole = fs::read(&index).unwrap();
+    let text = String::from_utf8(whole.clone()).unwrap();
+    let status = text.find("FAIL").unwrap();
+    let name = text.find(&id).unwrap();
+    let tree = text.find(" tree=").unwrap() + 6;
+    // The verdict, the commit, the tree, the date, the first line, the end.
+    let bits = [
+        status * 8 + 3,
+        name * 8 + 1,
+        tree * 8,
+        (status + 20) * 8,
+        60,
+        whole.len() * 8 - 9,
+    ];
+    for bit in bits {
+        let mut damaged = whole.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&index, &damaged).unwrap();
+        assert_eq!(
+            planned(&repo, "HEAD"),
+            ["test: reuse, failed on this commit"],
+            "bit {bit}"
+        );
+        assert_eq!(
+            fs::read(&index).unwrap(),
+            whole,
+            "bit {bit}: it is made anew"
+        );
+    }
+}
