@@ -89,7 +89,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         true => None,
         false => Some(args.revs.commits(&repo, "HEAD")?),
     };
-    let records = Records::load(&repo, &settings.notes_ref)?;
+    let records = super::reading::records(&repo, &settings)?;
     let mut configured = Configured::load(&args.config, &repo, &settings)?;
     let filter = Filter {
         statuses: match args.failed {

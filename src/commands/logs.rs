@@ -71,7 +71,7 @@ struct Found {
 pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let repo = Repo::discover()?;
     let settings = Settings::of(&repo)?;
-    let records = Records::load(&repo, &settings.notes_ref)?;
+    let records = super::reading::records(&repo, &settings)?;
     let config = ConfigArgs {
         job: Vec::new(),
         config: None,

@@ -14,12 +14,13 @@ use serde::Serialize;
 
 use crate::config::{self, LoadError};
 use crate::error::Failure;
-use crate::git::{Records, Repo};
+use crate::git::{Records, Repo, Unread};
 use crate::model::{
     Commit, Criteria, DefId, JobName, LogId, Oid, Reason, Record, Rule, RunnerLabel, Status, Why,
     printable_json, printable_line,
 };
 use crate::plan::{self, PlannedJob, Trust};
+use crate::reporter::counted;
 use crate::settings::Settings;
 use crate::verdict::{Facts, Standing, Verdict};
 use crate::worktree;
@@ -241,6 +242,30 @@ impl Line<'_> {
         // Maps with keys of other types than text are all that can fail here.
         printable_json(serde_json::to_string(self).unwrap_or_default()) + "\n"
     }
+}
+
+/// What is known of this repository. Says what could not be read.
+///
+/// # Errors
+/// Where the notes cannot be read.
+pub(super) fn records(repo: &Repo, settings: &Settings) -> Result<Records, Failure> {
+    let records = Records::load(repo, &settings.notes_ref)?;
+    let mut away = 0;
+    for (commit, unread) in records.unread() {
+        match unread {
+            Unread::Away => away += 1,
+            Unread::TooLarge => output::note(&format!(
+                "warning: the note of {commit} is too large to be read; `git ci doctor` names a way out"
+            )),
+        }
+    }
+    if away > 0 {
+        let notes = counted(away, "note");
+        output::note(&format!(
+            "warning: {notes} of this partial clone could not be fetched; what they say is not known"
+        ));
+    }
+    Ok(records)
 }
 
 /// Whole milliseconds.

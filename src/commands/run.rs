@@ -95,7 +95,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     }
     let commits = args.revs.commits(&repo, "HEAD")?;
     let commits: Vec<_> = commits.into_iter().map(Arc::new).collect();
-    let records = Records::load(&repo, &settings.notes_ref)?;
+    let records = super::reading::records(&repo, &settings)?;
     let plan = plan(&args, &repo, &settings, &commits, &records)?;
 
     if args.dry_run {

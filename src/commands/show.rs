@@ -80,7 +80,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let settings = Settings::of(&repo)?;
     let commit = select::commit(&repo, &args.rev)?;
     let details = revs::details(&repo, &commit.id)?;
-    let records = Records::load(&repo, &settings.notes_ref)?;
+    let records = super::reading::records(&repo, &settings)?;
     let mut configured = Configured::load(&args.config, &repo, &settings)?;
     let jobs = configured.of(&commit)?;
     let mut running = running(&repo);

@@ -82,7 +82,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let repo = Repo::discover()?;
     let settings = Settings::of(&repo)?;
     let shown = shown(&args, &repo)?;
-    let records = Records::load(&repo, &settings.notes_ref)?;
+    let records = super::reading::records(&repo, &settings)?;
     let mut configured = Configured::load(&args.config, &repo, &settings)?;
     let running = running(&repo);
     let watching = Watching::ask(&repo);

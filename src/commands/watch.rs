@@ -10,7 +10,7 @@ use clap::ValueEnum;
 
 use crate::engine::{self, Mailbox, Summary, Superseded};
 use crate::error::Failure;
-use crate::git::{NoteStore, Records, Repo, revs};
+use crate::git::{NoteStore, Repo, revs};
 use crate::logs::LogStore;
 use crate::model::{Counts, Oid};
 use crate::plan::{Plan, Trust};
@@ -286,7 +286,7 @@ pub(super) fn observe(
     reporter: Box<dyn Reporter>,
     extra: Extra,
 ) -> Result<(Summary, Observed), Failure> {
-    let records = Records::load(repo, &settings.notes_ref)?;
+    let records = super::reading::records(repo, settings)?;
     let store = NoteStore::open(repo, &settings.notes_ref)?;
     // How much there will be to do nobody knows.
     let runners = places::runners(repo, settings, slots, usize::MAX)?;

@@ -1,25 +1,42 @@
 //! Questions that nobody asks but who wants to know whether all is well.
 
-use super::notes::NotesError;
-use super::notes_read::{changes, read_note, tree_of};
+use super::notes::{NotesError, from_gix};
+use super::notes_read::{TreeError, changes, read_note, tree_of};
 use super::notes_ref::read_ref;
+use super::records::Unread;
 use super::{GitError, Repo};
-use crate::model::Census;
+use crate::model::{Census, Oid};
 
-/// Reads every note, and counts whose its lines are; `None` where nothing was noted yet.
+/// What all notes hold.
+#[derive(Debug, Default)]
+pub struct Audit {
+    /// How many lines are whose.
+    pub census: Census,
+    /// The commits whose notes could not be read, and why.
+    pub unread: Vec<(Oid, Unread)>,
+}
+
+/// Reads every note, and counts whose its lines are.
 ///
 /// # Errors
 /// Where the ref, the notes tree or a note cannot be read.
-pub fn audit_notes(repo: &Repo, notes_ref: &str) -> Result<Option<Census>, NotesError> {
+pub fn audit_notes(repo: &Repo, notes_ref: &str) -> Result<Audit, NotesError> {
     let objects = repo.objects();
+    let mut audit = Audit::default();
     let Some(tip) = read_ref(&objects, notes_ref)? else {
-        return Ok(None);
+        return Ok(audit);
     };
-    let mut census = Census::default();
-    for (_, blobs) in changes(&objects, None, tree_of(&objects, tip)?)? {
-        census += read_note(&objects, &blobs)?.census();
+    for (commit, blobs) in changes(&objects, None, tree_of(&objects, tip)?)? {
+        match read_note(&objects, &blobs) {
+            Ok(note) => audit.census += note.census(),
+            Err(TreeError::TooLong { .. }) => {
+                audit.unread.push((from_gix(&commit), Unread::TooLarge));
+            }
+            Err(TreeError::Away { .. }) => audit.unread.push((from_gix(&commit), Unread::Away)),
+            Err(error) => return Err(error.into()),
+        }
     }
-    Ok(Some(census))
+    Ok(audit)
 }
 
 /// Whether a ref has a log.

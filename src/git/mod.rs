@@ -37,7 +37,7 @@ mod state;
 mod store;
 mod worktrees;
 
-pub use audit::{audit_notes, has_reflog, identity, setting_scope};
+pub use audit::{Audit, audit_notes, has_reflog, identity, setting_scope};
 pub use cache::{Beyond, Cache, CacheError};
 pub use care::care;
 pub use checkout::{Checkout, CheckoutError, MARK, Past, Templates};
@@ -56,7 +56,7 @@ pub use notes_check::{Remedy, find_remedy};
 pub use notes_read::TreeError;
 pub use notes_ref::{Obstacle, RefError, obstacle};
 pub use objects::WriteError;
-pub use records::Records;
+pub use records::{Records, Unread};
 pub use refs::{RefReader, Wanted as WantedRefs};
 pub use repo::{Repo, RepoError};
 pub use worktrees::{LinkedWorktree, slot_of};

@@ -146,7 +146,8 @@ pub fn notes_tip(repo: &Repo, notes_ref: &str) -> Result<Option<Oid>, NotesError
     Ok(tip.as_ref().map(from_gix))
 }
 
-/// The note of `commit` as it stands, with the lines of everybody; empty where there is none.
+/// The note of `commit` as it stands, with the lines of everybody; empty where there is
+/// none, and where it is too large or away.
 ///
 /// # Errors
 /// Where the ref or the notes cannot be read.
@@ -157,7 +158,10 @@ pub fn read_note(repo: &Repo, notes_ref: &str, commit: &Oid) -> Result<Note, Not
     };
     let root = notes_read::tree_of(&objects, tip)?;
     let blobs = notes_read::blobs_of(&objects, root, to_gix(&objects, commit)?)?;
-    Ok(notes_read::read_note(&objects, &blobs)?)
+    match notes_read::read_note(&objects, &blobs) {
+        Err(TreeError::TooLong { .. } | TreeError::Away { .. }) => Ok(Note::default()),
+        read => Ok(read?),
+    }
 }
 
 /// Writes notes. One is enough for a run; it may move to another thread.

@@ -36,10 +36,11 @@ const SEARCH: Duration = Duration::from_secs(60);
 /// Where one is missing, or cannot be read.
 pub(super) fn check_newest(objects: &Objects, tip: ObjectId) -> Result<(), TreeError> {
     let root = tree_of(objects, tip)?;
+    let listing = Reader::new(objects).listing(root, &[])?;
     if objects.may_be_promised() {
         return Ok(());
     }
-    for (_, dir) in Reader::new(objects).listing(root, &[])?.dirs {
+    for (_, dir) in listing.dirs {
         expect(objects, dir)?;
     }
     // Where there is nothing behind it, there is nothing to compare with.

@@ -37,6 +37,12 @@ pub enum TreeError {
         /// What gix says.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A partial clone lacks an object, and git could not fetch it.
+    #[error("read object {id} of the notes: it is not here, and git could not fetch it")]
+    Away {
+        /// The object.
+        id: String,
+    },
     /// A tree or a note could not be made.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -86,7 +92,10 @@ impl TreeError {
 
     /// Whether it is about one object, and others can be read.
     pub(super) fn is_of_one_object(&self) -> bool {
-        matches!(self, Self::Read { .. } | Self::TooLong { .. })
+        matches!(
+            self,
+            Self::Read { .. } | Self::TooLong { .. } | Self::Away { .. }
+        )
     }
 }
 
@@ -97,9 +106,12 @@ fn find(objects: &Objects, id: ObjectId) -> Result<gix::Object<'_>, TreeError> {
         let id = id.to_string();
         return Err(TreeError::TooLong { id, size });
     }
-    objects
-        .find_object(id)
-        .map_err(|error| TreeError::read(id, error))
+    objects.find_object(id).map_err(|error| {
+        match objects.may_be_promised() && error.classify().is_not_found() {
+            true => TreeError::Away { id: id.to_string() },
+            false => TreeError::read(id, error),
+        }
+    })
 }
 
 /// The root of the notes whose tip is `tip`: a commit or, as git allows, a tree.

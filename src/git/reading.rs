@@ -15,6 +15,7 @@ use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use gix::ObjectId;
 use gix::objs::{Exists as _, Kind, Write as _};
@@ -25,6 +26,13 @@ use super::store::{Handle, Store};
 
 /// Larger objects are not taken over a pipe: a note, a tree or a jobs file is smaller.
 const LARGEST: u64 = 256 * 1024 * 1024;
+
+/// After so many failures in a row to fetch something git is not asked for a while: where
+/// there is no network, each takes its time.
+const FAILURES: u32 = 2;
+
+/// For so long.
+const REST: Duration = Duration::from_secs(60);
 
 /// Reads objects for one thread. All that gix offers is there, but what it does not find
 /// is looked for further only by the methods of this type.
@@ -178,7 +186,17 @@ pub(super) struct Beyond {
     common_dir: PathBuf,
     /// The remotes that promised what is not here.
     promisors: Vec<String>,
-    session: Mutex<Option<Session>>,
+    link: Mutex<Link>,
+}
+
+/// The way to git.
+#[derive(Default)]
+struct Link {
+    session: Option<Session>,
+    /// How often in a row git has ended instead of answering: it cannot fetch.
+    failures: u32,
+    /// Nothing is asked before this.
+    rests_until: Option<Instant>,
 }
 
 /// A `git cat-file --batch`.
@@ -194,19 +212,29 @@ impl Beyond {
             git: git.clone(),
             common_dir: common_dir.to_owned(),
             promisors,
-            session: Mutex::new(None),
+            link: Mutex::default(),
         }
     }
 
     fn read(&self, id: ObjectId) -> Option<(Kind, Vec<u8>)> {
-        let mut held = self.session.lock().ok()?;
-        let mut session = match held.take() {
+        let mut link = self.link.lock().ok()?;
+        if link.rests_until.is_some_and(|until| Instant::now() < until) {
+            return None;
+        }
+        let mut session = match link.session.take() {
             Some(session) => session,
             None => self.start().ok()?,
         };
         // After an error nobody knows what the next line belongs to.
-        let found = session.ask(id).ok()?;
-        *held = Some(session);
+        let Ok(found) = session.ask(id) else {
+            link.failures += 1;
+            if link.failures >= FAILURES {
+                link.rests_until = Some(Instant::now() + REST);
+            }
+            return None;
+        };
+        (link.failures, link.rests_until) = (0, None);
+        link.session = Some(session);
         found
     }
 

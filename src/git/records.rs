@@ -8,7 +8,7 @@
 mod index;
 
 use std::cell::OnceCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::hash::Hash;
 use std::io;
@@ -19,12 +19,13 @@ use gix::ObjectId;
 use jiff::Timestamp;
 
 use super::notes::{NotesError, from_gix};
-use super::notes_read::{changes, read_note, tree_of};
+use super::notes_check::check_newest;
+use super::notes_read::{TreeError, changes, read_note, tree_of};
 use super::notes_ref::read_ref;
 use super::reading::Objects;
 use super::repo::Repo;
 use crate::model::{
-    Commit, Criteria, Forget, JobName, Known, Line, LogId, Oid, Platform, Reason, Record,
+    Commit, Criteria, Forget, JobName, Known, Line, LogId, Note, Oid, Platform, Reason, Record,
     RunnerLabel, latest,
 };
 use crate::sealed;
@@ -32,6 +33,9 @@ use index::Index;
 
 /// What the file is, and the version of its format.
 const KIND: &str = "records 2";
+
+/// Before a commit whose note is too large.
+const TOO_LARGE: &str = "too-large ";
 
 /// Records of more commits than this are not looked at to say why a task runs.
 const LOOKED_AT: usize = 64;
@@ -47,10 +51,21 @@ pub struct Records {
     tree: Option<ObjectId>,
     stored: Stored,
     forgets: HashMap<Oid, Vec<Forget>>,
+    /// The commits whose notes could not be read.
+    unread: BTreeMap<Oid, Unread>,
     names: Names,
     index: Index,
     /// The commits with records of each tree, made when it is first asked for.
     on_tree: OnceCell<HashMap<Oid, HashSet<Oid>>>,
+}
+
+/// Why a note was not read; what it says is not known, then, and not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unread {
+    /// It has more bytes than are read.
+    TooLarge,
+    /// A partial clone lacks it, and git could not fetch it.
+    Away,
 }
 
 impl Records {
@@ -62,13 +77,21 @@ impl Records {
         let objects = repo.objects();
         let path = repo.ci_dir().join("records");
         let mut records = read_file(&path, notes_ref).unwrap_or_else(|| Self::empty(notes_ref));
+        if let Some(tip) = read_ref(&objects, notes_ref)? {
+            // What is in the file may be missing in the notes.
+            check_newest(&objects, tip)?;
+        }
         let before = records.tree;
         if records.update(&objects).is_err() {
             // The tree of the file may be gone: begin anew.
             records = Self::empty(notes_ref);
             records.update(&objects)?;
         }
-        if records.tree != before {
+        let is_complete = !records
+            .unread
+            .values()
+            .any(|unread| *unread == Unread::Away);
+        if records.tree != before && is_complete {
             // Without the file the next start is slower, and nothing else.
             let _ = records.write_file(&path);
         }
@@ -81,6 +104,7 @@ impl Records {
             tree: None,
             stored: HashMap::new(),
             forgets: HashMap::new(),
+            unread: BTreeMap::new(),
             names: Names::default(),
             index: Index::new(Timestamp::now()),
             on_tree: OnceCell::new(),
@@ -113,8 +137,16 @@ impl Records {
         let blobs = changed.iter().flat_map(|(_, blobs)| blobs.iter().copied());
         objects.prefetch(blobs);
         for (commit, blobs) in changed {
-            let note = read_note(objects, &blobs)?;
-            stale |= self.replace(from_gix(&commit), note.ours());
+            let commit = from_gix(&commit);
+            let (note, unread) = match read_note(objects, &blobs) {
+                Ok(note) => (note, None),
+                Err(TreeError::TooLong { .. }) => (Note::default(), Some(Unread::TooLarge)),
+                Err(TreeError::Away { .. }) => (Note::default(), Some(Unread::Away)),
+                Err(error) => return Err(error.into()),
+            };
+            self.unread.remove(&commit);
+            self.unread.extend(unread.map(|unread| (commit, unread)));
+            stale |= self.replace(commit, note.ours());
         }
         self.tree = Some(tree);
         if stale {
@@ -270,6 +302,11 @@ impl Records {
         self.index.now()
     }
 
+    /// The commits whose notes could not be read, and why.
+    pub fn unread(&self) -> impl Iterator<Item = (&Oid, Unread)> {
+        self.unread.iter().map(|(commit, unread)| (commit, *unread))
+    }
+
     /// The records in the note of a commit, stale ones included, in no order.
     pub fn of(&self, commit: &Oid) -> &[Record] {
         self.stored.get(commit).map_or(&[], Vec::as_slice)
@@ -334,6 +371,9 @@ impl Records {
                 let _ = writeln!(text, "{forget}");
             }
         }
+        for commit in self.unread.keys() {
+            let _ = writeln!(text, "{TOO_LARGE}{commit}");
+        }
         sealed::write(path, KIND, &text)
     }
 }
@@ -351,7 +391,11 @@ fn read_file(path: &Path, notes_ref: &str) -> Option<Records> {
     let mut commit = None;
     let mut own = Vec::new();
     for line in lines {
-        if line.contains(' ') {
+        if let Some(commit) = line.strip_prefix(TOO_LARGE) {
+            records
+                .unread
+                .insert(commit.parse().ok()?, Unread::TooLarge);
+        } else if line.contains(' ') {
             match line.parse().ok()? {
                 Line::Record(record) => own.push(records.names.share(record)),
                 Line::Forget(forget) => records.forgets.entry(commit?).or_default().push(forget),

@@ -8,6 +8,8 @@ use std::process::Child;
 use crate::support::{Ran, TestRepo, wait_until};
 use crate::watch::{Watcher, checkpoint, wait_for_checkpoint};
 
+const NOTES: &str = "refs/notes/ci";
+
 /// A repository with a job that waits until `go` is there, and then does `then`.
 fn waiting(then: &str) -> TestRepo {
     let repo = TestRepo::new();
@@ -143,4 +145,112 @@ fn who_ends_a_watcher_that_cannot_store_does_not_wait_and_loses_sight_of_nothing
     fs::remove_file(lock).unwrap();
     repo.ci(["watch", "--until-idle"]).expect_code(0);
     assert_eq!(repo.verdicts("HEAD"), ["pass test"]);
+}
+
+#[test]
+fn a_note_that_is_too_large_is_left_alone_and_costs_only_its_own_results() {
+    let repo = TestRepo::new();
+    repo.job("test", "true");
+    let one = repo.commit("one");
+    let two = repo.commit("two");
+    let file = repo.root().join("large");
+    fs::write(&file, vec![b'x'; (64 << 20) + 1]).unwrap();
+    let blob = repo.git(["hash-object", "-w", file.to_str().unwrap()]);
+    repo.git(["notes", "--ref=ci", "add", "-C", &blob, &one]);
+    for _ in 0..2 {
+        let ran = repo.ci(["run", "-j1", "--all"]).expect_code(125);
+        let warning = format!("the note of {one} is too large to be read");
+        assert!(ran.stderr().contains(&warning), "{}", ran.stderr());
+        let refused = format!("failed to store results: add to the note of {one}");
+        assert!(ran.stderr().contains(&refused), "{}", ran.stderr());
+        assert!(
+            ran.stdout().contains("(not stored) one"),
+            "{}",
+            ran.stdout()
+        );
+        assert_eq!(repo.verdicts(&two), ["pass test"]);
+        assert_eq!(repo.git(["rev-parse", &format!("{NOTES}:{one}")]), blob);
+    }
+    for args in [
+        &["status", "--all"] as &[&str],
+        &["show", &one],
+        &["log", "--all"],
+    ] {
+        let ran = repo.ci(args).expect_code(0);
+        assert!(
+            ran.stderr().contains("too large"),
+            "{args:?}: {}",
+            ran.stderr()
+        );
+    }
+    let ran = repo.ci(["doctor"]).expect_code(1);
+    let fix = format!("git notes --ref=ci remove {one}");
+    assert!(ran.stdout().contains(&fix), "{}", ran.stdout());
+    repo.git(["notes", "--ref=ci", "remove", &one]);
+    let ran = repo.ci(["run", "--all"]).expect_code(0);
+    assert!(!ran.stderr().contains("too large"), "{}", ran.stderr());
+    assert_eq!(repo.verdicts(&one), ["pass test"]);
+}
+
+#[test]
+fn what_a_partial_clone_cannot_fetch_is_not_known_and_not_overwritten() {
+    let repo = TestRepo::new();
+    repo.job("test", "true");
+    repo.commit("one");
+    repo.commit("two");
+    repo.ci(["run", "--all"]).expect_code(0);
+    repo.git(["config", "uploadpack.allowFilter", "true"]);
+    let partial = repo.root().join("partial");
+    let git = |args: &[&str]| {
+        let done = repo.command("git", &partial).args(args).output().unwrap();
+        Ran(done).expect_code(0).stdout().trim().to_owned()
+    };
+    let url = format!("file://{}", repo.path().display());
+    repo.git([
+        "clone",
+        "-q",
+        "--filter=blob:none",
+        &url,
+        partial.to_str().unwrap(),
+    ]);
+    for (key, value) in [("user.name", "P"), ("user.email", "p@example.com")] {
+        git(&["config", key, value]);
+    }
+    git(&["fetch", "-q", "origin", "refs/notes/ci:refs/notes/ci"]);
+    // The files of both commits are here, and the notes are not.
+    git(&["checkout", "-q", "HEAD~1"]);
+    git(&["checkout", "-q", "main"]);
+    fs::copy(
+        repo.path().join(".git-ci.toml"),
+        partial.join(".git-ci.toml"),
+    )
+    .unwrap();
+    let ci = |args: &[&str]| {
+        let mut command = repo.command(env!("CARGO_BIN_EXE_git-ci"), &partial);
+        Ran(command.args(args).output().unwrap())
+    };
+    let away = repo.root().join("away");
+    fs::rename(repo.path(), &away).unwrap();
+    let tip = git(&["rev-parse", NOTES]);
+    for args in [
+        &["status", "--all"] as &[&str],
+        &["show"],
+        &["log", "--all"],
+    ] {
+        let ran = ci(args).expect_code(0);
+        let said = ran.stderr();
+        assert!(
+            said.contains("2 notes of this partial clone could not be fetched"),
+            "{said}"
+        );
+    }
+    let ran = ci(&["run", "--all"]).expect_code(125);
+    assert!(ran.stderr().contains("2 NOT STORED"), "{}", ran.stderr());
+    assert_eq!(git(&["rev-parse", NOTES]), tip);
+
+    fs::rename(&away, repo.path()).unwrap();
+    let status = ci(&["status", "--all"]).expect_code(0);
+    assert_eq!(status.stderr(), "");
+    let ran = ci(&["run", "--all"]).expect_code(0);
+    assert!(ran.stderr().contains("2 known"), "{}", ran.stderr());
 }

@@ -1,7 +1,8 @@
 //! The notes: whether they can be read, and whether something will overwrite them.
 
 use crate::git::{
-    NotesError, Remedy, Repo, audit_notes, find_remedy, has_reflog, notes_tip, obstacle,
+    Audit, NotesError, Remedy, Repo, Unread, audit_notes, find_remedy, has_reflog, notes_tip,
+    obstacle,
 };
 use crate::model::Oid;
 use crate::settings::{NOTES_REF, Settings};
@@ -27,8 +28,8 @@ pub(super) fn check(repo: &Repo, findings: &mut Findings) {
 
 /// Reads all notes; how many records there are.
 fn notes(repo: &Repo, notes_ref: &str, findings: &mut Findings) -> usize {
-    let census = match audit_notes(repo, notes_ref) {
-        Ok(census) => census.unwrap_or_default(),
+    let Audit { census, unread } = match audit_notes(repo, notes_ref) {
+        Ok(audit) => audit,
         Err(error) => {
             damaged(repo, notes_ref, &error, findings);
             return 0;
@@ -45,6 +46,19 @@ fn notes(repo: &Repo, notes_ref: &str, findings: &mut Findings) -> usize {
         fix.extend(forget_log(repo, notes_ref));
         let fix: Vec<_> = fix.iter().map(String::as_str).collect();
         findings.error("notes", message, &fix);
+    }
+    let too_large = unread.iter().filter(|(_, why)| *why == Unread::TooLarge);
+    for (commit, _) in too_large {
+        let message = format!("the note of {commit} is too large to be read or added to");
+        let short = notes_ref.strip_prefix("refs/notes/").unwrap_or(notes_ref);
+        let fix = format!("git notes --ref={} remove {commit}", quote(short));
+        findings.warning("notes", message, &[&fix]);
+    }
+    let away = unread.iter().filter(|(_, why)| *why == Unread::Away);
+    let away = away.count();
+    if away > 0 {
+        let message = format!("{away} notes are not here, and could not be fetched");
+        findings.warning("notes", message, &["git fetch"]);
     }
     if let Some(obstacle) = obstacle(repo, notes_ref) {
         let fix = obstacle.commands();
