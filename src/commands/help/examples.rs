@@ -105,6 +105,19 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "forget",
+        &[
+            (
+                "git ci forget --job test HEAD",
+                "one job of one commit runs again when it is asked for",
+            ),
+            (
+                "git ci forget -n main..",
+                "what would be forgotten of a branch",
+            ),
+        ],
+    ),
+    (
         "cancel",
         &[
             (

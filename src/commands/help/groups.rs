@@ -5,7 +5,10 @@ use super::visible;
 /// Every command that people may know about, in the order in which they are met.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("start", &["init", "run"]),
-    ("look at results", &["status", "log", "show", "logs"]),
+    (
+        "look at results",
+        &["status", "log", "show", "logs", "forget"],
+    ),
     ("run all the time", &["watch", "hook", "cancel"]),
     ("use other machines", &["hosts"]),
     (
