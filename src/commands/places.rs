@@ -31,6 +31,7 @@ pub(super) fn runners(
     process::become_subreaper()
         .map_err(|error| Failure::failed_to("look after orphans of jobs", error))?;
     if settings.local {
+        keep_surroundings_from_jobs(repo);
         crate::worktree::wait_for_orphans(&repo.ci_dir())?;
         crate::worktree::tidy(repo, &settings.worktree_root);
         let spec = local_spec(repo, settings, slots)?;
@@ -68,6 +69,25 @@ pub(super) fn runners(
         }
     }
     Ok(runners)
+}
+
+/// Keeps what ties this process to a checkout of the user's from jobs, and says once what
+/// that is.
+fn keep_surroundings_from_jobs(repo: &Repo) {
+    static SAID: std::sync::Once = std::sync::Once::new();
+    let main = repo.common_dir();
+    let main = main.parent().filter(|_| main.ends_with(".git"));
+    let trees = repo.work_tree().into_iter().chain(main);
+    let told = process::keep_from_jobs(trees.map(std::path::Path::to_owned).collect());
+    if !told.is_empty() {
+        SAID.call_once(|| {
+            super::output::note(&format!(
+                "not passed on to jobs, since it leads into your work tree: {}; \
+                 a job's `env` can set it again",
+                told.join(", ")
+            ));
+        });
+    }
 }
 
 /// Refuses jobs that no runner may have, before anything runs.

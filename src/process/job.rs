@@ -69,7 +69,7 @@ impl JobProcess {
             stdout: Some(input.try_clone()?.into()),
             stderr: Some(input.into()),
         };
-        let leader = session::spawn(&command, streams, None)?;
+        let leader = session::spawn(&command, streams, std::env::vars_os(), None)?;
         Ok(Self { leader, output })
     }
 

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `session` | leaders of sessions: started, signalled, ended |
 //! | `job` | a job's process: such a leader with a pipe for its output |
+//! | `environment` | what of the caller's environment is kept from jobs |
 //! | `tree` | everything below this process |
 //! | `adopted` | what a process below this one left when it was killed |
 //! | `occupants` | who is in a directory that a task left in disorder |
@@ -21,6 +22,7 @@
 
 mod adopted;
 mod detach;
+mod environment;
 mod job;
 mod occupants;
 mod peer;
@@ -33,6 +35,7 @@ mod tree;
 
 pub use adopted::{end_adopted, reap_adopted};
 pub use detach::start_detached;
+pub use environment::keep_from_jobs;
 pub use job::{JobProcess, SpawnSpec};
 pub use occupants::{Birth, Occupants, describe, evict, occupants};
 pub use peer::{Peer, check_proc, here};

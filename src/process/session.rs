@@ -27,6 +27,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open
 use crate::git::STARTER;
 
 use super::adopted;
+use super::environment;
 use super::stat::Stat;
 use super::sys::{Exec, spawn_session};
 use super::tree;
@@ -91,25 +92,29 @@ pub struct Leader {
 /// `NotADirectory` where it is the directory that is missing.
 pub fn start(command: &Command, streams: Streams) -> io::Result<Leader> {
     let own = std::process::id().to_string();
-    spawn(command, streams, Some(own.into()))
+    spawn(command, streams, std::env::vars_os(), Some(own.into()))
 }
 
-/// The same for an agent, which ends all that is below it before it ends. Where it is
+/// The same for an agent, without what is [not for jobs](environment), which ends all that is below it before it ends. Where it is
 /// killed, [`end_adopted`](super::end_adopted) does that.
 ///
 /// # Errors
 /// Those of [`start`].
 pub fn start_agent(command: &Command, streams: Streams) -> io::Result<Leader> {
-    spawn(command, streams, None)
+    let mut env = std::env::vars_os().collect();
+    environment::prepare_for_jobs(&mut env);
+    spawn(command, streams, env, None)
 }
 
-/// `starter` is what marks that the process is no job's.
+/// Starts what `command` describes, which changes `env`. `starter` is what marks that the
+/// process is no job's.
 pub(super) fn spawn(
     command: &Command,
     streams: Streams,
+    env: impl IntoIterator<Item = (OsString, OsString)>,
     starter: Option<OsString>,
 ) -> io::Result<Leader> {
-    let mut env: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+    let mut env: BTreeMap<OsString, OsString> = env.into_iter().collect();
     env.remove(OsStr::new(STARTER));
     let agent = starter.is_none();
     env.extend(starter.map(|own| (STARTER.into(), own)));

@@ -13,6 +13,7 @@ mod checkout_damage;
 mod compat_git;
 mod completions;
 mod doctor;
+mod environment;
 mod fault;
 mod gc;
 mod generated;
