@@ -5,6 +5,7 @@
 //! "failed to …"; `commands` turns them into a [`Failure`]. A job that said no is
 //! no failure: see [`Outcome`](crate::model::Outcome).
 
+use std::collections::TryReserveError;
 use std::error::Error;
 use std::fmt;
 
@@ -16,8 +17,8 @@ pub enum FailureKind {
     /// The configuration, the repository or the machine rules it out: 128, as where git
     /// says "fatal". `git bisect run` gives up at this code and believes nothing.
     Fatal,
-    /// There is no verdict, or it could not be stored: 125, which makes `git bisect run`
-    /// skip the commit.
+    /// There is no verdict, or it could not be stored, or processes, threads, descriptors
+    /// or memory ran out on the way: 125, which makes `git bisect run` skip the commit.
     NoVerdict,
     /// A state that should be impossible: 134, as after `abort`.
     Bug,
@@ -70,7 +71,12 @@ impl Failure {
     }
 
     /// "failed to `error`", with the error's own sources as causes.
-    pub fn of(kind: FailureKind, error: &dyn Error) -> Self {
+    pub fn of(kind: FailureKind, error: &(dyn Error + 'static)) -> Self {
+        let kind = if is_exhausted(error) {
+            FailureKind::NoVerdict
+        } else {
+            kind
+        };
         let mut failure = Self::new(kind, format!("failed to {error}"));
         failure.add_causes(error.source());
         failure
@@ -78,8 +84,13 @@ impl Failure {
 
     /// "failed to `doing`", because of `error`: exit code 128.
     pub fn failed_to(doing: impl fmt::Display, error: impl Into<Box<dyn Error>>) -> Self {
-        let mut failure = Self::new(FailureKind::Fatal, format!("failed to {doing}"));
-        failure.add_causes(Some(&*error.into()));
+        let error = error.into();
+        let kind = match is_exhausted(&*error) {
+            true => FailureKind::NoVerdict,
+            false => FailureKind::Fatal,
+        };
+        let mut failure = Self::new(kind, format!("failed to {doing}"));
+        failure.add_causes(Some(&*error));
         failure
     }
 
@@ -90,6 +101,13 @@ impl Failure {
         }
     }
 
+    /// Adds what brought it about.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<String>) -> Self {
+        self.causes.push(cause.into());
+        self
+    }
+
     /// Adds a way out.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -97,6 +115,26 @@ impl Failure {
         self
     }
 }
+
+/// Whether an error came about since the system has no more processes, threads,
+/// descriptors or memory for this user, which says nothing about what was asked for.
+pub fn is_exhausted(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let code = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::raw_os_error);
+        let refused = code.is_some_and(|code| EXHAUSTED.contains(&code));
+        if refused || error.is::<TryReserveError>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// `EAGAIN` (of `fork`), `ENOMEM`, `ENFILE`, `EMFILE`: the same on every architecture of Linux.
+pub const EXHAUSTED: [i32; 4] = [11, 12, 23, 24];
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -126,9 +126,10 @@ impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         let kind = match &error {
             EngineError::Panicked => FailureKind::Bug,
-            EngineError::Store { .. } | EngineError::Again(_) | EngineError::Workers { .. } => {
-                FailureKind::NoVerdict
-            }
+            EngineError::Store { .. }
+            | EngineError::Again(_)
+            | EngineError::Workers { .. }
+            | EngineError::Writer(_) => FailureKind::NoVerdict,
             EngineError::Prepare { .. } | EngineError::Signals(_) => FailureKind::Fatal,
         };
         let mut failure = Failure::of(kind, &error);

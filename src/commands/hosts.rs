@@ -145,12 +145,16 @@ fn check(specs: &[(&HostSettings, HostSpec)]) -> Result<Vec<Found>, Failure> {
     std::thread::scope(|scope| {
         let started: Vec<_> = specs
             .iter()
-            .map(|(_, spec)| scope.spawn(|| probe(spec)))
+            .map(|(_, spec)| {
+                std::thread::Builder::new()
+                    .spawn_scoped(scope, || probe(spec))
+                    .map_err(|error| Failure::failed_to("start a thread for each host", error))
+            })
             .collect();
         let panicked = |_| Failure::new(crate::error::FailureKind::Bug, "a panic");
         let joined = started.into_iter();
         joined
-            .map(|thread| thread.join().map(Some).map_err(panicked))
+            .map(|thread| thread?.join().map(Some).map_err(panicked))
             .collect()
     })
 }

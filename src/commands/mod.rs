@@ -8,6 +8,7 @@ mod cancel;
 mod color;
 mod commit_hint;
 mod completions;
+mod crash;
 mod doctor;
 mod failure;
 mod forget;
@@ -90,6 +91,10 @@ enum Command {
 
 /// Parses the command line, does what it says, and says how that went.
 pub fn main() -> ExitCode {
+    crash::contain(run_command)
+}
+
+fn run_command() -> ExitCode {
     if let Err(error) = process::prepare() {
         return output::failure(&Failure::failed_to("prepare this process", error));
     }

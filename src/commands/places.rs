@@ -58,12 +58,13 @@ pub(super) fn runners(
         if matches!(host.kind, HostKind::Slurm { .. }) {
             // One allocation a slot, so that the cluster can place each where it likes.
             for _ in 0..slots {
-                runners.push(Box::new(HostRunner::new(&Host::new(spec.clone()), false)));
+                let host = Host::new(spec.clone()).map_err(no_thread)?;
+                runners.push(Box::new(HostRunner::new(&host, false)));
             }
             continue;
         }
         let spare = tasks.saturating_sub(slots).min(AHEAD as usize);
-        let host = Host::new(spec);
+        let host = Host::new(spec).map_err(no_thread)?;
         for index in 0..slots + spare {
             runners.push(Box::new(HostRunner::new(&host, index >= slots)));
         }
@@ -88,6 +89,10 @@ fn keep_surroundings_from_jobs(repo: &Repo) {
             ));
         });
     }
+}
+
+fn no_thread(error: std::io::Error) -> Failure {
+    Failure::failed_to("start a thread for each host", error)
 }
 
 /// Refuses jobs that no runner may have, before anything runs.

@@ -7,6 +7,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use std::thread;
 
 use crate::engine::{self, Mailbox, Summary, Superseded};
 use crate::error::Failure;
@@ -300,22 +301,36 @@ pub(super) fn observe(
     let observer = Observer::new(repo, options, jobs, inbox, mailbox.feed())?;
     let mut reporters: Vec<Box<dyn Reporter>> = vec![reporter, Box::new(ear)];
     let (summary, observed) = std::thread::scope(|scope| {
-        let observing = scope.spawn(|| observer.run());
-        if let Some(remote) = &extra.remote {
+        let thread = |name: &str| thread::Builder::new().name(name.to_owned());
+        let started = thread("observer").spawn_scoped(scope, || observer.run());
+        let observing = started.map_err(no_thread)?;
+        let fetching = extra.remote.as_ref().map(|remote| {
             let feed = feed.clone();
-            scope.spawn(move || {
+            thread("fetch").spawn_scoped(scope, move || {
                 remote.keep_fetching(repo, &feed, &stopped, || {
                     if let Some(first) = &fetching {
                         first.store(false, Ordering::Release);
                     }
                     bell();
                 });
-            });
-        }
+            })
+        });
         let passing_on = command.map(|command| {
             let feed = feed.clone();
-            scope.spawn(move || command.work(dir, &feed))
+            thread("on-result").spawn_scoped(scope, move || command.work(dir, &feed))
         });
+        let others = fetching.transpose().and(passing_on.transpose());
+        let passing_on = match others {
+            Ok(passing_on) => passing_on,
+            Err(error) => {
+                end();
+                drop(stop);
+                if let Some(abandon) = &abandon {
+                    abandon.abandon();
+                }
+                return Err(no_thread(error));
+            }
+        };
         let summary = engine::run(
             engine::Run {
                 repo,
@@ -347,10 +362,14 @@ pub(super) fn observe(
         for warning in late.unwrap_or_default() {
             output::note(&format!("warning: {warning}"));
         }
-        (summary, observed)
-    });
+        Ok((summary, observed))
+    })?;
     match observed {
         Ok(seen) => Ok((summary?, seen?)),
         Err(_) => Err(engine::EngineError::Panicked.into()),
     }
+}
+
+fn no_thread(error: std::io::Error) -> Failure {
+    Failure::failed_to("start a thread to watch with", error)
 }

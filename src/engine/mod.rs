@@ -43,6 +43,9 @@ pub enum EngineError {
         /// Why.
         source: rayon::ThreadPoolBuildError,
     },
+    /// The thread that stores results could not be started.
+    #[error("start a thread to store results")]
+    Writer(#[source] std::io::Error),
     /// Signal handlers could not be set.
     #[error("watch for signals")]
     Signals(#[source] std::io::Error),
@@ -122,7 +125,9 @@ pub fn run(run: Run<'_>, reporter: &mut dyn Reporter) -> Result<Summary, EngineE
     let signals = signals::forward(to_dispatcher.clone()).map_err(EngineError::Signals)?;
     let writer = run
         .store
-        .map(|store| Writer::start(store, to_dispatcher.clone()));
+        .map(|store| Writer::start(store, to_dispatcher.clone()))
+        .transpose()
+        .map_err(EngineError::Writer)?;
 
     let logs = &run.logs;
     // The dispatcher stays on this thread: on a pool of one, a loop inside the pool

@@ -3,6 +3,7 @@
 //! While one batch is being written the next one gathers at the dispatcher: the
 //! slower the disk, the larger the batches, one notes commit each.
 
+use std::io;
 use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
 
@@ -27,23 +28,28 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread; each batch is answered by [`Message::Stored`].
-    pub(super) fn start(mut store: NoteStore, to: Sender<Message>) -> Self {
+    ///
+    /// # Errors
+    /// Where there are no threads left.
+    pub(super) fn start(mut store: NoteStore, to: Sender<Message>) -> io::Result<Self> {
         let (batches, inbox) = mpsc::channel::<Vec<(Oid, Line)>>();
-        let thread = std::thread::spawn(move || {
-            let _farewell = Farewell(to.clone());
-            for batch in inbox {
-                let stored = store.append(&batch).map(|appended| {
-                    let refused = appended.refused.into_iter();
-                    let refused = refused.map(|(commit, reason)| Refused { commit, reason });
-                    refused.collect()
-                });
-                if to.send(Message::Stored(stored)).is_err() {
-                    break;
+        let thread = std::thread::Builder::new()
+            .name("writer".into())
+            .spawn(move || {
+                let _farewell = Farewell(to.clone());
+                for batch in inbox {
+                    let stored = store.append(&batch).map(|appended| {
+                        let refused = appended.refused.into_iter();
+                        let refused = refused.map(|(commit, reason)| Refused { commit, reason });
+                        refused.collect()
+                    });
+                    if to.send(Message::Stored(stored)).is_err() {
+                        break;
+                    }
                 }
-            }
-            store.finish()
-        });
-        Self { batches, thread }
+                store.finish()
+            })?;
+        Ok(Self { batches, thread })
     }
 
     /// Begins to store a batch.

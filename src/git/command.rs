@@ -74,6 +74,9 @@ const NOT_FOR_US: [&str; 4] = [
 /// no job's, so that what such a process leaves running is not taken for a job's.
 pub const STARTER: &str = "GIT_CI_STARTED_BY";
 
+/// So much goes into any pipe at once, in bytes.
+const PIPE: usize = 4096;
+
 /// A failed `git` process, or one that could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
@@ -276,14 +279,37 @@ impl Git {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(io)?;
-        let output = std::thread::scope(|scope| {
-            if let Some(mut stdin) = child.stdin.take() {
-                // A process that stops reading early says why by its exit code.
-                scope.spawn(move || stdin.write_all(input));
-            }
+        let Some(mut stdin) = child.stdin.take() else {
+            return Self::outcome(verb, child.wait_with_output());
+        };
+        // A process that stops reading early says why by its exit code.
+        let output = if input.len() <= PIPE {
+            let _ = stdin.write_all(input);
+            drop(stdin);
             child.wait_with_output()
-        })
-        .map_err(io)?;
+        } else {
+            std::thread::scope(|scope| {
+                let writing =
+                    std::thread::Builder::new().spawn_scoped(scope, move || stdin.write_all(input));
+                match writing {
+                    Ok(_) => child.wait_with_output(),
+                    Err(error) => {
+                        let _ = child.kill();
+                        let _ = child.wait();
+                        Err(error)
+                    }
+                }
+            })
+        };
+        Self::outcome(verb, output)
+    }
+
+    /// What came of a process that ran.
+    fn outcome(verb: String, output: std::io::Result<Output>) -> Result<Output, GitError> {
+        let output = output.map_err(|source| GitError::Io {
+            verb: verb.clone(),
+            source,
+        })?;
         if output.status.success() {
             return Ok(output);
         }

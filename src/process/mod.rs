@@ -12,6 +12,7 @@
 //! | `environment` | what of the caller's environment is kept from jobs |
 //! | `tree` | everything below this process |
 //! | `adopted` | what a process below this one left when it was killed |
+//! | `memory` | what becomes of this process without memory |
 //! | `occupants` | who is in a directory that a task left in disorder |
 //! | `peer` | a process of another run, named in a file |
 //! | `signals` | signals that end or stop this process |
@@ -24,6 +25,7 @@ mod adopted;
 mod detach;
 mod environment;
 mod job;
+mod memory;
 mod occupants;
 mod peer;
 mod session;

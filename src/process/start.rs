@@ -14,7 +14,7 @@ use signal_hook::consts::{
     SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2,
 };
 
-use super::sys;
+use super::{memory, sys};
 
 /// Makes this process one that can wait for children and hear signals, and keeps what
 /// the caller left open from everything that it starts.
@@ -27,6 +27,7 @@ use super::sys;
 /// # Errors
 /// Where the system refuses.
 pub fn prepare() -> io::Result<()> {
+    memory::end_well_without_memory()?;
     sys::unblock_signals()?;
     sys::hear_of_children()?;
     for fd in descriptors() {

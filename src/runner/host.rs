@@ -17,10 +17,11 @@ mod process;
 mod way;
 
 use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::git::Repo;
@@ -84,14 +85,19 @@ pub struct Host {
 
 impl Host {
     /// A host that nothing connects to before there is work.
-    pub fn new(spec: HostSpec) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// Where there are no threads left.
+    pub fn new(spec: HostSpec) -> io::Result<Arc<Self>> {
         let inner = Arc::new(Inner::new(spec));
         let kept = Arc::clone(&inner);
-        let keeper = std::thread::spawn(move || keeper::keep(&kept));
-        Arc::new(Self {
+        let keeper = thread::Builder::new()
+            .name("keeper".into())
+            .spawn(move || keeper::keep(&kept))?;
+        Ok(Arc::new(Self {
             inner,
             keeper: Mutex::new(Some(keeper)),
-        })
+        }))
     }
 }
 

@@ -15,6 +15,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
 use std::time::Duration;
 
 use crate::git::{Cache, CacheError, Git, GitError};
@@ -162,7 +163,8 @@ pub fn serve(
     let out = Arc::new(Outbox::new());
     let frames = Arc::clone(&out);
     let (written, all_written) = mpsc::channel::<()>();
-    std::thread::spawn(move || {
+    let spawn = |name: &str| thread::Builder::new().name(name.to_owned());
+    let writing = spawn("writer").spawn(move || {
         // A channel that is broken is noticed by who reads from it.
         while let Some(frame) = frames.next() {
             if send(&mut output, &frame).is_err() {
@@ -172,8 +174,11 @@ pub fn serve(
         frames.break_off();
         drop(written);
     });
+    writing.map_err(HubError::Prepare)?;
     let reader = events.clone();
-    std::thread::spawn(move || read(input, &reader));
+    spawn("reader")
+        .spawn(move || read(input, &reader))
+        .map_err(HubError::Prepare)?;
 
     let served = work(spec, guard, &events, &inbox, &out);
     // Whatever happened, nothing of a job stays. Only then may the dispatcher hear of it.
@@ -269,7 +274,7 @@ fn work(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(None),
         }
-        hub.start_tasks();
+        hub.start_tasks()?;
     }
 }
 
@@ -312,7 +317,10 @@ impl Hub {
         };
         let (packs, work) = mpsc::channel();
         let (to_store, told) = (cache.clone(), events.clone());
-        std::thread::spawn(move || store::take(&to_store, &work, &told));
+        thread::Builder::new()
+            .name("store".into())
+            .spawn(move || store::take(&to_store, &work, &told))
+            .map_err(HubError::Prepare)?;
         let hub = Self {
             setup,
             program: spec.program.clone(),
@@ -421,25 +429,28 @@ impl Hub {
     }
 
     /// Gives free lanes what waits and has its commit here.
-    fn start_tasks(&mut self) {
+    fn start_tasks(&mut self) -> Result<(), HubError> {
         while let Some(next) = self
             .waiting
             .iter()
             .position(|(_, after)| *after <= self.stored)
         {
-            let Some(lane) = self.free_lane() else { return };
+            let Some(lane) = self.free_lane()? else {
+                break;
+            };
             if let Some((task, _)) = self.waiting.remove(next) {
                 self.lanes[lane].running = Some((task.task, task.try_));
                 // A lane ends only with the hub.
                 let _ = self.lanes[lane].tasks.send(task);
             }
         }
+        Ok(())
     }
 
-    fn free_lane(&mut self) -> Option<usize> {
+    fn free_lane(&mut self) -> Result<Option<usize>, HubError> {
         let free = self.lanes.iter().position(|lane| lane.running.is_none());
         if free.is_some() || self.lanes.len() >= self.setup.lanes as usize {
-            return free;
+            return Ok(free);
         }
         let lane = self.lanes.len();
         let (tasks, inbox) = mpsc::channel();
@@ -460,14 +471,22 @@ impl Hub {
         limit(self.until);
         let events = self.events.clone();
         let out = Arc::clone(&self.out);
-        std::thread::spawn(move || run_lane(lane, runner, &inbox, &events, &out));
+        // With fewer lanes tasks wait for each other; without one the hub is of no use.
+        let started = thread::Builder::new()
+            .name(format!("lane-{lane}"))
+            .spawn(move || run_lane(lane, runner, &inbox, &events, &out));
+        match started {
+            Ok(_) => {}
+            Err(error) if self.lanes.is_empty() => return Err(HubError::Prepare(error)),
+            Err(_) => return Ok(None),
+        }
         self.lanes.push(Lane {
             tasks,
             control,
             limit: Box::new(limit),
             running: None,
         });
-        Some(lane)
+        Ok(Some(lane))
     }
 
     fn say(&self, frame: FromHost) {

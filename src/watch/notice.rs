@@ -6,9 +6,11 @@
 //! system has no watches left, polling is all there is.
 
 use std::collections::HashMap;
+use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
@@ -70,6 +72,12 @@ impl Notice {
         // A link below `refs/` may lead to the root of all files.
         let config = notify::Config::default().with_follow_symlinks(false);
         let watcher = RecommendedWatcher::new(handler, config)?;
+        if !has_thread() {
+            // Each of its calls would panic, and so would its end.
+            std::mem::forget(watcher);
+            let none = io::Error::other("there are no threads left");
+            return Err(notify::Error::io(none));
+        }
         let mut notice = Self {
             watcher: Some(watcher),
             places,
@@ -132,6 +140,30 @@ impl Notice {
     /// Whether events come at all.
     pub(super) fn has_events(&self) -> bool {
         self.watcher.is_some()
+    }
+}
+
+/// Whether the watcher that was just made has a thread: it does not look whether it got
+/// one. Where the system does not tell, it has.
+fn has_thread() -> bool {
+    /// Until a new thread has its name.
+    const PATIENCE: Duration = Duration::from_millis(200);
+    let named = |task: &fs::DirEntry| {
+        let name = fs::read(task.path().join("comm")).unwrap_or_default();
+        name.starts_with(b"notify-rs")
+    };
+    let begun = Instant::now();
+    loop {
+        let Ok(tasks) = fs::read_dir("/proc/self/task") else {
+            return !Path::new("/proc/self").exists();
+        };
+        if tasks.flatten().any(|task| named(&task)) {
+            return true;
+        }
+        if begun.elapsed() > PATIENCE {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

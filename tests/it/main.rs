@@ -28,6 +28,7 @@ mod init;
 mod kinds;
 mod layers;
 mod leases;
+mod limits;
 mod notes;
 mod notes_faults;
 mod notes_mend;

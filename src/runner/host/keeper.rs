@@ -6,6 +6,7 @@
 
 use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -97,8 +98,11 @@ impl Inner {
             (None, Some(process)) => {
                 process.signal(Signal::TERM);
                 // It may not care, and whoever connects waits for it.
-                let process = Arc::clone(process);
-                std::thread::spawn(move || process.end());
+                let ended = Arc::clone(process);
+                let ending = thread::Builder::new().spawn(move || ended.end());
+                if ending.is_err() {
+                    process.end();
+                }
             }
             (None, None) => {}
         }
@@ -235,21 +239,30 @@ fn serve(inner: &Inner, opened: Opened) -> Result<(), HostError> {
     let mut heard = Instant::now();
     let out = Arc::new(Outbox::new());
     let (mut to, written) = (opened.to, Arc::clone(&out));
-    std::thread::spawn(move || {
-        // A broken channel is noticed by who reads from it.
-        while let Some(frame) = written.next() {
-            if send(&mut to, &frame).is_err() {
-                break;
+    let writing = thread::Builder::new()
+        .name("to-host".into())
+        .spawn(move || {
+            // A broken channel is noticed by who reads from it.
+            while let Some(frame) = written.next() {
+                if send(&mut to, &frame).is_err() {
+                    break;
+                }
             }
-        }
-        written.break_off();
-    });
+            written.break_off();
+        });
+    writing.map_err(HostError::Start)?;
     let (packs, orders) = mpsc::channel();
     let told = opened.about.have.iter().take(512).copied();
     let have: Vec<_> = told.filter(|id| spec.repo.has(id)).collect();
     let conn = Arc::new(Conn::new(out, packs, &have));
     let (repo, packing) = (Arc::clone(&spec.repo), Arc::clone(&conn));
-    std::thread::spawn(move || packer::pack(&repo, &packing, have, &orders));
+    let packer = thread::Builder::new()
+        .name("packer".into())
+        .spawn(move || packer::pack(&repo, &packing, have, &orders));
+    if let Err(error) = packer {
+        conn.hang_up();
+        return Err(HostError::Start(error));
+    }
     {
         let mut state = inner.state();
         state.conn = Some(Arc::clone(&conn));

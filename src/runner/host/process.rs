@@ -4,6 +4,7 @@ use std::io::{self, PipeReader, PipeWriter, Read as _};
 use std::os::fd::AsFd as _;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -38,10 +39,10 @@ impl Process {
             stdout: Some(stdout.into()),
             stderr: Some(stderr.into()),
         };
-        let leader = process::start(&command, streams)?;
         let said = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&said);
-        std::thread::spawn(move || {
+        // Before there is a process to be left behind.
+        thread::Builder::new().name("said".into()).spawn(move || {
             let mut bytes = [0; 1024];
             while let Ok(count @ 1..) = speech.read(&mut bytes) {
                 let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -49,7 +50,8 @@ impl Process {
                 let surplus = heard.len().saturating_sub(SAID);
                 heard.drain(..surplus);
             }
-        });
+        })?;
+        let leader = process::start(&command, streams)?;
         let process = Self {
             leader: Mutex::new(Some(leader)),
             said,
