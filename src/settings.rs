@@ -430,12 +430,12 @@ fn notes_ref(repo: &Repo) -> Result<String, SettingsError> {
 }
 
 fn worktree_root(repo: &Repo) -> Result<PathBuf, SettingsError> {
-    if let Some(value) = repo.config("ci.worktreedir") {
+    if let Some(value) = repo.config_path("ci.worktreedir") {
         let path = match value.strip_prefix("~/") {
-            Some(rest) => etcetera::home_dir()
+            Ok(rest) => etcetera::home_dir()
                 .map_err(|_| SettingsError::NoHome)?
                 .join(rest),
-            None => PathBuf::from(value),
+            Err(_) => value.to_owned(),
         };
         return match path.is_absolute() {
             // In the repository's configuration it is the same for all who share that.
@@ -445,7 +445,7 @@ fn worktree_root(repo: &Repo) -> Result<PathBuf, SettingsError> {
             })),
             false => Err(SettingsError::Value {
                 key: "ci.worktreeDir",
-                value: value.to_owned(),
+                value: value.to_string_lossy().into_owned(),
                 expected: "an absolute path, or one that starts with ~/",
             }),
         };

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use gix::ObjectId;
 
 use super::commit_object;
+use super::ref_store::RefStore;
 use super::{GitError, Repo};
 use crate::model::Oid;
 use crate::private::Sharing;
@@ -113,8 +114,7 @@ fn read(objects: &gix::Repository, id: ObjectId) -> Option<(Vec<ObjectId>, i64)>
 
 impl Repo {
     fn has_reftable(&self) -> bool {
-        let store = self.config("extensions.refstorage");
-        store.is_some_and(|store| store.eq_ignore_ascii_case("reftable"))
+        RefStore::of(self.common_dir()) == RefStore::Reftable
     }
 
     fn pin_file(&self, slot: &str) -> PathBuf {
@@ -237,7 +237,9 @@ fn write_ref(file: &Path, commit: &Oid, sharing: Sharing) -> io::Result<()> {
 
 /// Makes directories below `refs`, for those with whom the repository is shared.
 fn make_dirs(dir: &Path, sharing: Sharing) -> io::Result<()> {
+    // Not the repository itself, which may have been moved away.
     if let Some(above) = dir.parent()
+        && above.ends_with("refs/ci")
         && !above.is_dir()
     {
         make_dirs(above, sharing)?;

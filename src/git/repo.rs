@@ -5,7 +5,9 @@
 //! `safe.directory` and every layout; asking it once costs two milliseconds and
 //! spares a second opinion.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +16,7 @@ use std::sync::Arc;
 use super::cache::{ON_HOST, nowhere};
 use super::command::{Git, GitError};
 use super::reading::{Beyond, Objects};
+use super::ref_store::os;
 use super::store::Store;
 use crate::model::RefName;
 use crate::private::{self, Sharing};
@@ -26,12 +29,6 @@ pub enum RepoError {
     NotHere {
         /// What git said.
         message: String,
-    },
-    /// A kind of repository that we cannot handle.
-    #[error("work with this repository: {what}")]
-    Unsupported {
-        /// Which kind, and what would help.
-        what: &'static str,
     },
     /// git does not run.
     #[error(transparent)]
@@ -54,7 +51,7 @@ pub struct Repo {
     work_tree: Option<PathBuf>,
     bare: bool,
     shallow: bool,
-    config: BTreeMap<String, Vec<String>>,
+    config: Config,
     store: Arc<Store>,
     /// For objects that gix cannot get at.
     beyond: Option<Arc<Beyond>>,
@@ -68,32 +65,33 @@ impl Repo {
     /// Where git is missing or too old, finds no repository, or does not trust it.
     pub fn discover() -> Result<Self, RepoError> {
         let git = Git::find()?;
-        let mut ask = git.as_the_user();
-        ask.args([
-            "rev-parse",
-            "--path-format=absolute",
-            "--git-dir",
-            "--git-common-dir",
+        let ask = |questions: &[&str]| {
+            let mut ask = git.as_the_user();
+            ask.args(["rev-parse", "--path-format=absolute"]);
+            let said = git.output(ask.args(questions));
+            said.map(|said| said.stdout)
+        };
+        let questions = [
             "--is-bare-repository",
             "--is-shallow-repository",
-        ]);
-        let said = git.output(&mut ask).map_err(|error| match error {
+            "--git-dir",
+            "--git-common-dir",
+        ];
+        let said = ask(&questions).map_err(|error| match error {
             GitError::Failed { message, .. } => RepoError::NotHere { message },
             other => RepoError::Git(other),
         })?;
-        // One line each, unless a path holds a line feed.
-        let said = String::from_utf8(said.stdout).ok();
-        let said = said.filter(|said| said.lines().count() == 4);
-        let said = said.ok_or(RepoError::Unsupported {
-            what: "its path is not UTF-8, or has a line feed in it; give the directory another name",
-        })?;
-        let mut lines = said.lines();
-        let mut next = || lines.next().unwrap_or_default();
-        let (git_dir, common_dir) = (PathBuf::from(next()), PathBuf::from(next()));
-        let (bare, shallow) = (next() == "true", next() == "true");
+        let lines: Vec<_> = said.split(|&byte| byte == b'\n').collect();
+        let (bare, shallow) = (lines[0] == b"true", lines.get(1) == Some(&&b"true"[..]));
+        let path = |said: &[u8]| PathBuf::from(os(said.strip_suffix(b"\n").unwrap_or(said)));
+        let (git_dir, common_dir) = match lines[..] {
+            [_, _, git_dir, common_dir, _] => (path(git_dir), path(common_dir)),
+            // A path has line feeds: each of them alone, then.
+            _ => (path(&ask(&questions[2..3])?), path(&ask(&questions[3..])?)),
+        };
         // Fails where there is none: in a bare repository, and below a git directory.
-        let top = git.read(git.as_the_user().args(["rev-parse", "--show-toplevel"]));
-        let work_tree = top.ok().map(PathBuf::from);
+        let top = ask(&["--show-toplevel"]);
+        let work_tree = top.ok().map(|top| path(&top));
         let mut ask = git.as_the_user();
         let mut common_dir = common_dir;
         if let Some(of) = super::checkout::slot_of(&git_dir) {
@@ -109,7 +107,7 @@ impl Repo {
             ask.arg("--git-dir").arg(&of);
             common_dir = of;
         }
-        let config = read_config(&git, ask)?;
+        let config = Config::read(&git, ask)?;
         Self::open(git, git_dir, common_dir, work_tree, bare, shallow, config)
     }
 
@@ -123,17 +121,14 @@ impl Repo {
         let read = |git: &Git| {
             let mut ask = git.command();
             ask.arg("--git-dir").arg(common_dir);
-            read_config(git, ask)
+            Config::read(git, ask)
         };
         let mut config = read(&git)?;
-        if config.contains_key(ON_HOST) {
+        if config.last(ON_HOST).is_some() {
             git = git.away(&nowhere(common_dir));
             config = read(&git)?;
         }
-        let bare = config
-            .get("core.bare")
-            .and_then(|values| values.last())
-            .is_some_and(|value| value == "true");
+        let bare = config.last("core.bare").is_some_and(is_true);
         let shallow = common_dir.join("shallow").exists();
         let (git_dir, common_dir) = (common_dir.to_owned(), common_dir.to_owned());
         Self::open(git, git_dir, common_dir, None, bare, shallow, config)
@@ -146,7 +141,7 @@ impl Repo {
         work_tree: Option<PathBuf>,
         bare: bool,
         shallow: bool,
-        config: BTreeMap<String, Vec<String>>,
+        config: Config,
     ) -> Result<Self, RepoError> {
         let store = Store::open(&git, &common_dir).map_err(|source| RepoError::Open {
             path: common_dir.clone(),
@@ -190,7 +185,7 @@ impl Repo {
 
     /// The name of this work tree's `HEAD`, as git calls it from anywhere.
     pub fn head_name(&self) -> RefName {
-        let linked = self.git_dir != self.common_dir;
+        let linked = self.git_dir.parent() == Some(&self.common_dir.join("worktrees"));
         let name = self.git_dir.file_name().filter(|_| linked);
         let name = name.map(|name| [b"worktrees/", name.as_bytes(), b"/HEAD"].concat());
         let name = name.and_then(|name| RefName::parse(&name));
@@ -251,6 +246,7 @@ impl Repo {
     fn promisors(&self) -> Vec<String> {
         let mut names: Vec<_> = self
             .config
+            .values
             .iter()
             .filter(|(_, values)| values.last().is_some_and(|value| is_true(value)))
             .filter_map(|(key, _)| key.strip_prefix("remote.")?.strip_suffix(".promisor"))
@@ -264,22 +260,30 @@ impl Repo {
     /// The last value of a configuration key, as `git config --get` gives it; section and
     /// variable names are lower case, a subsection is as it was written.
     pub fn config(&self, key: &str) -> Option<&str> {
-        self.config.get(key)?.last().map(String::as_str)
+        self.config.last(key)
+    }
+
+    /// As [`config`](Self::config), for a value that is a path: its bytes as they are.
+    pub fn config_path(&self, key: &str) -> Option<&Path> {
+        let raw = self.config.raw.get(key).map(OsString::as_os_str);
+        raw.or_else(|| self.config(key).map(OsStr::new))
+            .map(Path::new)
     }
 
     /// Everything that is configured, also for this command alone.
     pub(super) fn all_config(&self) -> &BTreeMap<String, Vec<String>> {
-        &self.config
+        &self.config.values
     }
 
     /// What is configured for everybody who works on this repository, read anew.
     pub(super) fn config_afresh(&self) -> Result<BTreeMap<String, Vec<String>>, GitError> {
-        read_config(&self.git, self.git_command())
+        Config::read(&self.git, self.git_command()).map(|config| config.values)
     }
 
     /// Every configuration key with its values, in order.
     pub fn config_entries(&self) -> impl Iterator<Item = (&str, &[String])> {
         self.config
+            .values
             .iter()
             .map(|(key, values)| (key.as_str(), values.as_slice()))
     }
@@ -298,21 +302,40 @@ pub(super) fn is_true(value: &str) -> bool {
 }
 
 /// The whole configuration as git sees it, `-c` options of the caller included.
-fn read_config(git: &Git, mut command: Command) -> Result<BTreeMap<String, Vec<String>>, GitError> {
-    let output = git.output(command.args(["config", "--list", "-z"]))?;
-    let mut config = BTreeMap::<String, Vec<String>>::new();
-    for entry in output
-        .stdout
-        .split(|&c| c == 0)
-        .filter(|entry| !entry.is_empty())
-    {
-        let entry = String::from_utf8_lossy(entry);
-        // A key without "= value" is a true boolean.
-        let (key, value) = entry.split_once('\n').unwrap_or((&entry, "true"));
-        config
-            .entry(key.to_owned())
-            .or_default()
-            .push(value.to_owned());
+struct Config {
+    values: BTreeMap<String, Vec<String>>,
+    /// Last values that are not UTF-8: as text they are only approximately there.
+    raw: BTreeMap<String, OsString>,
+}
+
+impl Config {
+    fn read(git: &Git, mut command: Command) -> Result<Self, GitError> {
+        let output = git.output(command.args(["config", "--list", "-z"]))?;
+        let mut values = BTreeMap::<String, Vec<String>>::new();
+        let mut raw = BTreeMap::new();
+        for entry in output
+            .stdout
+            .split(|&c| c == 0)
+            .filter(|entry| !entry.is_empty())
+        {
+            // A key without "= value" is a true boolean.
+            let end = entry.iter().position(|&byte| byte == b'\n');
+            let (key, value) = match end {
+                Some(end) => (&entry[..end], &entry[end + 1..]),
+                None => (entry, b"true".as_slice()),
+            };
+            let key = String::from_utf8_lossy(key).into_owned();
+            let text = String::from_utf8_lossy(value);
+            match text {
+                Cow::Borrowed(_) => drop(raw.remove(&key)),
+                Cow::Owned(_) => drop(raw.insert(key.clone(), os(value).to_owned())),
+            }
+            values.entry(key).or_default().push(text.into_owned());
+        }
+        Ok(Self { values, raw })
     }
-    Ok(config)
+
+    fn last(&self, key: &str) -> Option<&str> {
+        self.values.get(key)?.last().map(String::as_str)
+    }
 }

@@ -720,3 +720,155 @@ fn submodules_have_ids_of_their_own_kind() {
         repo.ci(["run"]).expect_code(0);
     }
 }
+
+#[test]
+fn a_path_need_be_no_text_and_no_single_line() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let origin = TestRepo::new();
+    origin.commit("one");
+    for name in [
+        &b"caf\xe9"[..],
+        b"two\nlines",
+        b"end\n",
+        b" \"quoted\" \t\x1b[31m",
+        b"\xff:\n;'",
+    ] {
+        let dir = origin.root().join(OsStr::from_bytes(name));
+        let cloned = origin.command("git", origin.root());
+        let cloned = { cloned }
+            .args(["clone", "-q"])
+            .arg(origin.path())
+            .arg(&dir)
+            .output();
+        Ran(cloned.unwrap()).expect_code(0);
+        std::fs::write(
+            dir.join(".git-ci.toml"),
+            "[jobs.look]\nrun = \"test -f n && git status --porcelain && git log -1\"\n",
+        )
+        .unwrap();
+        let shown = String::from_utf8_lossy(name).into_owned();
+        let ran = ci_in(&origin, &dir, &["run"]).expect_code(0);
+        assert!(
+            ran.stderr().contains("1 passed"),
+            "{shown}: {}",
+            ran.stderr()
+        );
+        for command in [
+            &["run", "--new"][..],
+            &["run", "--all"],
+            &["watch", "--until-idle"],
+            &["status"],
+            &["log"],
+            &["show"],
+            &["logs", "HEAD", "look"],
+            &["notify"],
+            &["gc"],
+            &["doctor"],
+            &["hook", "install"],
+            &["hook", "remove"],
+        ] {
+            let done = ci_in(&origin, &dir, command).expect_code(0);
+            assert!(!done.stderr().contains('\x1b'), "{}", done.stderr());
+        }
+        // Where worktrees are kept, too.
+        let kept = origin
+            .root()
+            .join(OsStr::from_bytes(&[name, b"-kept"].concat()));
+        let set = origin.command("git", &dir);
+        let set = { set }
+            .args(["config", "ci.worktreeDir"])
+            .arg(&kept)
+            .output();
+        Ran(set.unwrap()).expect_code(0);
+        ci_in(&origin, &dir, &["run", "--force"]).expect_code(0);
+        assert!(
+            std::fs::read_dir(&kept).unwrap().next().is_some(),
+            "{shown}"
+        );
+        let log = git_in(&origin, &dir, &["log", "--format=%N", "--notes=ci"]);
+        assert_eq!(log.matches("pass").count(), 2, "{log}");
+    }
+}
+
+#[test]
+fn a_git_directory_may_be_anywhere() {
+    let repo = TestRepo::new();
+    repo.commit("one");
+    let at = |name: &str| repo.root().join(name);
+    let look = "test -f n && git log -1 && test -z \"$(git status --porcelain)\"";
+    let run = ["run", "--force", "-x", look, "--as", "look"];
+    // Elsewhere; elsewhere by `core.worktree`; with a configuration for each worktree.
+    let (separate, dir) = (at("separate"), at("work"));
+    let option = format!("--separate-git-dir={}", separate.display());
+    repo.git(["clone", "-q", &option, ".", dir.to_str().unwrap()]);
+    ci_in(&repo, &dir, &run).expect_code(0);
+    assert_eq!(notes_in(&repo, &dir), 1);
+    assert!(separate.join("ci").is_dir());
+    git_in(
+        &repo,
+        &separate,
+        &["config", "core.worktree", dir.to_str().unwrap()],
+    );
+    ci_in(&repo, &separate, &run).expect_code(0);
+    git_in(&repo, &dir, &["config", "--unset", "core.worktree"]);
+    git_in(
+        &repo,
+        &dir,
+        &["config", "extensions.worktreeConfig", "true"],
+    );
+    let linked = at("linked");
+    git_in(
+        &repo,
+        &dir,
+        &["worktree", "add", "-q", linked.to_str().unwrap()],
+    );
+    git_in(&repo, &linked, &["config", "--worktree", "ci.slots", "1"]);
+    git_in(
+        &repo,
+        &linked,
+        &["config", "--worktree", "core.sparseCheckout", "false"],
+    );
+    ci_in(&repo, &linked, &run).expect_code(0);
+    let jobs = "[jobs.slow]\nrun = \"true\"\n";
+    std::fs::write(linked.join(".git-ci.toml"), jobs).unwrap();
+    ci_in(&repo, &linked, &["run", "--new"]).expect_code(0);
+    // A bare one with worktrees, a shallow one, and one that `includeIf` configures.
+    let bare = at("bare.git");
+    repo.git(["clone", "-q", "--bare", ".", bare.to_str().unwrap()]);
+    let beside = at("beside");
+    git_in(
+        &repo,
+        &bare,
+        &["worktree", "add", "-q", beside.to_str().unwrap()],
+    );
+    ci_in(&repo, &bare, &run).expect_code(0);
+    ci_in(&repo, &beside, &run).expect_code(0);
+    let shallow = at("shallow");
+    repo.commit("two");
+    let url = format!("file://{}", repo.path().display());
+    repo.git(["clone", "-q", "--depth=1", &url, shallow.to_str().unwrap()]);
+    ci_in(&repo, &shallow, &run).expect_code(0);
+    std::fs::write(shallow.join(".git-ci.toml"), jobs).unwrap();
+    ci_in(&repo, &shallow, &["run", "--new"]).expect_code(0);
+    ci_in(&repo, &shallow, &["status", "--all"]).expect_code(0);
+    let included = at("included");
+    std::fs::write(
+        &included,
+        b"[ci]\n\tslots = 1\n[x]\n\tnot-text = \"\xff\"\n",
+    )
+    .unwrap();
+    let key = format!("includeIf.gitdir:{}/.path", shallow.display());
+    repo.git(["config", "--global", &key, included.to_str().unwrap()]);
+    ci_in(&repo, &shallow, &["run"]).expect_code(0);
+    let slots = ci_in(&repo, &shallow, &["doctor", "--json"]).stdout();
+    assert!(!slots.contains("\"error\""), "{slots}");
+}
+
+/// How many commits of the repository at `dir` have a note.
+fn notes_in(repo: &TestRepo, dir: &Path) -> usize {
+    git_in(repo, dir, &["notes", "--ref=ci", "list"])
+        .lines()
+        .count()
+}

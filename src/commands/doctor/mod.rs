@@ -143,10 +143,6 @@ fn no_repository(error: &RepoError, findings: &mut Findings) {
             let fix = trust.unwrap_or("git init");
             findings.error("repository", message, &[fix]);
         }
-        RepoError::Unsupported { .. } => {
-            let fix = "git refs migrate --ref-format=files";
-            findings.error("repository", message, &[fix]);
-        }
         RepoError::Open { .. } => findings.error("repository", message, &["git fsck"]),
     }
 }
