@@ -78,6 +78,14 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let Some(hook) = &args.hook else {
         return by_hand(&args.args);
     };
+    if std::env::var_os("GIT_QUARANTINE_PATH").is_some() {
+        // Nothing may ever come of what is pushed.
+        super::output::note(
+            "warning: nothing was noted: git has not accepted what is pushed yet; \
+             call this from post-receive",
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
     // A hook that is none of ours tells by being called that HEAD may be new.
     let hook = hook.parse().unwrap_or(Hook::PostCommit);
     if let Err(error) = by_hook(hook)
@@ -220,6 +228,7 @@ fn is_held(lease: &std::path::Path) -> io::Result<bool> {
 /// Notes what a person or a script names. There it may fail, and says so.
 fn by_hand(names: &[OsString]) -> Result<ExitCode, Failure> {
     let repo = Repo::discover()?;
+    repo.refuse_quarantine("tell of new commits")?;
     let head = [OsString::from("HEAD")];
     let names = if names.is_empty() { &head } else { names };
     let mut entries = Vec::new();

@@ -90,6 +90,9 @@ impl Args {
 pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let repo = Repo::discover()?;
     let settings = Settings::of(&repo)?;
+    if !args.dry_run {
+        repo.refuse_quarantine("run anything here")?;
+    }
     if args.new {
         return run_new(&args, &repo, &settings);
     }

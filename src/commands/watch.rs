@@ -161,6 +161,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// Watches until it is told to end.
 pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let repo = Repo::discover()?;
+    repo.refuse_quarantine("watch this repository")?;
     let settings = Settings::of(&repo)?;
     let remote = remote(&args, &repo)?;
     let mut refs = args.refs.clone();

@@ -50,7 +50,8 @@ impl Repo {
         let mut found = Vec::new();
         for entry in packs.into_iter().flatten().flatten() {
             let path = entry.path();
-            if path.extension().is_none_or(|extension| extension != "keep") {
+            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+            if !is_file || path.extension().is_none_or(|extension| extension != "keep") {
                 continue;
             }
             let text = fs::read_to_string(&path).unwrap_or_default();
@@ -60,6 +61,29 @@ impl Repo {
             let old = written.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > KEEP_LIFE));
             if old && pid.is_some_and(|pid| !process_exists(pid)) {
                 found.push(StaleKeep(path));
+            }
+        }
+        found
+    }
+
+    /// Locks on refs of ours that nobody holds any more: a git that was killed left them.
+    /// Nobody else writes below `refs/ci/`, and no update takes as long as `age`.
+    pub fn stale_locks(&self, age: Duration) -> Vec<PathBuf> {
+        let mut dirs = vec![self.common_dir().join("refs/ci")];
+        let mut found = Vec::new();
+        while let Some(dir) = dirs.pop() {
+            for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+                let Ok(kind) = entry.file_type() else {
+                    continue;
+                };
+                let path = entry.path();
+                if kind.is_dir() {
+                    dirs.push(path);
+                } else if kind.is_file() && path.extension().is_some_and(|end| end == "lock") {
+                    let written = entry.metadata().and_then(|meta| meta.modified());
+                    let stale = written.is_ok_and(|at| at.elapsed().is_ok_and(|is| is > age));
+                    found.extend(stale.then_some(path));
+                }
             }
         }
         found

@@ -186,6 +186,8 @@ pub(super) struct Beyond {
     common_dir: PathBuf,
     /// The remotes that promised what is not here.
     promisors: Vec<String>,
+    /// What git is to run instead of `ssh`.
+    ssh: Option<String>,
     link: Mutex<Link>,
 }
 
@@ -207,8 +209,15 @@ struct Session {
 }
 
 impl Beyond {
-    pub(super) fn new(git: &Git, common_dir: &Path, promisors: Vec<String>) -> Self {
+    /// `ssh` is the command by which remotes are reached, where it has been chosen.
+    pub(super) fn new(
+        git: &Git,
+        common_dir: &Path,
+        promisors: Vec<String>,
+        ssh: Option<&str>,
+    ) -> Self {
         Self {
+            ssh: without_prompts(ssh),
             git: git.clone(),
             common_dir: common_dir.to_owned(),
             promisors,
@@ -292,8 +301,25 @@ impl Beyond {
             .arg("--git-dir")
             .arg(&self.common_dir)
             .args(["-c", "gc.auto=0", "-c", "maintenance.auto=false"]);
+        if let Some(ssh) = &self.ssh {
+            command.env("GIT_SSH_COMMAND", ssh);
+        }
         command
     }
+}
+
+/// The ssh command that asks for nothing; `None` where somebody chose a program of which
+/// we do not know how to say so.
+fn without_prompts(ssh: Option<&str>) -> Option<String> {
+    let chosen = std::env::var("GIT_SSH_COMMAND").ok();
+    let chosen = chosen.or_else(|| ssh.map(str::to_owned));
+    if chosen.is_none() && std::env::var_os("GIT_SSH").is_some() {
+        return None;
+    }
+    let ssh = chosen.unwrap_or_else(|| "ssh".to_owned());
+    let program = ssh.split_whitespace().next().unwrap_or_default();
+    let is_ssh = program.rsplit('/').next() == Some("ssh");
+    is_ssh.then(|| format!("{ssh} -o BatchMode=yes -o ServerAliveInterval=15"))
 }
 
 impl Session {

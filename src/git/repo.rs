@@ -30,6 +30,15 @@ pub enum RepoError {
         /// What git said.
         message: String,
     },
+    /// git has not decided yet whether it takes what is pushed.
+    #[error(
+        "{what}: git has not accepted what is pushed yet, and lets nothing be written until then; \
+         call it from post-receive"
+    )]
+    Quarantine {
+        /// What was to be done.
+        what: &'static str,
+    },
     /// git does not run.
     #[error(transparent)]
     Git(#[from] GitError),
@@ -158,8 +167,13 @@ impl Repo {
             store: Arc::new(store),
             beyond: None,
         };
-        if repo.is_partial() || std::env::var_os("GIT_QUARANTINE_PATH").is_some() {
-            let beyond = Beyond::new(&repo.git, &repo.common_dir, repo.promisors());
+        if repo.is_partial() || repo.is_quarantined() {
+            let beyond = Beyond::new(
+                &repo.git,
+                &repo.common_dir,
+                repo.promisors(),
+                repo.config("core.sshcommand"),
+            );
             repo.beyond = Some(Arc::new(beyond));
         }
         private::settle_ci_dir(&repo.ci_dir(), repo.sharing());
@@ -235,6 +249,23 @@ impl Repo {
     /// Whether history is cut off.
     pub fn is_shallow(&self) -> bool {
         self.shallow
+    }
+
+    /// Whether this runs in a hook that decides whether a push is accepted. Its objects can
+    /// be read; what would be written could belong to nothing.
+    pub fn is_quarantined(&self) -> bool {
+        std::env::var_os("GIT_QUARANTINE_PATH").is_some()
+    }
+
+    /// Refuses to do `what` (`run anything here`) before a push is accepted.
+    ///
+    /// # Errors
+    /// There, and nowhere else.
+    pub fn refuse_quarantine(&self, what: &'static str) -> Result<(), RepoError> {
+        match self.is_quarantined() {
+            true => Err(RepoError::Quarantine { what }),
+            false => Ok(()),
+        }
     }
 
     /// Whether objects may be missing and are fetched by git when asked for.

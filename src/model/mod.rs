@@ -11,6 +11,7 @@ mod ids;
 mod job;
 mod note;
 mod outcome;
+pub mod path;
 mod reason;
 mod record;
 mod ref_name;

@@ -62,10 +62,10 @@ pub enum ToAgent {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Setup {
     /// The repository's common git directory.
-    #[serde(with = "path")]
+    #[serde(with = "crate::model::path")]
     pub repository: PathBuf,
     /// Where its worktrees are.
-    #[serde(with = "path")]
+    #[serde(with = "crate::model::path")]
     pub worktrees: PathBuf,
     /// How many slots there are; the agent uses one at a time.
     pub slots: u32,
@@ -350,37 +350,6 @@ impl Decoder {
         let frame = parse(frame)?;
         self.bytes.drain(..4 + length);
         Ok(Some(frame))
-    }
-}
-
-/// Paths as JSON: text, or bytes where they are none.
-mod path {
-    use std::ffi::OsString;
-    use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-    use std::path::{Path, PathBuf};
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(untagged)]
-    enum Form {
-        Text(PathBuf),
-        Bytes(Vec<u8>),
-    }
-
-    pub(super) fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
-        let form = match path.to_str() {
-            Some(_) => Form::Text(path.to_owned()),
-            None => Form::Bytes(path.as_os_str().as_bytes().to_vec()),
-        };
-        form.serialize(to)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
-        Ok(match Form::deserialize(from)? {
-            Form::Text(path) => path,
-            Form::Bytes(bytes) => OsString::from_vec(bytes).into(),
-        })
     }
 }
 

@@ -42,6 +42,9 @@ pub const MAX_ENTRIES: usize = 10_000;
 /// A file that would get larger is compacted first.
 const MAX_BYTES: u64 = 2 * 1024 * 1024;
 
+/// No spool is larger than this.
+const MOST_READ: u64 = 4 * MAX_BYTES;
+
 /// What compaction leaves at most: half, so that the next one is far off.
 const KEPT_BYTES: usize = 1024 * 1024;
 
@@ -119,8 +122,8 @@ impl Spool {
         let size = file.metadata()?.len();
         if locked && size + lines.len() as u64 > MAX_BYTES {
             let mut kept = Vec::new();
-            file.seek(SeekFrom::Start(0))?;
-            file.read_to_end(&mut kept)?;
+            file.seek(SeekFrom::Start(size.saturating_sub(MOST_READ)))?;
+            (&mut file).take(MOST_READ).read_to_end(&mut kept)?;
             kept.extend_from_slice(b"\n");
             kept.extend_from_slice(&lines);
             return self.replace(&compacted(&kept));
@@ -140,8 +143,15 @@ impl Spool {
     /// # Errors
     /// Where the file is there and cannot be read.
     pub fn read(&self) -> io::Result<Pending> {
-        let bytes = match fs::read(self.path()) {
+        let bytes = match private::read(&self.path(), MOST_READ) {
             Err(error) if is_absent(&error) => Vec::new(),
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                let path = self.path();
+                let path = path.display();
+                return Err(io::Error::other(format!(
+                    "{path} is none of ours: remove it"
+                )));
+            }
             bytes => bytes?,
         };
         // A last line that is not whole may be about to be: it is not read yet.
@@ -168,7 +178,7 @@ impl Spool {
     pub fn drain(&self, position: &Position) -> io::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         let mut file = loop {
-            let file = match File::open(self.path()) {
+            let file = match private::open(&self.path(), private::Open::Read) {
                 Err(error) if is_absent(&error) => return Ok(()),
                 file => file?,
             };

@@ -29,6 +29,7 @@ mod remote;
 mod result;
 mod tips;
 pub mod wanted;
+mod whereabouts;
 
 /// What an observer is doing, for whoever wants to show it.
 pub mod state {

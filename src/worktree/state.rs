@@ -115,7 +115,7 @@ pub(super) struct SlotState {
     #[serde(default)]
     pub(super) clean: bool,
     /// The worktree that this is about: who has another cache directory has another one.
-    #[serde(default)]
+    #[serde(default, with = "crate::model::path::option")]
     pub(super) path: Option<PathBuf>,
     /// The commit that the worktree was last brought to.
     #[serde(default)]

@@ -872,3 +872,214 @@ fn notes_in(repo: &TestRepo, dir: &Path) -> usize {
         .lines()
         .count()
 }
+
+#[test]
+fn a_watcher_whose_repository_goes_ends_at_once_and_leaves_nothing_in_its_place() {
+    enum How {
+        Move,
+        MoveAbove,
+        Delete,
+    }
+    for (how, busy) in [
+        (How::Move, true),
+        (How::Move, false),
+        (How::MoveAbove, false),
+        (How::MoveAbove, true),
+        (How::Delete, false),
+        (How::Delete, true),
+    ] {
+        let repo = TestRepo::new();
+        let above = repo.root().join("above/and");
+        std::fs::create_dir_all(&above).unwrap();
+        let dir = above.join("repo");
+        repo.commit("one");
+        repo.git(["clone", "-q", ".", dir.to_str().unwrap()]);
+        let mark = repo.root().join("mark");
+        let job = match busy {
+            true => format!("touch {}; sleep 600", mark.display()),
+            false => format!("touch {}", mark.display()),
+        };
+        let jobs = format!("[jobs.look]\nrun = \"{job}\"\n");
+        std::fs::write(dir.join(".git-ci.toml"), jobs).unwrap();
+        let mut command = repo.command(env!("CARGO_BIN_EXE_git-ci"), &dir);
+        command
+            .arg("watch")
+            .env("GIT_COMMITTER_NAME", "C")
+            .env("GIT_COMMITTER_EMAIL", "c@example.com")
+            .stderr(std::process::Stdio::piped());
+        let mut watch = command.spawn().unwrap();
+        wait_until("the job", || mark.exists());
+        if !busy {
+            wait_until("its verdict", || notes_in(&repo, &dir) == 1);
+        }
+        let begun = std::time::Instant::now();
+        match how {
+            How::Move => std::fs::rename(&dir, repo.root().join("elsewhere")).unwrap(),
+            How::MoveAbove => {
+                std::fs::rename(repo.root().join("above"), repo.root().join("beyond")).unwrap();
+            }
+            // Also what is written meanwhile.
+            How::Delete => while std::fs::remove_dir_all(&dir).is_err() {},
+        }
+        let status = watch.wait().unwrap();
+        assert!(begun.elapsed().as_secs() < 15, "{:?}", begun.elapsed());
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut watch.stderr.unwrap(), &mut said).unwrap();
+        assert_eq!(status.code(), Some(128), "{said}");
+        assert!(
+            said.contains("the repository is not there any more"),
+            "{said}"
+        );
+        assert!(!dir.exists(), "something made it anew: {said}");
+    }
+}
+
+#[test]
+fn before_a_push_is_accepted_everything_can_be_read_and_nothing_is_run() {
+    let repo = TestRepo::new();
+    repo.write(".git-ci.toml", "[jobs.look]\nrun = \"test -f n\"\n");
+    repo.commit("one");
+    let bare = repo.root().join("bare.git");
+    repo.git(["clone", "-q", "--bare", ".", bare.to_str().unwrap()]);
+    ci_in(&repo, &bare, &["run", "main"]).expect_code(0);
+    let out = repo.root().join("out");
+    let ci = env!("CARGO_BIN_EXE_git-ci");
+    let script = format!(
+        "#!/bin/sh\nread old new name\nexec >{} 2>&1\n\
+         for what in \"status $new\" \"show $new\" \"log $old\" \"run -n $new\" \\\n\
+         \"run $new\" \"run --new\" watch \"notify $new\" \"notify --hook pre-receive\"; do\n\
+         {ci} $what </dev/null; echo \"== $what: $?\"; done\nexit 0\n",
+        out.display()
+    );
+    let hook = bare.join("hooks/pre-receive");
+    std::fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    std::fs::write(&hook, script).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&hook, mode).unwrap();
+    let two = repo.commit("two");
+    let refs = git_in(&repo, &bare, &["for-each-ref", "refs/notes", "refs/ci"]);
+    repo.git(["push", "-q", bare.to_str().unwrap(), "main"]);
+    let said = std::fs::read_to_string(&out).unwrap();
+    let one = repo.git(["rev-parse", "main~1"]);
+    for (what, code) in [
+        (format!("status {two}"), 0),
+        (format!("show {two}"), 0),
+        (format!("log {one}"), 0),
+        (format!("run {two}"), 128),
+        ("run --new".to_owned(), 128),
+        ("watch".to_owned(), 128),
+        (format!("notify {two}"), 128),
+        ("notify --hook pre-receive".to_owned(), 0),
+    ] {
+        assert!(
+            said.contains(&format!("== {what}: {code}\n")),
+            "{what}: {said}"
+        );
+    }
+    assert!(said.contains(&format!("== run -n {two}: ")), "{said}");
+    assert_eq!(said.matches("post-receive").count(), 5, "{said}");
+    assert!(!said.contains("fsck"), "{said}");
+    assert_eq!(
+        git_in(&repo, &bare, &["for-each-ref", "refs/notes", "refs/ci"]),
+        refs
+    );
+    assert!(!bare.join("ci/spool/commits").exists());
+}
+
+#[test]
+fn whatever_is_in_the_place_of_a_state_file_there_is_a_way_out() {
+    let repo = TestRepo::new();
+    repo.job("look", "test -f n");
+    repo.commit("one");
+    repo.ci(["watch", "--until-idle"]).expect_code(0);
+    repo.ci(["notify"]).expect_code(0);
+    let ci = repo.git_dir().join("ci");
+    let mut files = Vec::new();
+    let mut dirs = vec![ci.clone()];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap().flatten() {
+            match entry.file_type().unwrap().is_dir() {
+                true if entry.file_name() != "logs" => dirs.push(entry.path()),
+                true => {}
+                false => files.push(entry.path()),
+            }
+        }
+    }
+    for name in [
+        "watch.begin",
+        "watch.lock",
+        "watch.sock",
+        "spool/commits",
+        "records",
+    ] {
+        let path = ci.join(name);
+        files.retain(|other| *other != path);
+        files.push(path);
+    }
+    assert!(files.len() > 5, "{files:?}");
+    for path in &files {
+        for what in ["nothing", "half", "garbage", "directory", "fifo", "link"] {
+            let before = std::fs::read(path).unwrap_or_default();
+            let _ = std::fs::remove_file(path);
+            match what {
+                "nothing" => std::fs::write(path, "").unwrap(),
+                "half" => std::fs::write(path, &before[..before.len() / 2]).unwrap(),
+                "garbage" => std::fs::write(path, b"\xff\xfe\0garbage\n".repeat(99)).unwrap(),
+                "directory" => std::fs::create_dir(path).unwrap(),
+                "fifo" => make_fifo(path),
+                _ => std::os::unix::fs::symlink("/etc/hostname", path).unwrap(),
+            }
+            repo.commit(&format!("{} {what}", path.display()));
+            for command in [
+                &["watch", "--until-idle"][..],
+                &["run"],
+                &["status"],
+                &["notify"],
+            ] {
+                let done = repo.ci(command);
+                let said = done.stderr();
+                let place = format!("{command:?} with {what} at {}: {said}", path.display());
+                match done.code() {
+                    0 => {}
+                    128 => assert!(said.contains("remove it"), "{place}"),
+                    code => panic!("{code}: {place}"),
+                }
+            }
+            let _ = std::fs::remove_file(path).or_else(|_| std::fs::remove_dir_all(path));
+            repo.ci(["watch", "--until-idle"]).expect_code(0);
+            assert_eq!(
+                repo.verdicts("HEAD"),
+                ["pass look"],
+                "{what} at {}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn locks_of_ours_that_killed_processes_left_are_in_nobodys_way() {
+    let repo = TestRepo::new();
+    repo.job("look", "test -f n");
+    repo.commit("one");
+    repo.ci(["run", "--new"]).expect_code(0);
+    let checkpoints = repo.git_dir().join("refs/ci/checkpoint/heads");
+    let lock = checkpoints.join("main.lock");
+    let theirs = repo.git_dir().join("refs/heads/other.lock");
+    let make = |path: &Path, age: u64| {
+        let file = std::fs::File::create(path).unwrap();
+        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(age);
+        file.set_modified(then).unwrap();
+    };
+    make(&lock, 3600);
+    make(&theirs, 3600);
+    let two = repo.commit("two");
+    repo.ci(["run", "--new"]).expect_code(0);
+    assert_eq!(
+        repo.git(["rev-parse", "refs/ci/checkpoint/heads/main"]),
+        two
+    );
+    make(&lock, 3 * 24 * 3600);
+    repo.ci(["gc"]).expect_code(0);
+    assert!(!lock.exists() && theirs.exists());
+}

@@ -133,7 +133,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
 fn no_repository(error: &RepoError, findings: &mut Findings) {
     let message = with_causes(error);
     match error {
-        RepoError::Git(_) => {}
+        RepoError::Git(_) | RepoError::Quarantine { .. } => {}
         RepoError::NotHere { message: said } => {
             // git names the command itself where it does not trust the owner.
             let trust = said

@@ -356,13 +356,18 @@ impl<'a> Sweep<'a> {
         for entry in fs::read_dir(&self.ci_dir).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            if name.starts_with("records-") || name.ends_with(".tmp") {
+            let ours = ["records-", "begin-", ".new-"];
+            let ours = ours.iter().any(|prefix| name.starts_with(prefix));
+            if ours || name.ends_with(".tmp") {
                 files.push((entry.path(), "a temporary file"));
             }
         }
         files.retain(|(path, _)| path.is_file() && older(path, LITTER_AGE, self.now));
         for keep in self.repo.stale_keeps() {
             files.push((keep.0, "it keeps a pack for a process that is dead"));
+        }
+        for lock in self.repo.stale_locks(LITTER_AGE) {
+            files.push((lock, "a lock on a ref of ours that a killed process left"));
         }
         for (path, why) in files {
             self.remove(litter(&path, why), || fs::remove_file(&path).map(|()| true));

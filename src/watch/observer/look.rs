@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::fail;
 use crate::git::Move;
@@ -12,9 +12,16 @@ use crate::watch::wanted;
 
 use super::{Observer, WatchError, describe};
 
+/// A lock on a checkpoint is held for milliseconds.
+const STALE_LOCK: Duration = Duration::from_secs(60);
+
 impl Observer<'_> {
     /// Marks where watching begins.
     pub(super) fn begin(&mut self) -> Result<(), WatchError> {
+        for lock in self.repo.stale_locks(STALE_LOCK) {
+            // Where it stays, that checkpoint does, and the reason is told.
+            let _ = fs::remove_file(lock);
+        }
         self.read_tips()?;
         if let Some(since) = self.options.since {
             let names = self.tips.keys().cloned();

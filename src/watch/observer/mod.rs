@@ -36,6 +36,7 @@ use crate::watch::notice::{self, Notice, Places};
 use crate::watch::result::{OnResult, TaskResult};
 use crate::watch::tips::Patterns;
 use crate::watch::wanted::Order;
+use crate::watch::whereabouts::Whereabouts;
 
 use spooled::Spooled;
 
@@ -323,6 +324,9 @@ impl<'a> Observer<'a> {
 
     fn observe(&mut self) -> Result<(), WatchError> {
         let _listener = self.listen();
+        // Without it the slow look finds out.
+        let common_dir = self.repo.common_dir();
+        let _whereabouts = Whereabouts::watch(common_dir, self.inbox.bell()).ok();
         if !self.options.once {
             self.start_notice();
         }

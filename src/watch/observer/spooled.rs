@@ -20,6 +20,8 @@ pub(super) struct Spooled {
     /// Everything, for whoever looks at the spool after this observer.
     pub(super) entries: Vec<Entry>,
     position: Option<Position>,
+    /// Why it could not be read, once that was told.
+    problem: Option<String>,
     /// The commits of it that are wanted. Sorted.
     pub(super) wanted: Vec<Oid>,
 }
@@ -28,9 +30,17 @@ impl Observer<'_> {
     /// Reads the spool; whether that changes what is wanted.
     pub(super) fn read_spool(&mut self, moved: bool) -> bool {
         let spool = Spool::new(&self.repo.ci_dir());
-        // A spool that cannot be read loses nothing that the refs tell of.
-        let Ok(pending) = spool.read() else {
-            return false;
+        let pending = match spool.read() {
+            Ok(pending) => pending,
+            Err(error) => {
+                // That loses nothing that the refs tell of.
+                let error = error.to_string();
+                if self.spooled.problem.as_ref() != Some(&error) {
+                    self.warn(format!("failed to read what hooks have noted: {error}"));
+                    self.spooled.problem = Some(error);
+                }
+                return false;
+            }
         };
         if !moved && pending.entries == self.spooled.entries {
             return false;
@@ -43,6 +53,7 @@ impl Observer<'_> {
             wanted,
             position: (!pending.entries.is_empty()).then_some(pending.position),
             entries: pending.entries,
+            problem: None,
         };
         changed
     }
