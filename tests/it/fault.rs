@@ -644,7 +644,7 @@ fn a_timeout_ends_the_whole_group_and_is_not_reused() {
         repo.note("HEAD")
     );
     assert_eq!(processes_with(&marker(&repo)), Vec::<u32>::new());
-    let again = repo.ci(["run", "--dry-run"]).expect_code(0);
+    let again = repo.ci(["run", "--dry-run"]).expect_code(125);
     assert!(again.stdout().contains(" run "), "{}", again.stdout());
 }
 
@@ -715,7 +715,7 @@ fn a_record_of_another_tree_counts_for_nothing() {
     repo.commit("two");
     // As `git commit --amend` copies notes where notes.rewriteRef says so.
     repo.git(["notes", "--ref=ci", "copy", "HEAD~1", "HEAD"]);
-    let plan = repo.ci(["run", "--dry-run"]).expect_code(0);
+    let plan = repo.ci(["run", "--dry-run"]).expect_code(125);
     assert!(plan.stdout().contains(" run "), "{}", plan.stdout());
     repo.ci(["run"]).expect_code(0);
     assert!(repo.note("HEAD").contains(&note), "and is kept");
