@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
@@ -26,7 +27,10 @@ impl Run {
     fn of(repo: &TestRepo, name: &str, mut command: Command) -> Self {
         let file = |end: &str| repo.root().join(format!("{name}.{end}"));
         let (stdout, stderr) = (file("out"), file("err"));
+        // A group of its own: one without a parent in its session cannot be stopped, and what
+        // group the tests are in is up to whoever started them.
         let child = command
+            .process_group(0)
             .stdout(fs::File::create(&stdout).unwrap())
             .stderr(fs::File::create(&stderr).unwrap())
             .spawn()
