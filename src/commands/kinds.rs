@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::git::Repo;
-use crate::model::{Criteria, Job, RunnerLabel, Surroundings};
+use crate::git::{Conversion, Repo};
+use crate::model::{Criteria, EnvId, Job, RunnerLabel};
 use crate::runner::{Memory, platform};
 use crate::settings::Settings;
 use crate::watch::CriteriaOf;
@@ -15,6 +15,8 @@ pub(super) struct Kinds {
     local: Option<Arc<[String]>>,
     hosts: Vec<(RunnerLabel, Arc<[String]>)>,
     memory: Memory,
+    /// Of the configuration that changes the bytes of files: hosts are told of it.
+    env: Option<EnvId>,
 }
 
 impl Kinds {
@@ -27,30 +29,37 @@ impl Kinds {
                 .map(|host| (host.name.clone(), host.labels.clone().into()))
                 .collect(),
             memory: Memory::load(&repo.ci_dir()),
+            env: env(repo),
         }
     }
 
     /// What a record must agree in to count for `job`.
     pub(super) fn criteria(&self, job: &Job) -> Criteria {
         let can_take = |labels: &[String]| job.labels.iter().all(|label| labels.contains(label));
-        let mut runners: Vec<Surroundings> = Vec::new();
+        let mut platforms = Vec::new();
         if self.local.as_deref().is_some_and(can_take) {
-            runners.push(Surroundings {
-                on: platform(),
-                env: None,
-            });
+            platforms.push(platform());
         }
-        let question = job.question();
         for (name, labels) in &self.hosts {
             if can_take(labels)
-                && let Some(said) = self.memory.host(name, &question)
-                && !runners.contains(&said)
+                && let Some(on) = self.memory.platform(name)
+                && !platforms.contains(&on)
             {
-                runners.push(said);
+                platforms.push(on);
             }
         }
-        Criteria::new(job, runners)
+        Criteria::new(job, self.env, platforms)
     }
+}
+
+/// The hash of what outside a tree changes the bytes that are tested.
+fn env(repo: &Repo) -> Option<EnvId> {
+    let settings = Conversion::of(repo).settings();
+    let parts: Vec<_> = settings
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_slice()))
+        .collect();
+    EnvId::of(&parts)
 }
 
 /// The same for whoever reads the jobs again and again.

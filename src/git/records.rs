@@ -470,7 +470,7 @@ mod tests {
     }
 
     fn criteria(reuse: Reuse) -> Criteria {
-        Criteria::new(&job(reuse), vec![here()])
+        Criteria::new(&job(reuse), None, vec![here().on])
     }
 
     fn record(line: &str) -> Record {

@@ -32,6 +32,8 @@ pub struct Criteria {
     pub names_commit: bool,
     /// The verdict of any platform counts.
     pub any_platform: bool,
+    /// The hash of what else counts wherever it runs; `None` where nothing does.
+    pub env: Option<EnvId>,
     /// The runners that can take the job, each kind once.
     pub runners: Vec<Surroundings>,
 }
@@ -52,8 +54,9 @@ pub enum Mismatch {
 }
 
 impl Criteria {
-    /// Those of `job`, which `runners` can take.
-    pub fn new(job: &Job, runners: Vec<Surroundings>) -> Self {
+    /// Those of `job`, which runners of these platforms can take; `env` is the hash of what
+    /// else counts there.
+    pub fn new(job: &Job, env: Option<EnvId>, platforms: Vec<Platform>) -> Self {
         let names_commit = job.names_commit();
         Self {
             job: job.name.clone(),
@@ -66,7 +69,11 @@ impl Criteria {
             },
             names_commit,
             any_platform: job.any_platform,
-            runners,
+            env,
+            runners: platforms
+                .into_iter()
+                .map(|on| Surroundings { on, env })
+                .collect(),
         }
     }
 

@@ -115,12 +115,6 @@ impl Job {
         self.reuse != Reuse::Auto || self.names_commit()
     }
 
-    /// What a runner is asked about its surroundings for this job: the same for jobs that
-    /// depend on the same.
-    pub fn question(&self) -> String {
-        String::new()
-    }
-
     /// The identity of what runs: a hash over the fields that can change the verdict
     /// (`name`, `run`, `env`, `clean`, `labels`).
     ///

@@ -816,3 +816,33 @@ fn a_damaged_index_is_never_believed() {
         );
     }
 }
+
+#[test]
+fn configuration_that_changes_bytes_is_part_of_what_was_tested() {
+    let repo = TestRepo::new();
+    repo.tree_job("test", "! grep -q \"$(printf '\\r')\" n");
+    repo.commit("one");
+    repo.ci(["run"]).expect_code(0);
+    assert!(
+        !repo.note("HEAD").contains(" env="),
+        "{}",
+        repo.note("HEAD")
+    );
+    // The same commit is checked out with other line ends, and so is tested again.
+    repo.git(["config", "core.autocrlf", "true"]);
+    let plan = repo.ci(["run", "-n"]).expect_code(125).stdout();
+    assert!(plan.contains("surroundings changed"), "{plan}");
+    repo.ci(["run"]).expect_code(1);
+    let note = repo.note("HEAD");
+    assert_eq!(note.matches(" env=").count(), 1, "{note}");
+    repo.ci(["run"]).expect_code(1);
+    assert_eq!(repo.note("HEAD"), note, "known by now");
+    repo.git(["config", "--unset", "core.autocrlf"]);
+    repo.ci(["run", "-n"]).expect_code(0);
+    // Attributes of the user's own count, and those that change nothing do not.
+    repo.write("../home/.config/git/attributes", "*.md diff=markdown\n");
+    repo.ci(["run", "-n"]).expect_code(0);
+    repo.write("../home/.config/git/attributes", "n text eol=crlf\n");
+    repo.ci(["run", "-n"]).expect_code(125);
+    repo.ci(["run"]).expect_code(1);
+}

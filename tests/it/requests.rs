@@ -37,7 +37,7 @@ fn assignment(repo: &TestRepo, task: u64, run: &str) -> Assignment {
                 time: 0,
             }),
             def: job.definition(),
-            criteria: Arc::new(Criteria::new(&job, Vec::new())),
+            criteria: Arc::new(Criteria::new(&job, None, Vec::new())),
             job: Arc::new(job),
             recorded: false,
             reason: Reason::NeverRun,

@@ -150,7 +150,7 @@ impl Dispatcher<'_> {
                     tests: None,
                     try_,
                     on: ended.observed.on,
-                    env: None,
+                    env: task.criteria.env,
                     def: task.def,
                     log,
                     input: None,
@@ -243,11 +243,11 @@ impl Dispatcher<'_> {
         let Some(on) = observed.on.clone() else {
             return;
         };
-        let said = Surroundings { on, env: None };
         if self.around.hosts.contains(runner) {
-            let question = task.job.question();
-            self.around.memory.learn(runner, &question, &said);
+            self.around.memory.learn(runner, &on);
         }
+        let env = task.criteria.env;
+        let said = Surroundings { on, env };
         if !task.criteria.runners.contains(&said) {
             let learned = self.learned.entry(task.def).or_default();
             if !learned.contains(&said) {
