@@ -1,7 +1,7 @@
-//! Fail points: places where a test makes the program die as if by `kill -9`.
+//! Fail points: places where a test makes the program die as if by `kill -9`, or panic.
 //!
 //! `GIT_CI_FAIL_POINT=NAME` ends the process the first time it comes to the point of that
-//! name, `NAME:N` the Nth time. Only debug builds look; in a release build nothing is left
+//! name, `NAME:N` the Nth time; with `GIT_CI_FAIL_HOW=panic` the thread panics. Only debug builds look; in a release build nothing is left
 //! of it.
 
 /// Dies here, if a test wants that.
@@ -30,7 +30,10 @@ mod armed {
             && wanted == name
             && left.fetch_sub(1, Ordering::Relaxed) == 1
         {
-            std::process::abort();
+            match std::env::var("GIT_CI_FAIL_HOW").as_deref() {
+                Ok("panic") => panic!("a test wants \u{9b}31m\n{name} to fail"),
+                _ => std::process::abort(),
+            }
         }
     }
 }

@@ -26,6 +26,7 @@
 //! | [`plan`] | commits × jobs − known records |
 //! | [`verdict`] | which record counts for a commit and a job |
 //! | [`engine`] | the dispatcher, which owns the state of a run, and the workers |
+//! | [`printer`] | the one way out: standard output and error, escaped, and waited for by no run |
 //! | [`reporter`] | events made visible: terminal, plain lines, JSON |
 //! | [`watch`] | the observer: which commits are new, what is wanted, when a checkpoint moves |
 //! | [`commands`] | the command line, one file a subcommand |
@@ -43,10 +44,11 @@
 //!
 //! ```text
 //! main     → commands
-//! commands → watch engine reporter runner plan verdict hooks spool worktree process logs settings starter config git error private model
+//! commands → watch engine reporter printer runner plan verdict hooks spool worktree process logs settings starter config git error private model
 //! watch    → engine reporter plan spool process config git fail error private model
 //! engine   → reporter runner plan worktree process logs git fail private model
-//! reporter → model
+//! reporter → printer model
+//! printer  → model
 //! runner   → worktree process logs git sealed private model
 //! worktree → process git private model
 //! hooks    → spool process git model
@@ -66,7 +68,7 @@
 //! model    →
 //!
 //! clap clap_complete clap_mangen ← commands
-//! anstream anstyle ← commands reporter
+//! anstyle   ← commands reporter model
 //! rayon     ← engine
 //! indicatif ← reporter
 //! gix       ← git
@@ -112,6 +114,7 @@ pub mod hooks;
 pub mod logs;
 pub mod model;
 pub mod plan;
+pub mod printer;
 pub mod private;
 pub mod process;
 pub mod reporter;

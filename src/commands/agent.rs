@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::process::ExitCode;
 
 use crate::error::Failure;
+use crate::printer::{self, Stream};
 use crate::runner::guard::{self, Guarded};
 use crate::runner::{agent, hub, protocol_line};
 
@@ -41,6 +42,8 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         output::print(&format!("{}\n", protocol_line()))?;
         return Ok(ExitCode::SUCCESS);
     }
+    // Whoever waits for this to end may be the one who does not read what it says.
+    printer::be_impatient();
     // The raw descriptors: a buffer would hide from `poll` what has been read ahead, and
     // what has not been written. No job may have them: while it lives they would not end.
     let raw = |name: &str, fd: BorrowedFd<'_>| {
@@ -58,7 +61,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let input = raw("standard input", rustix::stdio::stdin())?;
-    let output = raw("standard output", rustix::stdio::stdout())?;
+    let output = raw("standard output", Stream::Out.descriptor())?;
     if let (Some(nonce), Some(line)) = (args.nonce, args.guard) {
         let program = program()?;
         let guard =

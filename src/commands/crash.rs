@@ -10,15 +10,14 @@ use std::process::ExitCode;
 
 use crate::error::{EXHAUSTED, Failure, FailureKind};
 
-use super::output;
+use super::{ending, output};
 
 /// Runs `work`; where it panics, says so, and returns the exit code for that.
 pub(super) fn contain(work: impl FnOnce() -> ExitCode) -> ExitCode {
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic: &PanicHookInfo<'_>| {
+    std::panic::set_hook(Box::new(|panic: &PanicHookInfo<'_>| {
         // What is no bug is said below, without a place in the code.
         if !text(panic.payload()).is_some_and(is_exhausted) {
-            before(panic);
+            ending::report_bug(panic);
         }
     }));
     match catch_unwind(AssertUnwindSafe(work)) {

@@ -1,19 +1,17 @@
 //! How a run is put together, whatever wants it: who tells the user, where tasks run,
 //! and which exit code comes of it.
 
-use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
-
-use anstream::{AutoStream, ColorChoice};
 
 use crate::engine::Summary;
 use crate::error::{Failure, FailureKind};
 use crate::git::Repo;
 use crate::model::Counts;
+use crate::printer::{self, Stream};
 use crate::reporter::{self, Reporter, Verbosity};
 
 use super::color::ColorArgs;
-use super::output;
+use super::{ending, output};
 
 /// How much to say, and how.
 #[derive(Debug, clap::Args)]
@@ -49,27 +47,19 @@ impl TalkArgs {
     /// Where the configuration of colours makes no sense.
     pub(super) fn reporter(&self, repo: &Repo, live: Live) -> Result<Box<dyn Reporter>, Failure> {
         let verbosity = self.verbosity();
+        printer::relay();
         if self.json {
-            return Ok(Box::new(reporter::Json::new(io::stdout())));
+            return Ok(Box::new(reporter::Json));
         }
-        let colors = self.color.resolve(repo)?;
-        let (out, err) = (io::stdout(), io::stderr());
-        let (seen, watched) = (out.is_terminal(), err.is_terminal());
-        let choice = |wanted| match wanted {
-            true => ColorChoice::AlwaysAnsi,
-            false => ColorChoice::Never,
-        };
-        let results = AutoStream::new(out, choice(colors.wanted(seen)));
-        if watched && verbosity > Verbosity::Quiet {
-            let results = (!seen).then(|| Box::new(results) as reporter::Results);
-            let color = colors.wanted(watched);
-            return Ok(match live {
-                Live::Rows => Box::new(reporter::Terminal::new(results, color, verbosity)),
-                Live::Matrix => Box::new(reporter::LiveMatrix::new(results, color, verbosity)),
-            });
+        self.color.resolve(repo)?;
+        if !Stream::Err.has_cursor() || verbosity == Verbosity::Quiet {
+            return Ok(Box::new(reporter::Plain::new(verbosity)));
         }
-        let notices = AutoStream::new(err, choice(colors.wanted(watched)));
-        Ok(Box::new(reporter::Plain::new(results, notices, verbosity)))
+        let apart = !Stream::Out.is_terminal();
+        Ok(match live {
+            Live::Rows => Box::new(reporter::Terminal::new(apart, verbosity)),
+            Live::Matrix => Box::new(reporter::LiveMatrix::new(apart, verbosity)),
+        })
     }
 }
 
@@ -88,6 +78,9 @@ pub(super) enum Live {
 /// # Errors
 /// Where results could not be stored, and what is known is not bad enough.
 pub(super) fn finish(summary: Summary) -> Result<ExitCode, Failure> {
+    if summary.signal.is_some() {
+        ending::hurry();
+    }
     let code = match (summary.signal, &summary.counts) {
         (Some(signal), _) => Some(128 + signal as u8),
         (None, Counts { failed: 1.., .. }) => Some(1),

@@ -10,6 +10,7 @@ mod commit_hint;
 mod completions;
 mod crash;
 mod doctor;
+mod ending;
 mod failure;
 mod forget;
 mod gc;
@@ -89,30 +90,30 @@ enum Command {
     Agent(agent::Args),
 }
 
-/// Parses the command line, does what it says, and says how that went.
+/// Does what the command line says, and says how that went.
 pub fn main() -> ExitCode {
-    crash::contain(run_command)
+    ending::finish(crash::contain(start))
 }
 
-fn run_command() -> ExitCode {
+/// Parses the command line and does what it says.
+fn start() -> ExitCode {
     if let Err(error) = process::prepare() {
         return output::failure(&Failure::failed_to("prepare this process", error));
     }
     let parsed = help::definition().try_get_matches();
-    let cli = match parsed.and_then(|found| Cli::from_arg_matches(&found)) {
-        Ok(cli) => cli,
+    match parsed.and_then(|found| Cli::from_arg_matches(&found)) {
+        Ok(cli) => match execute(cli) {
+            Ok(code) => code,
+            Err(failure) => output::failure(&failure),
+        },
         Err(error) if error.use_stderr() => {
             let args = std::env::args_os().skip(1);
             let args: Vec<_> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
             let mut hints = meant(&error, &args);
             hints.extend(commit_hint::hints(&args));
-            return output::usage(&error, &hints);
+            output::usage(error, &hints)
         }
-        Err(error) => return output::usage(&error, &[]),
-    };
-    match execute(cli) {
-        Ok(code) => code,
-        Err(failure) => output::failure(&failure),
+        Err(error) => output::usage(error, &[]),
     }
 }
 

@@ -1,12 +1,14 @@
 //! Saying what went wrong, on standard error, in one shape.
 
-use std::io::Write as _;
+use std::io;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
+use clap::error::ContextValue;
 
 use crate::error::{Failure, FailureKind};
-use crate::model::printable;
+use crate::model::{printable, printable_line};
+use crate::printer::{self, Stream};
 
 /// Prints `failure` with its causes and hints; returns its exit code.
 pub(super) fn failure(failure: &Failure) -> ExitCode {
@@ -20,24 +22,44 @@ pub(super) fn failure(failure: &Failure) -> ExitCode {
     }
     text += &hint_lines(&failure.hints);
     // Standard error may be closed: there is nobody to tell, then.
-    let _ = anstream::stderr().write_all(text.as_bytes());
+    let _ = printer::text(Stream::Err, &text);
     ExitCode::from(failure.kind.exit_code())
 }
 
 /// Prints what clap has to say, and hints; help and version are no failure.
-pub(super) fn usage(error: &clap::Error, hints: &[String]) -> ExitCode {
-    let _ = error.print();
-    let _ = anstream::stderr().write_all(hint_lines(hints).as_bytes());
-    if error.use_stderr() {
-        ExitCode::from(FailureKind::Usage.exit_code())
-    } else {
-        ExitCode::SUCCESS
+pub(super) fn usage(mut error: clap::Error, hints: &[String]) -> ExitCode {
+    let (to, code) = match error.use_stderr() {
+        true => (Stream::Err, FailureKind::Usage.exit_code()),
+        false => (Stream::Out, 0),
+    };
+    // What was typed stands in there as it was.
+    let safe = |text: &String| printable_line(text.as_bytes()).into_owned();
+    let typed: Vec<_> = error
+        .context()
+        .filter_map(|(kind, value)| {
+            let value = match value {
+                ContextValue::String(text) => ContextValue::String(safe(text)),
+                ContextValue::Strings(all) => ContextValue::Strings(all.iter().map(safe).collect()),
+                _ => return None,
+            };
+            Some((kind, value))
+        })
+        .collect();
+    for (kind, value) in typed {
+        error.insert(kind, value);
+    }
+    let text = error.render().ansi().to_string() + &hint_lines(hints);
+    match printer::text(to, &text) {
+        Err(error) if to == Stream::Out && error.kind() != io::ErrorKind::BrokenPipe => {
+            failure(&Failure::failed_to("write to standard output", error))
+        }
+        _ => ExitCode::from(code),
     }
 }
 
 /// Tells the user something that is neither a result nor a failure.
 pub(super) fn note(text: &str) {
-    let _ = writeln!(anstream::stderr(), "{}", printable(text.as_bytes()));
+    let _ = printer::text(Stream::Err, &format!("{}\n", printable(text.as_bytes())));
 }
 
 fn hint_lines(hints: &[String]) -> String {
@@ -48,12 +70,17 @@ fn hint_lines(hints: &[String]) -> String {
 
 /// Prints results. Whoever stopped reading has seen enough: a closed pipe is no error.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = anstream::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+    written(printer::text(Stream::Out, text))
+}
+
+/// Prints results as lines of JSON.
+pub(super) fn print_json(lines: String) -> Result<(), Failure> {
+    written(printer::json(lines))
+}
+
+fn written(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::failed_to("write to standard output", error))
         }
         _ => Ok(()),

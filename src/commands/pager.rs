@@ -8,26 +8,33 @@
 //! `pager.ci` is asked again for those who call `git-ci` itself.
 
 use std::env;
-use std::io::{self, IsTerminal as _, Write};
-use std::process::{Child, Command, Stdio};
+use std::io::{self, Write as _};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anstream::adapter::strip_str;
 use signal_hook::SigId;
 use signal_hook::consts::{SIGINT, SIGQUIT};
 
 use crate::error::Failure;
 use crate::git::Repo;
+use crate::model::printable_styled;
+use crate::printer::{self, Stream};
 
 use super::color::ColorArgs;
 
 /// What makes git hand a command line to the shell instead of starting the one word that it is.
 const SHELL_CHARACTERS: &str = "|&;<>()$`\\\"' \t\n*?[#~=%";
 
+/// So many bytes are written at once.
+const HELD: usize = 64 << 10;
+
 /// Results on their way to the reader.
 pub(super) struct Page {
-    out: Option<Box<dyn Write>>,
+    /// The pager's end; else it is standard output.
+    into: Option<ChildStdin>,
+    /// What was not written yet.
+    held: Vec<u8>,
     pager: Option<(Child, [Option<SigId>; 2])>,
     colors: bool,
     watched: bool,
@@ -41,15 +48,16 @@ impl Page {
     /// # Errors
     /// Where the configuration of colours makes no sense.
     pub(super) fn open(repo: &Repo, color: ColorArgs, paged: bool) -> Result<Self, Failure> {
-        let colors = color.resolve(repo)?;
-        let terminal = io::stdout().is_terminal();
+        color.resolve(repo)?;
+        let terminal = Stream::Out.is_terminal();
         let in_use = env::var("GIT_PAGER_IN_USE").is_ok_and(|value| boolean(&value) == Some(true));
         let pager = match terminal && paged && !in_use {
             true => command(repo).and_then(|line| start(&line)),
             false => None,
         };
         let mut page = Self {
-            out: None,
+            into: None,
+            held: Vec::new(),
             watched: terminal || in_use,
             colors: false,
             closed: false,
@@ -57,13 +65,10 @@ impl Page {
         };
         let through_pager = in_use || pager.is_some();
         let plain_pager = repo.config("color.pager").and_then(boolean) == Some(false);
-        page.colors = colors.wanted(page.watched && !(through_pager && plain_pager));
-        match pager {
-            Some((mut child, signals)) => {
-                page.out = child.stdin.take().map(buffered);
-                page.pager = Some((child, signals));
-            }
-            None => page.out = Some(buffered(io::stdout().lock())),
+        page.colors = printer::wanted(page.watched && !(through_pager && plain_pager));
+        if let Some((mut child, signals)) = pager {
+            page.into = child.stdin.take();
+            page.pager = Some((child, signals));
         }
         Ok(page)
     }
@@ -75,7 +80,7 @@ impl Page {
 
     /// Whether the reader went away, so that there is no use in writing more.
     pub(super) fn is_closed(&self) -> bool {
-        self.closed
+        self.closed || self.into.is_none() && Stream::Out.is_closed()
     }
 
     /// Writes text with colours, which are taken out where none are wanted.
@@ -83,10 +88,8 @@ impl Page {
     /// # Errors
     /// Those of writing; a reader that went away is none.
     pub(super) fn write(&mut self, text: &str) -> Result<(), Failure> {
-        match self.colors {
-            true => self.write_raw(text.as_bytes()),
-            false => self.write_raw(strip_str(text).to_string().as_bytes()),
-        }
+        let safe = printable_styled(text, self.colors);
+        self.write_raw(safe.as_bytes())
     }
 
     /// Writes bytes as they are.
@@ -94,11 +97,11 @@ impl Page {
     /// # Errors
     /// As [`write`](Self::write).
     pub(super) fn write_raw(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        let Some(out) = &mut self.out else {
-            return Ok(());
-        };
-        let result = out.write_all(bytes);
-        self.check(result)
+        self.held.extend_from_slice(bytes);
+        match self.held.len() < HELD {
+            true => Ok(()),
+            false => self.flush(),
+        }
     }
 
     /// Makes what was written visible at once.
@@ -106,12 +109,15 @@ impl Page {
     /// # Errors
     /// As [`write`](Self::write).
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
-        let result = self.out.as_mut().map_or(Ok(()), |out| out.flush());
-        self.check(result)
-    }
-
-    fn check(&mut self, result: io::Result<()>) -> Result<(), Failure> {
-        match result {
+        let held = std::mem::take(&mut self.held);
+        if self.closed || held.is_empty() {
+            return Ok(());
+        }
+        let written = match &mut self.into {
+            Some(into) => into.write_all(&held),
+            None => printer::raw(Stream::Out, &held),
+        };
+        match written {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.closed = true;
                 Ok(())
@@ -132,7 +138,7 @@ impl Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        self.out = None;
+        self.into = None;
         if let Some((mut child, signals)) = self.pager.take() {
             // How the pager ended is between it and its user.
             let _ = child.wait();
@@ -141,10 +147,6 @@ impl Drop for Page {
             }
         }
     }
-}
-
-fn buffered(out: impl Write + 'static) -> Box<dyn Write> {
-    Box::new(io::BufWriter::new(out))
 }
 
 /// The pager's command line; `None` where there is to be none.

@@ -288,9 +288,11 @@ fn print_plan(args: &Args, plan: &Plan) -> Result<ExitCode, Failure> {
         }
         text.push('\n');
     }
-    output::print(&text)?;
     let (run, reused) = (plan.to_run(), plan.reused());
-    if !args.talk.json {
+    if args.talk.json {
+        output::print_json(text)?;
+    } else {
+        output::print(&text)?;
         let tasks = crate::reporter::counted(run as u64, "task");
         output::note(&format!("{tasks} would run, {reused} known already"));
     }

@@ -13,6 +13,7 @@ use crate::error::Failure;
 use crate::git::{CommitReader, Records, Repo, revs};
 use crate::model::{Commit, JobName};
 use crate::plan::PlannedJob;
+use crate::printer::Stream;
 use crate::reporter::{Cell, Matrix, Row, Symbols, human_duration};
 use crate::settings::Settings;
 use crate::verdict::{Standing, Verdict};
@@ -362,10 +363,8 @@ fn json(columns: &[JobName], judged: &[Judged<'_>], running: &[Running]) -> Stri
 /// How wide lines may be: `COLUMNS`, as for git, else the terminal's width.
 fn width() -> Option<usize> {
     let set = env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
-    set.filter(|&columns: &usize| columns > 0).or_else(|| {
-        let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok()?;
-        (size.ws_col > 0).then(|| usize::from(size.ws_col))
-    })
+    set.filter(|&columns: &usize| columns > 0)
+        .or_else(|| Stream::Out.window().map(|(_, columns)| columns))
 }
 
 /// What the user's locale can show.

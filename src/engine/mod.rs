@@ -11,6 +11,8 @@ mod signals;
 mod worker;
 mod writer;
 
+use std::panic::{self, AssertUnwindSafe};
+
 use crate::git::{NoteStore, NotesError, Records, Repo};
 use crate::logs::LogStore;
 use crate::model::Counts;
@@ -139,7 +141,9 @@ pub fn run(run: Run<'_>, reporter: &mut dyn Reporter) -> Result<Summary, EngineE
             desks.push(desk);
             let to_dispatcher = to_dispatcher.clone();
             scope.spawn(move |_| {
-                worker::work(worker, runner.as_mut(), logs, &to_dispatcher, &orders);
+                let work = || worker::work(worker, runner.as_mut(), logs, &to_dispatcher, &orders);
+                // The dispatcher hears of a panic; here it would end the dispatcher, too.
+                let _ = panic::catch_unwind(AssertUnwindSafe(work));
             });
         }
         let away = desks.iter().filter(|desk| desk.place.machine != 0);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use crate::fail;
 use crate::logs::{LogStore, LogTask, LogWriter};
 use crate::model::{Outcome, TaskId, Why};
 use crate::runner::{Control, Lost, Observed, Progress, Request, Runner};
@@ -53,6 +54,7 @@ fn execute(
     to: &Sender<Message>,
     order: &Order,
 ) -> Ended {
+    fail::point("executing");
     let start = Instant::now();
     let (mut begun, mut ran) = (None, None);
     let mut observed = Observed::default();

@@ -30,4 +30,4 @@ pub use reason::{Reason, Rule};
 pub use record::{MAX_LINE, ParseRecordError, RECORD_VERSION, Rank, Record, Seen, Tests, latest};
 pub use ref_name::RefName;
 pub use task::{Commit, Known, Task, TaskId, TaskKey};
-pub use text::{printable, printable_json, printable_line};
+pub use text::{printable, printable_json, printable_line, printable_styled};

@@ -52,6 +52,53 @@ fn escape(bytes: &[u8], keep: fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Text of our own, in which what came from outside was made safe before: colours are
+/// left in or, without `colors`, taken out, line feeds and tabs stay, and whatever else
+/// could drive a terminal stands as an escape all the same. The last look before text
+/// leaves.
+pub fn printable_styled(text: &str, colors: bool) -> Cow<'_, str> {
+    if text
+        .chars()
+        .all(|c| is_plain(c) || matches!(c, '\n' | '\t'))
+    {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut parts = text.split('\x1b');
+    out += &printable(parts.next().unwrap_or_default().as_bytes());
+    for part in parts {
+        let rest = match style_len(part) {
+            0 => {
+                out += "\\x1b";
+                part
+            }
+            len => {
+                if colors {
+                    out.push('\x1b');
+                    out += &part[..len];
+                }
+                &part[len..]
+            }
+        };
+        out += &printable(rest.as_bytes());
+    }
+    Cow::Owned(out)
+}
+
+/// The length of what is left of a style of ours behind its escape character: one that
+/// is bold, dim, underlined or of one of the sixteen colours, or the end of all styles; else 0.
+fn style_len(text: &str) -> usize {
+    let code = text.strip_prefix('[').and_then(|text| text.split_once('m'));
+    match code {
+        Some((code @ ("0" | "1" | "2" | "4"), _)) => code.len() + 2,
+        Some((code, _)) if code.len() == 2 => match code.as_bytes() {
+            [b'3' | b'9', b'0'..=b'7'] => code.len() + 2,
+            _ => 0,
+        },
+        _ => 0,
+    }
+}
+
 /// JSON in which nothing drives a terminal, and which says the same: JSON itself lets
 /// everything stand in a string but the first 32 control characters.
 pub fn printable_json(json: String) -> String {
@@ -90,6 +137,36 @@ mod tests {
         );
         assert_eq!(printable(b"\xff\xfe"), "\\xff\\xfe");
         assert_eq!(printable("dépôt ✓".as_bytes()), "dépôt ✓");
+    }
+
+    #[test]
+    fn styles_of_ours_are_all_that_gets_through() {
+        let style = anstyle::Style::new().bold();
+        let style = style.fg_color(Some(anstyle::AnsiColor::BrightRed.into()));
+        let dim = anstyle::Style::new().dimmed();
+        let text = format!("{style}a\tb{style:#}\n{dim}é{dim:#}");
+        assert_eq!(printable_styled(&text, true), text);
+        assert_eq!(printable_styled(&text, false), "a\tb\né");
+        for hostile in [
+            "\x1b[2J",
+            "\x1b[8m",
+            "\x1b[38;5;1m",
+            "\x1b[",
+            "\x1b",
+            "\x1b]0;x\x07",
+            "\x1b[1",
+            "\x1b[31;1m",
+            "\r",
+            "\u{9b}31m",
+            "\u{202e}",
+        ] {
+            for colors in [true, false] {
+                let safe = printable_styled(hostile, colors).into_owned();
+                assert!(safe.chars().all(is_plain), "{safe:?}");
+                assert!(safe.starts_with('\\'), "{safe}");
+            }
+        }
+        assert_eq!(printable_styled("\x1b\x1b[1mx", true), "\\x1b\x1b[1mx");
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! A bell when something fails.
 
-use std::io::Write as _;
-
 use crate::model::{Event, Status};
+use crate::printer::{self, Control};
 
 use super::Reporter;
 
@@ -18,8 +17,7 @@ impl Reporter for Bell {
             ..
         } = event
         {
-            // Nobody hears a closed terminal.
-            let _ = std::io::stderr().write_all(b"\x07");
+            printer::control(Control::Bell);
         }
     }
 }

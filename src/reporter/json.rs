@@ -1,38 +1,27 @@
 //! One event a line, as JSON: for other programs. The first line carries the format's version.
 
-use std::io::{self, Write};
-
-use crate::model::{Event, printable_json};
+use crate::model::Event;
+use crate::printer::{self, Stream};
 
 use super::Reporter;
 
-/// Writes JSON lines.
-pub struct Json<O> {
-    out: O,
-    /// Something other than a closed pipe kept a line from being written, and was told.
-    failed: bool,
-}
+/// Behind so many bytes that nobody has read yet, signs of life are left out.
+const BEHIND: u64 = 64 << 10;
 
-impl<O: Write> Json<O> {
-    /// Lines go to `out`.
-    pub fn new(out: O) -> Self {
-        Self { out, failed: false }
-    }
-}
+/// Writes JSON lines to standard output.
+#[derive(Debug, Default)]
+pub struct Json;
 
-impl<O: Write> Reporter for Json<O> {
+impl Reporter for Json {
     fn event(&mut self, event: &Event) {
+        let sign_of_life = matches!(event, Event::TaskOutput { .. });
+        if sign_of_life && printer::unwritten(Stream::Out) > BEHIND {
+            return;
+        }
         if let Ok(line) = serde_json::to_string(event) {
-            let line = printable_json(line) + "\n";
-            let written = self.out.write_all(line.as_bytes());
-            // A reader that went away does not end the run; nor does a full disk, but
-            // whoever relies on the events must know that they are not complete.
-            if let Err(error) = written.and_then(|()| self.out.flush())
-                && error.kind() != io::ErrorKind::BrokenPipe
-                && !std::mem::replace(&mut self.failed, true)
-            {
-                let _ = writeln!(io::stderr(), "warning: failed to write events: {error}");
-            }
+            // A reader that went away does not end the run. What else goes wrong is
+            // said at its end: whoever relies on the events must know that some are missing.
+            let _ = printer::json(line + "\n");
         }
     }
 }

@@ -9,14 +9,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use anstyle::Style;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use unicode_width::UnicodeWidthChar as _;
 
 use crate::model::{Event, JobName, Oid, Status, TaskId, WatchedCommit, printable, printable_line};
+use crate::printer::{self, Stream};
 
 use super::Reporter;
 use super::plain::{Verbosity, verdict};
-use super::terminal::Results;
+use super::screen::{is_behind, screen, window};
 use super::text::{human_duration, status_style, summary_text};
 
 /// How often it is drawn while something runs, and while nothing does: then only to see
@@ -27,9 +28,6 @@ const IDLE: Duration = Duration::from_secs(1);
 /// Columns of jobs are between these.
 const NARROWEST: usize = 6;
 const WIDEST: usize = 16;
-
-/// The window where its size is not known.
-const WINDOW: (usize, usize) = (24, 80);
 
 /// Where a task stands.
 #[derive(Debug, Clone)]
@@ -49,8 +47,8 @@ pub struct LiveMatrix {
     block: Option<ProgressBar>,
     /// What is drawn now, and the window it was made for.
     drawn: (String, (usize, usize)),
-    results: Option<Results>,
-    color: bool,
+    /// Standard output is not this terminal, and gets the lines of finished tasks.
+    apart: bool,
     verbosity: Verbosity,
     job_width: usize,
     slots: u64,
@@ -63,15 +61,14 @@ pub struct LiveMatrix {
 }
 
 impl LiveMatrix {
-    /// A display on standard error, which must be a terminal. Verdicts go to `results`
-    /// where given (standard output is a pipe).
-    pub fn new(results: Option<Results>, color: bool, verbosity: Verbosity) -> Self {
+    /// A display on standard error, which must be a terminal. Verdicts go to standard
+    /// output as well where that is `apart`.
+    pub fn new(apart: bool, verbosity: Verbosity) -> Self {
         Self {
-            screen: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
+            screen: screen(),
             block: None,
-            drawn: (String::new(), WINDOW),
-            results,
-            color,
+            drawn: (String::new(), (0, 0)),
+            apart,
             verbosity,
             job_width: 4,
             slots: 1,
@@ -83,16 +80,8 @@ impl LiveMatrix {
         }
     }
 
-    fn plain(&self, text: &str) -> String {
-        match self.color {
-            true => text.to_owned(),
-            false => anstream::adapter::strip_str(text).to_string(),
-        }
-    }
-
     fn scroll(&mut self, text: &str) {
-        let text = self.plain(text.trim_end_matches('\n'));
-        let _ = self.screen.println(text);
+        let _ = self.screen.println(text.trim_end_matches('\n'));
     }
 
     fn running(&self) -> usize {
@@ -231,7 +220,7 @@ impl LiveMatrix {
 
     fn draw(&mut self) {
         let window = window();
-        let text = self.plain(&self.text(window));
+        let text = self.text(window);
         self.dirty = false;
         if self.drawn == (text.clone(), window) && self.block.is_some() {
             return;
@@ -264,16 +253,6 @@ impl LiveMatrix {
             .entry(commit)
             .or_default()
             .insert(job.clone(), cell);
-    }
-}
-
-/// Rows and columns of the terminal.
-fn window() -> (usize, usize) {
-    match rustix::termios::tcgetwinsize(rustix::stdio::stderr()) {
-        Ok(size) if size.ws_row > 0 && size.ws_col > 0 => {
-            (usize::from(size.ws_row), usize::from(size.ws_col))
-        }
-        _ => WINDOW,
     }
 }
 
@@ -364,10 +343,9 @@ impl Reporter for LiveMatrix {
                     ..
                 }
             );
-            if let Some(results) = &mut self.results {
-                // There is nobody to tell when the pipe is closed.
-                let _ = results.write_all(line.as_bytes());
-                let _ = results.flush();
+            if self.apart {
+                // There is nobody to tell when it is closed.
+                let _ = printer::text(Stream::Out, &line);
             }
             if bad || self.verbosity >= Verbosity::Verbose {
                 self.scroll(&(line + &details));
@@ -383,13 +361,15 @@ impl Reporter for LiveMatrix {
     }
 
     fn tick(&mut self) {
-        if self.dirty || self.running() > 0 || window() != self.drawn.1 {
+        let changed = self.dirty || self.running() > 0 || window() != self.drawn.1;
+        if changed && !is_behind() {
             self.draw();
         }
     }
 
     fn suspend(&mut self) {
         let _ = self.screen.clear();
+        printer::settle();
         self.drawn.0.clear();
     }
 }
@@ -397,6 +377,7 @@ impl Reporter for LiveMatrix {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::printable_styled;
 
     fn watched(n: u8, subject: &str, jobs: &[&str]) -> WatchedCommit {
         WatchedCommit {
@@ -408,7 +389,7 @@ mod tests {
     }
 
     fn matrix() -> LiveMatrix {
-        let mut matrix = LiveMatrix::new(None, false, Verbosity::Normal);
+        let mut matrix = LiveMatrix::new(false, Verbosity::Normal);
         matrix.commits = vec![
             watched(3, "three \x1b[31m", &["test", "lint"]),
             watched(2, "two", &["test"]),
@@ -426,7 +407,7 @@ mod tests {
     #[test]
     fn it_shows_commits_and_jobs() {
         let matrix = matrix();
-        let text = matrix.plain(&matrix.text((24, 60)));
+        let text = printable_styled(&matrix.text((24, 60)), false).into_owned();
         insta::assert_snapshot!(text, @"
                    test   lint   
         0303030303 FAIL   wait   (main) three \\x1b[31m
@@ -449,7 +430,8 @@ mod tests {
         matrix.set(id, &test, running);
         for rows in 1..12 {
             for columns in [1, 10, 20, 35, 80] {
-                let text = matrix.plain(&matrix.text((rows, columns)));
+                let text = matrix.text((rows, columns));
+                let text = printable_styled(&text, false);
                 assert!(text.lines().count() <= rows.max(3), "{rows}: {text}");
                 if columns > 20 {
                     assert!(

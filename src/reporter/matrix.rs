@@ -249,6 +249,7 @@ pub fn shorten(name: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::printable_styled;
 
     fn matrix(jobs: &[&str]) -> Matrix {
         let verdict = |status, outdated| Cell::Verdict { status, outdated };
@@ -283,7 +284,7 @@ mod tests {
 
     fn render(jobs: &[&str], width: usize) -> String {
         let text = matrix(jobs).render(Some(width), Symbols::Unicode);
-        let text = anstream::adapter::strip_str(&text).to_string();
+        let text = printable_styled(&text, false).into_owned();
         for line in text.lines() {
             assert!(line.width() <= width, "{} cells: {line}", line.width());
         }

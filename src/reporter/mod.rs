@@ -6,6 +6,7 @@ mod json;
 mod live;
 mod matrix;
 mod plain;
+mod screen;
 mod terminal;
 mod text;
 
@@ -18,14 +19,15 @@ pub use json::Json;
 pub use live::LiveMatrix;
 pub use matrix::{Cell, Matrix, Row, Symbols, shorten};
 pub use plain::{Plain, Verbosity};
-pub use terminal::{Results, Terminal};
+pub use terminal::Terminal;
 pub use text::{
     TaskLine, counted, human_duration, status_style, summary_text, tail_text, why_text,
 };
 
 /// Turns events into something to see.
 pub trait Reporter {
-    /// Takes the next event.
+    /// Takes the next event. It must not wait for whoever reads what is made of it: that
+    /// is what the [`printer`](crate::printer) is for.
     ///
     /// Writing to a closed pipe is no error; whatever else goes wrong on the way to
     /// the user must not end the run, either.

@@ -1,9 +1,8 @@
 //! One line an event, for pipes, files and other programs' terminals: verdicts on
 //! standard output, everything else on standard error.
 
-use std::io::Write;
-
 use crate::model::{Event, Status, printable};
+use crate::printer::{self, Stream};
 
 use super::Reporter;
 use super::text::{TaskLine, human_duration, outlook_text, summary_text, tail_text};
@@ -21,20 +20,16 @@ pub enum Verbosity {
 }
 
 /// Writes plain lines.
-pub struct Plain<O, E> {
-    results: O,
-    notices: E,
+#[derive(Debug)]
+pub struct Plain {
     verbosity: Verbosity,
     job_width: usize,
 }
 
-impl<O: Write, E: Write> Plain<O, E> {
-    /// Verdicts go to `results`, all else to `notices`. Both must strip colours where
-    /// none are wanted.
-    pub fn new(results: O, notices: E, verbosity: Verbosity) -> Self {
+impl Plain {
+    /// One that says so much.
+    pub fn new(verbosity: Verbosity) -> Self {
         Self {
-            results,
-            notices,
             verbosity,
             job_width: 4,
         }
@@ -149,9 +144,13 @@ pub(super) fn verdict(
     Some((line.render() + "\n", details))
 }
 
-impl<O: Write, E: Write> Reporter for Plain<O, E> {
+/// Says something besides verdicts. There is nobody to tell when it is closed.
+fn notice(text: &str) {
+    let _ = printer::text(Stream::Err, &format!("{text}\n"));
+}
+
+impl Reporter for Plain {
     fn event(&mut self, event: &Event) {
-        // There is nobody to tell when a pipe is closed, and the run goes on.
         match event {
             Event::RunStarted {
                 commits,
@@ -161,30 +160,30 @@ impl<O: Write, E: Write> Reporter for Plain<O, E> {
                 ..
             } if self.verbosity >= Verbosity::Normal && *commits > 0 => {
                 let outlook = outlook_text(*commits, *tasks, *reused, *slots);
-                let _ = writeln!(self.notices, "{outlook}");
+                notice(&outlook);
             }
             Event::TaskStarted { .. } => {
                 if let Some(line) = start(event, self.verbosity) {
-                    let _ = writeln!(self.notices, "{line}");
+                    notice(&line);
                 }
             }
             Event::TaskFinished { .. } | Event::TaskReused { .. } => {
                 if let Some((line, details)) = verdict(event, self.verbosity, &mut self.job_width) {
-                    let _ = self.results.write_all(line.as_bytes());
-                    let _ = self.results.flush();
-                    let _ = self.notices.write_all(details.as_bytes());
+                    // There is nobody to tell when they are closed.
+                    let _ = printer::text(Stream::Out, &line);
+                    let _ = printer::text(Stream::Err, &details);
                 }
             }
             Event::Note { message } if self.verbosity >= Verbosity::Normal => {
-                let _ = writeln!(self.notices, "{}", printable(message.as_bytes()));
+                notice(&printable(message.as_bytes()));
             }
             Event::Warning { message } => {
-                let _ = writeln!(self.notices, "warning: {}", printable(message.as_bytes()));
+                notice(&format!("warning: {}", printable(message.as_bytes())));
             }
             Event::RunFinished {
                 counts, elapsed, ..
             } if self.verbosity >= Verbosity::Normal => {
-                let _ = writeln!(self.notices, "{}", summary_text(counts, *elapsed));
+                notice(&summary_text(counts, *elapsed));
             }
             _ => {}
         }

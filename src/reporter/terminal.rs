@@ -7,19 +7,19 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use anstyle::{AnsiColor, Style};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::model::{Event, Status, TaskId, printable, printable_line};
+use crate::printer::{self, Stream};
 
 use super::Reporter;
 use super::plain::{Verbosity, start, verdict};
+use super::screen::{is_behind, screen};
 use super::text::{human_duration, summary_text};
 
 /// How often the rows are brought up to date.
 const TICK: Duration = Duration::from_millis(100);
-
-/// Receives the lines of finished tasks when standard output is not the terminal.
-pub type Results = Box<dyn std::io::Write>;
 
 /// A task that runs, as a row.
 struct Row {
@@ -35,8 +35,8 @@ pub struct Terminal {
     screen: MultiProgress,
     total: Option<ProgressBar>,
     rows: BTreeMap<usize, (TaskId, Row)>,
-    results: Option<Results>,
-    color: bool,
+    /// Standard output is not this terminal, and gets the lines of finished tasks.
+    apart: bool,
     verbosity: Verbosity,
     job_width: usize,
     slots: u64,
@@ -49,15 +49,14 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// A display on standard error, which must be a terminal. Verdicts go to `results`
-    /// where given (standard output is a pipe), else they scroll above the rows.
-    pub fn new(results: Option<Results>, color: bool, verbosity: Verbosity) -> Self {
+    /// A display on standard error, which must be a terminal. Verdicts go to standard
+    /// output where that is `apart`, else they scroll above the rows.
+    pub fn new(apart: bool, verbosity: Verbosity) -> Self {
         Self {
-            screen: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
+            screen: screen(),
             total: None,
             rows: BTreeMap::new(),
-            results,
-            color,
+            apart,
             verbosity,
             job_width: 4,
             slots: 1,
@@ -69,13 +68,7 @@ impl Terminal {
     }
 
     fn scroll(&mut self, text: &str) {
-        let text = text.trim_end_matches('\n');
-        let _ = match self.color {
-            true => self.screen.println(text),
-            false => self
-                .screen
-                .println(anstream::adapter::strip_str(text).to_string()),
-        };
+        let _ = self.screen.println(text.trim_end_matches('\n'));
     }
 
     fn draw(&mut self) {
@@ -132,11 +125,9 @@ impl Terminal {
         // Below the rows of the workers before this one, above the total.
         let above = self.rows.range(..worker).count();
         let bar = self.screen.insert(above, ProgressBar::new_spinner());
-        let template = match self.color {
-            true => "{spinner:.cyan} {wide_msg}",
-            false => "{spinner} {wide_msg}",
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
+        let cyan = Style::new().fg_color(Some(AnsiColor::Cyan.into()));
+        let template = format!("{cyan}{{spinner}}{cyan:#} {{wide_msg}}");
+        if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style);
         }
         bar
@@ -161,11 +152,9 @@ impl Reporter for Terminal {
                 }
                 if *tasks > 0 {
                     let total = self.screen.add(ProgressBar::new(*tasks));
-                    let template = match self.color {
-                        true => "{bar:24.green/dim} {pos}/{len}{msg}",
-                        false => "{bar:24} {pos}/{len}{msg}",
-                    };
-                    if let Ok(style) = ProgressStyle::with_template(template) {
+                    let green = Style::new().fg_color(Some(AnsiColor::Green.into()));
+                    let template = format!("{green}{{bar:24}}{green:#} {{pos}}/{{len}}{{msg}}");
+                    if let Ok(style) = ProgressStyle::with_template(&template) {
                         total.set_style(style);
                     }
                     self.total = Some(total);
@@ -222,7 +211,9 @@ impl Reporter for Terminal {
                 self.measured = (self.measured.0 + *duration, self.measured.1 + 1);
             }
             Event::Note { message } => self.scroll(&printable(message.as_bytes())),
-            Event::Warning { message } => self.scroll(&format!("warning: {message}")),
+            Event::Warning { message } => {
+                self.scroll(&format!("warning: {}", printable(message.as_bytes())));
+            }
             Event::RunFinished {
                 counts, elapsed, ..
             } => {
@@ -240,15 +231,13 @@ impl Reporter for Terminal {
             self.scroll(&line);
         }
         if let Some((line, details)) = verdict(event, self.verbosity, &mut self.job_width) {
-            match &mut self.results {
-                Some(results) => {
-                    let _ = results.write_all(line.as_bytes());
-                    let _ = results.flush();
-                    if !details.is_empty() {
-                        self.scroll(&details);
-                    }
-                }
-                None => self.scroll(&(line + &details)),
+            if !self.apart {
+                return self.scroll(&(line + &details));
+            }
+            // There is nobody to tell when it is closed.
+            let _ = printer::text(Stream::Out, &line);
+            if !details.is_empty() {
+                self.scroll(&details);
             }
         }
     }
@@ -258,10 +247,13 @@ impl Reporter for Terminal {
     }
 
     fn tick(&mut self) {
-        self.draw();
+        if !is_behind() {
+            self.draw();
+        }
     }
 
     fn suspend(&mut self) {
         let _ = self.screen.clear();
+        printer::settle();
     }
 }

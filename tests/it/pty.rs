@@ -119,6 +119,11 @@ impl Terminal {
         String::from_utf8_lossy(&self.bytes()).into_owned()
     }
 
+    /// What was started.
+    pub(crate) fn child(&self) -> &Child {
+        &self.child
+    }
+
     /// Types `keys`.
     pub(crate) fn press(&mut self, keys: &str) {
         self.master.write_all(keys.as_bytes()).unwrap();

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::error::Failure;
 use crate::git::{Repo, RepoError};
-use crate::model::{EVENT_FORMAT, printable, printable_json, printable_line};
+use crate::model::{EVENT_FORMAT, printable, printable_line};
 
 use super::{color, output};
 
@@ -192,5 +192,5 @@ fn print_json(findings: &[Finding], wrong: usize) -> Result<(), Failure> {
     }
     let last = serde_json::json!({"event": "doctor-finished", "wrong": wrong});
     text += &format!("{last}\n");
-    output::print(&printable_json(text))
+    output::print_json(text)
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::error::{Failure, FailureKind};
 use crate::git::{Records, Repo};
-use crate::model::{EVENT_FORMAT, LogId, Status, printable_json, printable_line};
+use crate::model::{EVENT_FORMAT, LogId, Status, printable_line};
 use crate::settings::{Retention, Settings};
 
 use super::output;
@@ -162,7 +162,7 @@ fn report(args: &Args, swept: &Swept) -> Result<(), Failure> {
             "problems": swept.problems, "notes": swept.notes,
         });
         text += &format!("{last}\n");
-        return output::print(&printable_json(text));
+        return output::print_json(text);
     }
     let verb = if args.dry_run {
         "would remove"
