@@ -93,6 +93,7 @@ pub(super) struct Args {
     ///
     /// Its standard input is the result as one line of JSON; `GIT_CI_COMMIT`,
     /// `GIT_CI_STATUS` (the worst of its jobs), `GIT_CI_SUBJECT` and `GIT_CI_REFS` are set.
+    /// In all of them control characters stand as escapes.
     /// One runs at a time, for a minute at most; that it fails is a warning.
     #[arg(long, value_name = "CMD")]
     on_result: Option<String>,

@@ -12,7 +12,9 @@ use serde::Serialize;
 
 use crate::engine::Feed;
 use crate::git::forget_repository;
-use crate::model::{Event, JobName, LogId, Oid, Status, Why, printable};
+use crate::model::{
+    Event, JobName, LogId, Oid, Status, Why, printable, printable_json, printable_line,
+};
 use crate::process::{self, ExitKind, Leftover, Streams};
 
 /// So many results wait for the command; more are left out.
@@ -144,9 +146,9 @@ impl ResultCommand {
         let mut said = tempfile::tempfile().map_err(text)?;
         // A file and no pipe: a command that does not read must not hold us up.
         let mut input = tempfile::tempfile().map_err(text)?;
-        let mut json = serde_json::to_vec(result).map_err(|error| error.to_string())?;
-        json.push(b'\n');
-        input.write_all(&json).map_err(text)?;
+        let json = serde_json::to_string(result).map_err(|error| error.to_string())?;
+        let json = printable_json(json + "\n");
+        input.write_all(json.as_bytes()).map_err(text)?;
         input.rewind().map_err(text)?;
         let mut command = Command::new("sh");
         forget_repository(&mut command);
@@ -155,8 +157,15 @@ impl ResultCommand {
             .current_dir(dir)
             .env("GIT_CI_COMMIT", result.commit.to_string())
             .env("GIT_CI_STATUS", result.status.as_str())
-            .env("GIT_CI_SUBJECT", result.subject.replace('\0', ""))
-            .env("GIT_CI_REFS", result.refs.join(" "));
+            // Whatever the command does with them: on a terminal they are only text.
+            .env(
+                "GIT_CI_SUBJECT",
+                &*printable_line(result.subject.as_bytes()),
+            )
+            .env(
+                "GIT_CI_REFS",
+                &*printable_line(result.refs.join(" ").as_bytes()),
+            );
         let streams = Streams {
             stdin: Some(input.into()),
             stdout: None,
