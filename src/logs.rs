@@ -7,7 +7,7 @@
 //! | `ID.rest/POSITION` | a run of what follows: output from that position on, without a gap; the oldest go, as long as [`TAIL`] bytes stay |
 //! | `ID.log.gz` | the log when it is done, in one piece; small ones stay as `ID.log` |
 //!
-//! Until a log is done, `ci/unfinished/ID` says which task it is of.
+//! Until a record says it, `ci/unfinished/ID` says which task a log is of.
 //!
 //! So what was left out can be told from names and sizes, also when whoever wrote was
 //! killed. The comment of the compressed file says which positions are in it.
@@ -121,14 +121,14 @@ pub struct LogTask {
     pub job: JobName,
 }
 
-/// A log that is not done.
+/// A log of a task whose end was not reported.
 #[derive(Debug, Clone)]
 pub struct Unfinished {
     /// The log.
     pub id: LogId,
     /// Its task.
     pub of: LogTask,
-    /// Somebody is still writing it: else whoever did was killed.
+    /// Somebody is still writing it.
     pub growing: bool,
 }
 
@@ -195,8 +195,14 @@ impl LogStore {
         Ok(writer)
     }
 
-    /// The logs that are not done: those of running tasks, wherever these run, and of
-    /// tasks whose run was killed.
+    /// Forgets which task a log is of: somebody else knows.
+    pub fn settle(&self, id: &LogId) {
+        // What stays behind is only litter.
+        let _ = fs::remove_file(unfinished_path(&self.path(id)));
+    }
+
+    /// The logs of tasks whose end was not reported: those that run, wherever that is, that
+    /// are about to be stored, and whose run was killed.
     pub fn unfinished(&self) -> Vec<Unfinished> {
         let notes = fs::read_dir(self.dir.with_file_name(UNFINISHED));
         let read = |note: fs::DirEntry| {
@@ -271,6 +277,7 @@ impl LogStore {
         for note in notes.into_iter().flatten().flatten() {
             let plain = self.dir.join(note.file_name()).with_extension("log");
             if !plain.exists()
+                && !packed_path(&plain).exists()
                 && let Ok(meta) = note.metadata()
             {
                 found.push(LogEntry {
@@ -300,6 +307,8 @@ impl LogStore {
         }
         if entry.path == rest_path(&plain) || entry.is_plain() {
             writer::remove_rest(&plain)?;
+        }
+        if entry.id.is_some() {
             let _ = fs::remove_file(unfinished_path(&plain));
         }
         match fs::remove_file(&entry.path) {

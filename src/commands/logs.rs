@@ -217,7 +217,7 @@ fn find(
     let Some(record) = record else {
         let killed = unfinished.iter().find(|log| log.of == of);
         let killed = killed.ok_or_else(|| nothing(commit, Some(name)))?;
-        output::note("the run was killed before this came to an end: there is no record of it");
+        output::note("there is no record of this task: its run was killed, or is just storing it");
         return Ok(Found {
             log: killed.id.clone(),
             running: false,

@@ -20,6 +20,7 @@ use signal_hook::consts::{SIGHUP, SIGQUIT, SIGTSTP};
 
 use crate::fail;
 use crate::git::{Records, Repo};
+use crate::logs::LogStore;
 use crate::model::{
     Commit, Counts, DefId, EVENT_FORMAT, Event, LogId, RunnerLabel, Status, Surroundings, TaskId,
     TaskKey,
@@ -50,6 +51,7 @@ pub(super) struct Around<'a> {
     pub(super) hosts: HashSet<RunnerLabel>,
     pub(super) writer: Option<Writer>,
     pub(super) reporter: &'a mut dyn Reporter,
+    pub(super) logs: &'a LogStore,
     pub(super) trust: Trust,
     pub(super) fail_fast: bool,
     pub(super) stay: bool,

@@ -157,6 +157,7 @@ pub fn run(run: Run<'_>, reporter: &mut dyn Reporter) -> Result<Summary, EngineE
                 claims,
                 writer,
                 reporter,
+                logs,
                 trust: run.trust,
                 fail_fast: run.fail_fast,
                 stay: run.stay,

@@ -283,6 +283,8 @@ mod tests {
         first.extend(text(&mut middle));
         assert!(first == wanted, "{} {}", first.len(), wanted.len());
         assert_eq!(store.entries().unwrap().len(), 1);
+        assert!(!store.unfinished()[0].growing);
+        store.settle(&id);
         assert!(store.unfinished().is_empty());
     }
 

@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::private;
 
-use super::{HEAD, Span, TAIL, marker, packed_path, rest_path, spans_text, unfinished_path};
+use super::{HEAD, Span, TAIL, marker, packed_path, rest_path, spans_text};
 
 /// Logs up to this size stay as they are: compressed they would take the same block of the disk.
 const SMALL: u64 = 4096;
@@ -126,8 +126,6 @@ impl LogWriter {
     /// # Errors
     /// Those of writing; what there is of the log stays as it is, then.
     pub fn finish(self) -> io::Result<()> {
-        // It is said who it is of by the record now, where there is one.
-        let _ = fs::remove_file(unfinished_path(&self.path));
         if self.runs.is_empty() && self.head <= SMALL {
             return Ok(());
         }

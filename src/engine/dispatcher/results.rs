@@ -277,6 +277,12 @@ impl Dispatcher<'_> {
             _ => return self.around.reporter.event(&event),
         };
         self.counts.unstored += u64::from(stored == Some(false));
+        if let Event::TaskFinished { log, .. } = &event
+            && stored != Some(false)
+        {
+            // From now on it is the record that says what the log is of.
+            self.around.logs.settle(log);
+        }
         let count = match status {
             Some(Status::Pass) => &mut self.counts.passed,
             Some(Status::Flaky) => &mut self.counts.flaky,
