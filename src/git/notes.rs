@@ -299,7 +299,12 @@ impl NoteStore {
                 false => 0,
             };
             let again = self.recent.iter().take(again).map(|(_, line)| line);
-            let (new, refused) = self.prepare(old, again.chain(&batch))?;
+            let (new, refused) = match self.prepare(old, again.chain(&batch)) {
+                Ok(prepared) => prepared,
+                // What nothing leads to any more may be gone by now.
+                Err(_) if self.has_moved(old, &mut tries) => continue,
+                Err(error) => return Err(error),
+            };
             let Some((tip, new)) = new else {
                 let tip = old.as_ref().map(from_gix);
                 return Ok(Appended { tip, refused });
@@ -450,6 +455,13 @@ impl NoteStore {
             let _ = self.writer.merge();
         }
         Ok(())
+    }
+
+    /// Whether the ref is not at `old` any more, so that a new try is worth while.
+    fn has_moved(&self, old: Option<ObjectId>, tries: &mut Tries) -> bool {
+        tries.lost_races += 1;
+        let now = read_ref(&self.objects, &self.notes_ref);
+        tries.lost_races <= LOST_RACES && now.is_ok_and(|now| now != old)
     }
 
     /// Waits while somebody has locked the ref: what is written meanwhile would be

@@ -73,7 +73,14 @@ fn pack_files(repo: &TestRepo, ending: &str) -> Vec<String> {
 
 #[test]
 fn no_gc_takes_what_a_run_stores() {
-    for command in EAGER {
+    let gentle: [&[&str]; 5] = [
+        &["repack", "-A", "-d", "-q", "--unpack-unreachable=now"],
+        &["repack", "--cruft", "--cruft-expiration=now", "-d", "-q"],
+        &["repack", "--geometric=2", "-d", "-q", "--write-midx"],
+        &["multi-pack-index", "write"],
+        &["maintenance", "run", "--task=incremental-repack", "--quiet"],
+    ];
+    for command in EAGER.into_iter().chain(gentle) {
         let repo = with_commits(25);
         beside(&repo, command, || {
             repo.ci(["run", "-q", "-j1", "--all"]).expect_code(0);
@@ -81,6 +88,14 @@ fn no_gc_takes_what_a_run_stores() {
         expect_whole(&repo, command[0]);
         assert_eq!(repo.noted_commits(), 25, "{command:?}");
         assert_eq!(pack_files(&repo, ".keep"), [""; 0], "{command:?}");
+        if repo
+            .git_dir()
+            .join("objects/pack/multi-pack-index")
+            .exists()
+        {
+            repo.git(["multi-pack-index", "verify"]);
+        }
+        repo.git(["fsck", "--strict"]);
     }
 }
 
@@ -237,7 +252,20 @@ fn many_results_leave_few_packs() {
             .expect_code(0);
     }
     assert!(pack_files(&repo, ".pack").len() <= 5);
-    assert!(repo.git(["count-objects", "-v"]).contains("garbage: 0"));
+    // What a multi-pack index names must stay.
+    repo.git(["multi-pack-index", "write"]);
+    let named = pack_files(&repo, ".pack");
+    for n in 0..12 {
+        let job = format!("j{n}");
+        let args = ["run", "-q", "--force", "--job", &job];
+        repo.ci(args).expect_code(0);
+    }
+    let packs = pack_files(&repo, ".pack");
+    assert!(named.iter().all(|pack| packs.contains(pack)));
+    assert!(packs.len() <= named.len() + 5, "{packs:?}");
+    repo.git(["multi-pack-index", "verify"]);
+    let size = repo.git(["count-objects", "-v"]);
+    assert!(size.contains("garbage: 0"), "{size}");
     expect_whole(&repo, "merged");
 }
 
