@@ -72,6 +72,7 @@
 //! rayon     ← engine
 //! indicatif ← reporter
 //! gix       ← git
+//! memchr    ← runner
 //! libc      ← process
 //! which     ← git commands
 //! ```

@@ -129,6 +129,15 @@ pub enum CheckoutError {
         /// Its name in `.gitmodules`, escaped.
         name: String,
     },
+    /// Somebody removed or replaced the worktree while a job ran in it.
+    #[error(
+        "keep the worktree {}: while the job ran it or its .git was removed or replaced",
+        .path.display()
+    )]
+    Gone {
+        /// The worktree.
+        path: PathBuf,
+    },
     /// No room is left for the files.
     #[error(
         "check out into {}: no space is left there; free some, or put worktrees elsewhere \
@@ -195,11 +204,14 @@ impl CheckoutError {
         let commit = *commit;
         let text = source.to_string();
         let says = |part: &&str| text.contains(*part);
-        // git is told to speak English.
-        if ["No space left on device", "Disk quota exceeded"]
-            .iter()
-            .any(says)
-        {
+        // git is told to speak English, and does not always say why.
+        let full = [
+            "No space left on device",
+            "Disk quota exceeded",
+            "Out of diskspace",
+        ];
+        let unable = ["unable to write", "unable to create", "write error"];
+        if full.iter().any(says) || unable.iter().any(says) && has_no_room(path) {
             let path = path.to_owned();
             let source = source.into();
             return Self::Full { path, source };
@@ -221,6 +233,13 @@ impl CheckoutError {
     }
 }
 
+/// Whether so little room is left that a file may not have found any.
+fn has_no_room(path: &Path) -> bool {
+    const LEAST: u64 = 1 << 20;
+    rustix::fs::statvfs(path)
+        .is_ok_and(|fs| fs.f_bavail * fs.f_frsize < LEAST || fs.f_files > 0 && fs.f_favail == 0)
+}
+
 /// A worktree of a repository of its own, which borrows the objects of the user's, with a
 /// detached `HEAD`.
 pub struct Checkout<'a> {
@@ -235,6 +254,8 @@ pub struct Checkout<'a> {
     left: Option<before::Left>,
     /// A ref of ours keeps its commit.
     pinned: bool,
+    /// Its directory and its git directory, as the job was given them.
+    given: Option<[(u64, u64); 2]>,
 }
 
 /// Which worktree is to be brought where, and how.
@@ -257,6 +278,7 @@ impl<'a> Checkout<'a> {
             known: None,
             left: None,
             pinned: false,
+            given: None,
         }
     }
 
@@ -279,6 +301,21 @@ impl<'a> Checkout<'a> {
     /// Where git cannot, not even in a worktree made anew, and where a submodule's
     /// commit is not there locally.
     pub fn move_to(&mut self, commit: &Oid, clean: Clean) -> Result<(), CheckoutError> {
+        self.bring_to(commit, clean)?;
+        self.given = self.identity();
+        Ok(())
+    }
+
+    /// What tells the directories that are there now from others in their place.
+    fn identity(&self) -> Option<[(u64, u64); 2]> {
+        let of = |path: &Path| {
+            let mark = mark::Mark::at(rustix::fs::CWD, path.as_os_str()).ok()?;
+            Some(mark.identity())
+        };
+        Some([of(&self.path)?, of(&self.path.join(".git"))?])
+    }
+
+    fn bring_to(&mut self, commit: &Oid, clean: Clean) -> Result<(), CheckoutError> {
         self.find_repository()?;
         let templates = Rc::clone(&self.templates);
         let template = templates.of(self.repo);
@@ -341,7 +378,8 @@ impl<'a> Checkout<'a> {
     }
 
     /// Whether what a job said is about the commit and not about the machine: the user's
-    /// repository is still there, and, where the job `failed`, has the commit.
+    /// repository is still there, and, where the job `failed`, has the commit, and the
+    /// worktree is the one that the job was given.
     ///
     /// # Errors
     /// Where that is not so.
@@ -349,6 +387,10 @@ impl<'a> Checkout<'a> {
         self.find_repository()?;
         if !failed {
             return Ok(());
+        }
+        if self.given.is_none() || self.identity() != self.given {
+            let path = self.path.clone();
+            return Err(CheckoutError::Gone { path });
         }
         // By a process of its own, which sees what the job saw: packs that were removed
         // can be read here for as long as they are open.

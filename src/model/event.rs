@@ -148,6 +148,8 @@ pub enum Event {
         duration: Duration,
         /// Where it ran.
         runner: RunnerLabel,
+        /// How many tracked files it changed or removed.
+        changed: u64,
         /// Its log.
         log: LogId,
         /// Whether its record is stored; `None` where it leaves none.

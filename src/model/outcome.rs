@@ -191,6 +191,8 @@ pub enum Why {
     Timeout,
     /// The worktree could not be brought to the commit.
     Worktree,
+    /// No room was left on a disk, or nothing could be written to it.
+    Disk,
     /// The log could not be written.
     Log,
     /// The job's process could not be started or followed.
@@ -202,9 +204,10 @@ pub enum Why {
 }
 
 impl Why {
-    const WORDS: [(&'static str, Self); 6] = [
+    const WORDS: [(&'static str, Self); 7] = [
         ("timeout", Self::Timeout),
         ("worktree", Self::Worktree),
+        ("disk", Self::Disk),
         ("log", Self::Log),
         ("spawn", Self::Spawn),
         ("runner-lost", Self::RunnerLost),
@@ -304,6 +307,7 @@ mod tests {
             "signal:9",
             "timeout",
             "worktree",
+            "disk",
             "log",
             "spawn",
             "runner-lost",

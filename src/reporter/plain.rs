@@ -5,7 +5,7 @@ use crate::model::{Event, Status, printable};
 use crate::printer::{self, Stream};
 
 use super::Reporter;
-use super::text::{TaskLine, human_duration, outlook_text, summary_text, tail_text};
+use super::text::{TaskLine, counted, human_duration, outlook_text, summary_text, tail_text};
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -115,11 +115,16 @@ pub(super) fn verdict(
     }
     *job_width = (*job_width).max(job.as_str().len());
     let reason = match event {
-        Event::TaskReused { reason, .. } if verbosity >= Verbosity::Verbose => Some(reason),
+        Event::TaskReused { reason, .. } if verbosity >= Verbosity::Verbose => Some(reason.clone()),
+        // A formatter that repairs passes for the wrong reason.
+        Event::TaskFinished {
+            changed: changed @ 1..,
+            ..
+        } => Some(format!("changed {}", counted(*changed, "tracked file"))),
         _ => None,
     };
     let line = TaskLine {
-        reason: reason.map(String::as_str),
+        reason: reason.as_deref(),
         status,
         commit,
         job: job.as_str(),

@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::Duration;
 
-use crate::git::{Repo, RepoError};
+use crate::git::{CheckoutError, Repo, RepoError};
 use crate::model::{COMMIT_VARIABLE, Outcome, Why};
 use crate::process::{self, ExitKind, JobProcess, SpawnSpec};
-use crate::worktree::{Holder, Lease, Pool};
+use crate::worktree::{Holder, Lease, Pool, check_room};
 
 use super::Request;
 use super::artifacts::Artifacts;
@@ -159,14 +160,14 @@ fn run<I: Read + AsFd, O: Write + AsFd>(
         channel.send(&FromAgent::Note { message })?;
     }
     if let Err(error) = lease.move_to(&task.commit, task.job.clean) {
-        return Ok(no_worktree(&error));
+        return Ok(not_brought(&error));
     }
     let outcome = run_in(channel, &lease, setup, repo, task, observed);
     let outcome = outcome.map(|outcome| about_the_commit(&lease, task, outcome));
     // Whatever happened: the slot is given back only once nothing runs in it.
     process::end_everything().map_err(AgentError::Processes)?;
     if outcome.is_ok() {
-        lease.look();
+        observed.changed = lease.look().unwrap_or(0);
         lease.release();
     }
     outcome
@@ -180,7 +181,17 @@ fn about_the_commit(lease: &Lease<'_, '_>, task: &RunTask, outcome: Outcome) -> 
     }
     match lease.verify(&task.commit, outcome != Outcome::Passed) {
         Ok(()) => outcome,
-        Err(error) => no_worktree(&error),
+        Err(error) => not_brought(&error),
+    }
+}
+
+fn not_brought(error: &CheckoutError) -> Outcome {
+    Outcome::Errored {
+        why: match error.is_full() {
+            true => Why::Disk,
+            false => Why::Worktree,
+        },
+        reason: chain(error),
     }
 }
 
@@ -245,19 +256,55 @@ fn run_in<I: Read + AsFd, O: Write + AsFd>(
         ran,
         output,
     } = followed?;
+    let complained = output.says_no_room();
     output.finish(channel, &mut job)?;
     channel.send(&FromAgent::Ran {
         task: task.task,
         time: ran,
     })?;
-    Ok(match (ending, exit) {
+    let outcome = match (ending, exit) {
         (Some(Ending::Asked), _) => Outcome::Cancelled,
         (Some(Ending::TimedOut), _) => Outcome::TimedOut {
             limit: task.job.timeout.unwrap_or_default(),
         },
         (None, ExitKind::Exited(code)) => Outcome::from_exit_code(code),
         (None, ExitKind::Signaled(signal)) => Outcome::from_signal(signal),
-    })
+    };
+    Ok(with_room(lease, setup, task, complained, outcome))
+}
+
+/// What a job said, unless it failed where nothing could be written any more; `complained`
+/// is whether it said so.
+fn with_room(
+    lease: &Lease<'_, '_>,
+    setup: &Setup,
+    task: &RunTask,
+    complained: bool,
+    outcome: Outcome,
+) -> Outcome {
+    if matches!(
+        outcome,
+        Outcome::Passed | Outcome::Cancelled | Outcome::Errored { .. }
+    ) {
+        return outcome;
+    }
+    let temporary = task.job.env.get("TMPDIR").map(OsString::from);
+    let temporary = temporary
+        .or_else(|| std::env::var_os("TMPDIR"))
+        .unwrap_or_else(|| "/tmp".into());
+    let others = [Path::new(&temporary), &setup.repository];
+    // Beside the slot, which is the job's: on the same disk, and as it was.
+    match check_room(
+        lease.path().parent().unwrap_or(lease.path()),
+        &others,
+        complained,
+    ) {
+        Ok(()) => outcome,
+        Err(error) => Outcome::Errored {
+            why: Why::Disk,
+            reason: chain(&error),
+        },
+    }
 }
 
 /// A program that could not be started is told as a shell would tell it.

@@ -217,6 +217,9 @@ pub struct Observed {
     /// Whether it looked at the commit.
     #[serde(default)]
     pub head: Head,
+    /// How many tracked files it changed or removed.
+    #[serde(default)]
+    pub changed: u64,
 }
 
 /// Whether a job opened the file `HEAD` of its worktree.

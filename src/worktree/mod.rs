@@ -23,9 +23,11 @@
 //! | `pool` | leasing and giving back |
 //! | `waiting` | who is waited for, what is waited out |
 //! | `reclaim` | giving back disk space |
+//! | `room` | whether a job could write |
 
 mod pool;
 mod reclaim;
+mod room;
 mod state;
 mod waiting;
 
@@ -36,6 +38,7 @@ use crate::git::CheckoutError;
 pub use crate::git::MARK;
 pub use pool::{Lease, Pool};
 pub use reclaim::{IdleSlot, remove_tree, slots_on_disk, stale_pins, tidy, tree_size};
+pub use room::{NoRoom, check as check_room};
 pub use state::{Holder, holders};
 pub use waiting::{Standstill, standstill, wait_for_orphans};
 

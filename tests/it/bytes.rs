@@ -141,24 +141,35 @@ fn pytest_is_right_about_twenty_alternating_commits() {
     check_alternating(&repo, &commits, "pytest-3 -q", &[]);
 }
 
+/// Whether some of the tasks that noted when `m.py` was written have the same second.
+fn shared_seconds(repo: &TestRepo) -> bool {
+    let noted = std::fs::read_to_string(repo.root().join("seconds")).unwrap();
+    let mut seconds: Vec<_> = noted.lines().collect();
+    let all = seconds.len();
+    seconds.sort_unstable();
+    seconds.dedup();
+    seconds.len() < all
+}
+
 #[test]
 fn what_leaves_nothing_does_not_wait() {
     let repo = TestRepo::new();
-    let commits = alternating(&repo, 40);
-    let start = std::time::Instant::now();
-    let run = "grep -q 'X = 1' m.py";
-    check_alternating(&repo, &commits, run, &[]);
-    // Something of another size each time, beside something that stays.
+    let commits = alternating(&repo, 24);
+    let note = format!("stat -c %Y m.py >>{}/seconds", repo.root().display());
+    let run = format!("{note}; grep -q 'X = 1' m.py");
+    check_alternating(&repo, &commits, &run, &[]);
+    assert!(shared_seconds(&repo));
+    // Something of another size each time, beside what is left.
     let repo = TestRepo::new();
     repo.write(".gitignore", "left*\n");
-    for i in 0..20 {
-        repo.write("m", "x".repeat(i + 1));
+    for i in 0..12 {
+        repo.write("m.py", "x".repeat(i + 1));
         repo.commit("longer");
     }
-    repo.job("t", "touch left; date >left-$(cat n)");
+    let note = format!("stat -c %Y m.py >>{}/seconds", repo.root().display());
+    repo.job("t", &format!("{note}; touch left; date >left-$(cat n)"));
     repo.ci(["run", "-q", "-j1", "--all"]).expect_code(0);
-    let took = start.elapsed();
-    assert!(took.as_secs() < 20, "one of the sixty waited: {took:?}");
+    assert!(shared_seconds(&repo));
 }
 
 /// Runs two commits, `before` in the first, and then a job that must find `m.X == 1`.
@@ -251,4 +262,60 @@ fn what_a_link_leads_to_is_as_new_as_the_link() {
         let commits = commits.each_ref().map(String::as_str);
         repo.ci([&args[..], &commits].concat()).expect_code(0);
     }
+}
+
+#[test]
+fn tracked_files_that_a_job_changed_are_counted() {
+    for attributes in ["", "*.md ident\n"] {
+        let repo = TestRepo::new();
+        repo.write(".gitattributes", attributes)
+            .write(".gitignore", "left\n");
+        for file in ["a", "b", "c", "d/e", "f.md"] {
+            repo.write(file, format!("{file}\n"));
+        }
+        repo.commit("one");
+        let run = |job: &str| {
+            let said = repo
+                .ci(["run", "-j1", "--force", "--json", "-x", job])
+                .stdout();
+            let lines = said.lines().map(|line| serde_json::from_str(line).unwrap());
+            let lines: Vec<serde_json::Value> = lines.collect();
+            let mut ended = lines.iter().filter(|line| line["event"] == "task-finished");
+            ended.next().unwrap()["changed"].as_u64().unwrap()
+        };
+        for (job, changed) in [
+            ("true", 0),
+            ("touch left new a; chmod 600 b; ln c left-c", 0),
+            ("cp a a2; echo x >a; cp a2 a", 0),
+            ("echo x >>a", 1),
+            ("echo x >>a; exit 1", 1),
+            ("chmod +x b", 1),
+            ("rm c; ln -s a c", 1),
+            ("rm -r d", 1),
+            ("git rm -q -r .", 8),
+            (
+                "echo x >a; git add a; git -c user.name=x -c user.email=x@x commit -qm x",
+                1,
+            ),
+            ("git init -q nested; echo x >nested/a; echo x >>f.md", 1),
+        ] {
+            assert_eq!(run(job), changed, "{job}");
+        }
+    }
+}
+
+#[test]
+fn a_formatter_that_repairs_is_told_of() {
+    let repo = TestRepo::new();
+    repo.write("a", "bad\n").write("b", "bad\n");
+    repo.commit("one");
+    repo.job("fix", "sed -i s/bad/good/ a")
+        .job("all", "sed -i s/bad/good/ a b; exit 1");
+    let said = repo.ci(["run"]).expect_code(1).stdout();
+    let line = |job: &str| said.lines().find(|line| line.contains(job)).unwrap();
+    assert!(line(" fix ").contains("(changed 1 tracked file)"), "{said}");
+    assert!(
+        line(" all ").contains("(changed 2 tracked files)"),
+        "{said}"
+    );
 }

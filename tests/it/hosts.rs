@@ -566,7 +566,12 @@ fn what_a_host_does_not_have_is_an_error_and_never_a_wrong_verdict() {
     let done = repo
         .ci(["run", "HEAD", "HEAD~1", "HEAD~2"])
         .expect_code(125);
-    assert_eq!(records(&repo, &plain), ["pass test h1"]);
+    assert_eq!(
+        records(&repo, &plain),
+        ["pass test h1"],
+        "{}",
+        done.stderr()
+    );
     assert_eq!(records(&repo, &with_submodule), ["ERROR test h1"]);
     assert_eq!(records(&repo, &with_filter), ["ERROR test h1"]);
     let said = done.stderr();

@@ -29,6 +29,7 @@ mod kinds;
 mod layers;
 mod leases;
 mod limits;
+mod machine;
 mod notes;
 mod notes_faults;
 mod notes_mend;

@@ -125,6 +125,7 @@ impl Dispatcher<'_> {
             try_,
             duration: ended.duration,
             runner: runner.clone(),
+            changed: ended.observed.changed,
             log: log.clone(),
             stored: None,
             tail: ended.tail,

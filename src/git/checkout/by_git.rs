@@ -318,9 +318,13 @@ impl Worktree<'_> {
             if interrupted || distrusted {
                 past.lost_all();
                 // What that commit has is tracked then, and does not stay as a leftover.
-                let tracked = self.git(&["checkout", "-q", "-f", "--detach", "HEAD"]);
-                // Without index and commit nobody knows what was tracked.
-                tracked.or_else(|error| if distrusted { Err(error) } else { Ok(()) })?;
+                let tracked = self.git.run(&["checkout", "-q", "-f", "--detach", "HEAD"]);
+                if distrusted && let Err(source) = tracked {
+                    // Without index and commit nobody knows what was tracked. Whatever went
+                    // wrong is not about this commit: the slot is made anew.
+                    let commit = *self.commit;
+                    return Err(CheckoutError::Git { commit, source });
+                }
             }
         }
         self.admin
