@@ -182,7 +182,7 @@ pub(super) enum Jobs<'a> {
         /// The names that were asked for; none means all.
         names: Vec<String>,
         /// What verdicts must agree in.
-        kinds: Kinds,
+        kinds: Box<Kinds>,
         /// What came of each file so far.
         planned: HashMap<Oid, Arc<[PlannedJob]>>,
     },
@@ -211,7 +211,7 @@ impl<'a> Jobs<'a> {
             ConfigFrom::Commit => Self::OfEach {
                 files: CommitJobs::new(repo),
                 names: args.job.clone(),
-                kinds,
+                kinds: Box::new(kinds),
                 planned: HashMap::new(),
             },
             other => Self::Same(planned(load(repo, &other)?, &args.job, &kinds)?),

@@ -301,9 +301,13 @@ impl<'a> Checkout<'a> {
     /// Where git cannot, not even in a worktree made anew, and where a submodule's
     /// commit is not there locally.
     pub fn move_to(&mut self, commit: &Oid, clean: Clean) -> Result<(), CheckoutError> {
-        self.bring_to(commit, clean)?;
-        self.given = self.identity();
-        Ok(())
+        let brought = self.bring_to(commit, clean);
+        match brought {
+            Ok(()) => self.given = self.identity(),
+            // There will be no task: a pin that leads nowhere would be in the user's way.
+            Err(_) => self.unpin(),
+        }
+        brought
     }
 
     /// What tells the directories that are there now from others in their place.
@@ -331,7 +335,7 @@ impl<'a> Checkout<'a> {
             commit,
             clean,
         };
-        let left = self.left.take();
+        let mut left = self.left.take();
         if let Some(mut known) = self.known.take()
             && !self.past.is_to_come()
         {
@@ -347,7 +351,8 @@ impl<'a> Checkout<'a> {
                         return Ok(());
                     }
                 }
-                Err(fast::GivenUp) => {}
+                // The index may say what the job's git made of it.
+                Err(fast::GivenUp) => left = Some(before::Left::new(known.into_image())),
             }
         }
         match by_git::move_to(&goal, &mut self.past, left)? {
@@ -392,13 +397,9 @@ impl<'a> Checkout<'a> {
             let path = self.path.clone();
             return Err(CheckoutError::Gone { path });
         }
-        // By a process of its own, which sees what the job saw: packs that were removed
-        // can be read here for as long as they are open.
-        let mut ask = self.repo.git_command();
-        ask.args(["cat-file", "-e", &format!("{commit}^{{tree}}")]);
-        match self.repo.git().output(&mut ask) {
-            Err(GitError::Failed { .. }) => Err(CheckoutError::Pruned { commit: *commit }),
-            _ => Ok(()),
+        match self.is_there(commit) {
+            true => Ok(()),
+            false => Err(CheckoutError::Pruned { commit: *commit }),
         }
     }
 
@@ -423,10 +424,26 @@ impl<'a> Checkout<'a> {
         };
         if self.templates.reaches(self.repo, template, commit) {
             self.unpin();
-        } else {
-            // Without a pin the task may come to miss objects, which is seen then.
+            return;
+        }
+        // Without a pin the task may come to miss objects, which is seen then. One to a
+        // commit that was pruned already, or in this moment, would break the user's
+        // `git gc`.
+        if self.is_there(commit) {
             self.pinned |= self.repo.pin(slot, commit).is_ok();
         }
+        if !self.is_there(commit) {
+            self.unpin();
+        }
+    }
+
+    /// Whether the repository has the commit. By a process of its own: packs that were
+    /// removed can be read here for as long as they are open.
+    fn is_there(&self, commit: &Oid) -> bool {
+        let mut ask = self.repo.git_command();
+        ask.args(["cat-file", "-e", &format!("{commit}^{{tree}}")]);
+        let answer = self.repo.git().output(&mut ask);
+        !matches!(answer, Err(GitError::Failed { .. }))
     }
 
     fn unpin(&mut self) {

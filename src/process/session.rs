@@ -95,8 +95,9 @@ pub fn start(command: &Command, streams: Streams) -> io::Result<Leader> {
     spawn(command, streams, std::env::vars_os(), Some(own.into()))
 }
 
-/// The same for an agent, without what is [not for jobs](environment), which ends all that is below it before it ends. Where it is
-/// killed, [`end_adopted`](super::end_adopted) does that.
+/// The same for an agent, without the variables that are not for jobs. An agent ends all
+/// that is below it before it ends; where it is killed, [`end_adopted`](super::end_adopted)
+/// does that.
 ///
 /// # Errors
 /// Those of [`start`].

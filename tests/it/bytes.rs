@@ -181,7 +181,8 @@ fn check_after(repo: &TestRepo, before: &str, commits: [&str; 2]) {
         let args = [
             "run", "-q", "-j1", "--force", "--order", "oldest", "-x", &job,
         ];
-        repo.ci([&args[..], &commits].concat()).expect_code(0);
+        let ran = repo.ci([&args[..], &commits].concat());
+        assert_eq!(ran.code(), 0, "{before}\n{}{}", ran.stdout(), ran.stderr());
     }
 }
 

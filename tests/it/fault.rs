@@ -600,22 +600,6 @@ fn a_stopped_run_stops_its_jobs_and_goes_on() {
 }
 
 #[test]
-fn a_path_that_cannot_be_told_is_refused_at_once() {
-    let repo = TestRepo::new();
-    repo.commit("one");
-    let odd = repo.root().join("odd\nname");
-    fs::rename(repo.path(), &odd).unwrap();
-    let done = repo
-        .command(env!("CARGO_BIN_EXE_git-ci"), &odd)
-        .args(["run", "-x", "true"])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&done.stderr).into_owned();
-    assert_eq!(done.status.code(), Some(128), "{said}");
-    assert!(said.contains("line feed"), "{said}");
-}
-
-#[test]
 fn events_that_cannot_be_written_are_told_of() {
     let repo = TestRepo::new();
     repo.job("test", "true");
@@ -627,7 +611,8 @@ fn events_that_cannot_be_written_are_told_of() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
-    assert!(done.status.success(), "{said}");
+    // What was asked for could not be told; the verdict is there all the same.
+    assert_eq!(done.status.code(), Some(128), "{said}");
     assert_eq!(said.matches("No space left on device").count(), 1, "{said}");
     assert_eq!(repo.verdicts("HEAD"), ["pass test"]);
 }

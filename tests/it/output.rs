@@ -509,7 +509,11 @@ fn everything_leaves_by_the_printer() {
         "anstream",
     ];
     // An agent is this program: what it says leaves by its own printer.
-    let exceptions = [("runner/local.rs", "::stderr()")];
+    let exceptions = [
+        ("runner/local.rs", "::stderr()"),
+        // A fixed line, when there is no memory for anything else.
+        ("process/memory.rs", "::stderr()"),
+    ];
     let mut found = Vec::new();
     for (file, code) in sources() {
         for line in code {

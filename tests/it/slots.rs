@@ -293,6 +293,10 @@ fn what_a_killed_run_pinned_does_not_stay() {
         agents.for_each(kill);
         paused.run.kill().unwrap();
         paused.run.wait().unwrap();
+        // Who has the lock of the slot has its pin, too, until the last moment.
+        wait_until("the end of every process", || {
+            processes_with(repo.root().to_str().unwrap()).is_empty()
+        });
         assert_ne!(pins(&repo), "");
         match round {
             // Another slot's run, the same slot's, and gc.

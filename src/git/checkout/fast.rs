@@ -27,7 +27,7 @@ use super::before::WALK_COUNTS;
 use super::diff::{NotPlain, diff};
 use super::files::{Holds, Tree, is_special, umask};
 use super::ground::Ground;
-use super::index::{Changes, Image, Written};
+use super::index::{Changes, Image, Written, mtime};
 use super::past::{self, Past};
 use super::scan::scan;
 use super::template::Template;
@@ -126,7 +126,19 @@ impl Known {
         let walked = self.walk(&mut Tree::open(path)?)?;
         let changed = walked.changed;
         self.walked = Some(walked);
+        // The job's git may have noted files there that somebody else wrote, and another
+        // process would take them for ours.
+        // Where the job put something else in place of the git directory, that stays as it is.
+        let index = rustix::fs::lstat(self.admin.index().as_path());
+        if self.admin.is_there() && index.is_ok_and(|stat| mtime(&stat) != self.image.written) {
+            self.image.written = self.admin.lock_index()?.commit(&self.image)?;
+        }
         Ok(changed)
+    }
+
+    /// What the worktree held when it was left, for a move by git.
+    pub(super) fn into_image(self) -> Image {
+        self.image
     }
 
     /// Brings the worktree to the commit.
