@@ -18,6 +18,9 @@ use super::lease::Observer;
 use crate::model::{JobName, Oid};
 use crate::private;
 
+/// When to look again after a connection that could not be taken.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -115,8 +118,12 @@ impl Listener {
             .name("control".into())
             .spawn(move || {
                 for stream in listener.incoming() {
-                    // Whoever asked and went away needs no answer.
-                    let _ = stream.and_then(|stream| serve(&stream, &answer));
+                    match stream {
+                        // Whoever asked and went away needs no answer.
+                        Ok(stream) => drop(serve(&stream, &answer)),
+                        // Out of descriptors, say: whoever waits is still there then.
+                        Err(_) => std::thread::sleep(AGAIN),
+                    }
                 }
             })?;
         Ok(Self { path })
