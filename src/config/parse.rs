@@ -86,6 +86,10 @@ impl std::error::Error for ConfigError {}
 /// # Errors
 /// With every problem that was found.
 pub fn parse(text: &str, origin: &str) -> Result<Vec<Job>, ConfigError> {
+    // As an editor of another system leaves it. In a command a carriage return would be
+    // part of a word: `if true` would be none.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = &text.replace("\r\n", "\n");
     let mut reader = Reader {
         text,
         problems: Vec::new(),

@@ -3,8 +3,12 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use crate::git::revs::{self, RevError};
 use crate::git::{ReadError, Repo};
@@ -88,7 +92,7 @@ pub fn load(repo: &Repo, from: &ConfigFrom) -> Result<Vec<Job>, LoadError> {
     match from {
         ConfigFrom::Worktree => {
             let top = repo.work_tree().ok_or(LoadError::NoWorkTree)?;
-            load_file(&top.join(JOBS_FILE))
+            load_path(&top.join(JOBS_FILE), false)
         }
         ConfigFrom::Commit => load_rev(repo, "HEAD"),
         ConfigFrom::Rev(rev) => load_rev(repo, rev),
@@ -111,12 +115,16 @@ pub fn load_bisected(repo: &Repo) -> Result<Option<(String, Vec<Job>)>, LoadErro
     }
 }
 
-/// The jobs of one file.
+/// The jobs of a file that the user named.
 ///
 /// # Errors
 /// Where it is not there, cannot be read, or is not right.
 pub fn load_file(path: &Path) -> Result<Vec<Job>, LoadError> {
-    let text = match read_bounded(path) {
+    load_path(path, true)
+}
+
+fn load_path(path: &Path, named: bool) -> Result<Vec<Job>, LoadError> {
+    let text = match read_bounded(path, named) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(LoadError::Missing(path.display().to_string()));
@@ -134,11 +142,28 @@ pub fn load_file(path: &Path) -> Result<Vec<Job>, LoadError> {
     parse(&text, &origin).map_err(LoadError::Invalid)
 }
 
-/// A file as text. It may be a link that came with a commit, to something without an end.
-fn read_bounded(path: &Path) -> io::Result<String> {
+/// A plain file as text. What a tree brings may be a link to anywhere, a device or a pipe:
+/// a link is only followed where the user `named` the file, and nothing is waited for.
+fn read_bounded(path: &Path, named: bool) -> io::Result<String> {
+    let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    if !named {
+        flags |= OFlags::NOFOLLOW;
+    }
+    let refused = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what.to_owned());
+    let opened = File::options()
+        .read(true)
+        .custom_flags(flags.bits() as i32)
+        .open(path);
+    let file = opened.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::LOOP) => refused("it is a symbolic link, and no plain file"),
+        Some(Errno::NXIO) => refused("it is no plain file"),
+        _ => error,
+    })?;
+    if !file.metadata()?.is_file() {
+        return Err(refused("it is no plain file"));
+    }
     let mut text = String::new();
-    let mut file = File::open(path)?.take(MAX_FILE + 1);
-    file.read_to_string(&mut text)?;
+    file.take(MAX_FILE + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_FILE {
         let message = format!("it is longer than {} MiB", MAX_FILE >> 20);
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));

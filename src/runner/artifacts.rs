@@ -1,5 +1,5 @@
-//! The directory in which a job may leave files: there while the job runs, and gone
-//! with it where nothing was left.
+//! The directory in which a job may leave files: there and empty when the job starts, and
+//! gone with it where nothing was left.
 //!
 //! Jobs of one commit come and go at the same time, and two that share a name (one of
 //! them ad hoc) share the directory. So whoever uses it holds a shared lock on it, and
@@ -15,6 +15,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::git::Repo;
 use crate::model::{JobName, Oid};
 use crate::private;
+use crate::worktree::remove_tree;
 
 /// How often others may remove what is being made before that is an error.
 const TRIES: u32 = 100;
@@ -59,9 +60,26 @@ impl Artifacts {
     fn try_open(ci_dir: &Path, name: &Path) -> io::Result<Option<File>> {
         let path = private::dir_in(ci_dir, name)?;
         let dir = File::open(&path)?;
-        flock(&dir, FlockOperation::LockShared)?;
-        let (ours, there) = (dir.metadata()?, fs::metadata(path)?);
-        Ok((ours.ino() == there.ino() && ours.dev() == there.dev()).then_some(dir))
+        let alone = flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok();
+        if !alone {
+            flock(&dir, FlockOperation::LockShared)?;
+        }
+        let (ours, there) = (dir.metadata()?, fs::symlink_metadata(&path)?);
+        if ours.ino() != there.ino() || ours.dev() != there.dev() {
+            return Ok(None);
+        }
+        if alone {
+            // What an earlier try left says nothing of this one.
+            for entry in fs::read_dir(&path)? {
+                let entry = entry?;
+                match entry.file_type()?.is_dir() {
+                    true => remove_tree(&entry.path())?,
+                    false => fs::remove_file(entry.path())?,
+                }
+            }
+            flock(&dir, FlockOperation::LockShared)?;
+        }
+        Ok(Some(dir))
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -600,6 +600,80 @@ fn a_stopped_run_stops_its_jobs_and_goes_on() {
 }
 
 #[test]
+fn the_jobs_file_is_a_plain_file_of_the_tree() {
+    let repo = TestRepo::new();
+    repo.commit("one");
+    let file = repo.path().join(".git-ci.toml");
+    let outside = repo.root().join("outside.toml");
+    fs::write(&outside, "[jobs.test]\nrun = \"true\"\nsecret = 1\n").unwrap();
+    for target in ["/dev/zero", "/proc/self/environ", outside.to_str().unwrap()] {
+        std::os::unix::fs::symlink(target, &file).unwrap();
+        for command in [&["run"][..], &["run", "-n"], &["run", "--new"]] {
+            let said = repo.ci(command).expect_code(128).stderr();
+            assert!(said.contains("symbolic link"), "{target}: {said}");
+            assert!(
+                !said.contains("secret") && !said.contains("PATH="),
+                "{said}"
+            );
+        }
+        repo.ci(["status"]).expect_code(0);
+        fs::remove_file(&file).unwrap();
+    }
+    let made = repo.command("mkfifo", repo.path()).arg(&file).status();
+    assert!(made.unwrap().success());
+    let said = repo.ci(["run"]).expect_code(128).stderr();
+    assert!(said.contains("no plain file"), "{said}");
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    let said = repo.ci(["run"]).expect_code(128).stderr();
+    assert!(said.contains("no plain file"), "{said}");
+    // A file that the user names may be anywhere.
+    let link = repo.root().join("link.toml");
+    fs::write(&outside, "[jobs.test]\nrun = \"true\"\n").unwrap();
+    std::os::unix::fs::symlink(&outside, &link).unwrap();
+    repo.ci(["run", "--config", link.to_str().unwrap()])
+        .expect_code(0);
+}
+
+#[test]
+fn line_ends_of_another_system_are_none_of_a_commands() {
+    let repo = TestRepo::new();
+    let text = "\u{feff}[jobs.test]\nrun = \"\"\"\nif false; then\n  true\nelse\n  exit 3\nfi\n\"\"\"\n\
+                [jobs.literal]\nrun = \'\'\'\ntest \"a\" = \"a\"\n\'\'\'\n";
+    repo.write(".git-ci.toml", text.replace('\n', "\r\n"))
+        .commit("one");
+    for from in ["worktree", "commit"] {
+        repo.ci(["run", "--force", "--config-from", from])
+            .expect_code(1);
+        assert!(
+            repo.note("HEAD").contains("why=exit:3"),
+            "{}",
+            repo.note("HEAD")
+        );
+        assert_eq!(
+            repo.verdicts("HEAD")
+                .iter()
+                .filter(|one| *one == "pass literal")
+                .count(),
+            1 + usize::from(from == "commit")
+        );
+    }
+}
+
+#[test]
+fn artifacts_of_an_earlier_try_are_gone() {
+    let repo = TestRepo::new();
+    let job = "ls -A $GIT_CI_ARTIFACTS; test -z \"$(ls -A $GIT_CI_ARTIFACTS)\" || exit 9; \
+               mkdir $GIT_CI_ARTIFACTS/d; ln -s / $GIT_CI_ARTIFACTS/d/root; touch $GIT_CI_ARTIFACTS/crash.png";
+    repo.job("test", job);
+    repo.commit("one");
+    for _ in 0..3 {
+        repo.ci(["run", "--force"]).expect_code(0);
+    }
+    assert!(Path::new("/etc/passwd").exists());
+}
+
+#[test]
 fn events_that_cannot_be_written_are_told_of() {
     let repo = TestRepo::new();
     repo.job("test", "true");
