@@ -289,13 +289,13 @@ fn what_a_killed_run_pinned_does_not_stay() {
     for round in 0..3 {
         let mut paused = Paused::start(&repo, &dropped, "true");
         let of_job = processes_with(&format!("GIT_CI_WORKTREE={}", repo.root().display()));
-        let agents = of_job.into_iter().filter_map(parent);
-        agents.for_each(kill);
+        let agents: Vec<_> = of_job.into_iter().filter_map(parent).collect();
+        agents.iter().copied().for_each(kill);
         paused.run.kill().unwrap();
         paused.run.wait().unwrap();
         // Who has the lock of the slot has its pin, too, until the last moment.
-        wait_until("the end of every process", || {
-            processes_with(repo.root().to_str().unwrap()).is_empty()
+        wait_until("the end of the agents", || {
+            !agents.iter().any(|agent| crate::support::alive(*agent))
         });
         assert_ne!(pins(&repo), "");
         match round {
