@@ -178,6 +178,12 @@ pub enum CheckoutError {
         /// What is missing.
         what: String,
     },
+    /// Whoever asked for it wants it no longer.
+    #[error("check out {commit}: it was interrupted")]
+    Interrupted {
+        /// The commit.
+        commit: Oid,
+    },
     /// A submodule is there and could not be checked out.
     #[error("check out the submodule '{name}'")]
     Submodule {
@@ -215,6 +221,9 @@ impl CheckoutError {
             let path = path.to_owned();
             let source = source.into();
             return Self::Full { path, source };
+        }
+        if matches!(source, GitError::Interrupted { .. }) {
+            return Self::Interrupted { commit };
         }
         if ["smudge filter", "external filter"].iter().any(says) {
             return Self::Filter { commit, source };

@@ -11,6 +11,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use super::gate::Gate;
+
 /// The oldest git that is known to do all we ask of it:
 /// 2.31 brought `rev-parse --path-format`.
 pub const MINIMUM_GIT: Version = Version(2, 31);
@@ -97,6 +99,12 @@ pub enum GitError {
         /// Why.
         source: std::io::Error,
     },
+    /// No process is to be started any more.
+    #[error("run `git {verb}`: it was interrupted")]
+    Interrupted {
+        /// The subcommand.
+        verb: String,
+    },
     /// The process ran and failed.
     #[error("run `git {verb}`: {message}")]
     Failed {
@@ -139,6 +147,7 @@ pub struct Git {
     program: PathBuf,
     version: Version,
     away: Option<PathBuf>,
+    gate: Gate,
 }
 
 impl Git {
@@ -152,6 +161,7 @@ impl Git {
             program,
             version: MINIMUM_GIT,
             away: None,
+            gate: Gate::default(),
         };
         let said = git.read(git.command().arg("version"))?;
         match Version::parse(&said) {
@@ -177,6 +187,11 @@ impl Git {
     /// Its version.
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// What holds its processes back.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// The same without anything that the user or the system has configured on this
@@ -252,7 +267,7 @@ impl Git {
     /// Runs `command` to its end and returns what it printed.
     ///
     /// # Errors
-    /// Where it cannot be started, or exits with anything but 0.
+    /// Where it cannot be started, is not to be, or exits with anything but 0.
     pub fn output(&self, command: &mut Command) -> Result<Output, GitError> {
         self.output_with_input(command, b"")
     }
@@ -274,11 +289,10 @@ impl Git {
         if !input.is_empty() {
             command.stdin(Stdio::piped());
         }
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(io)?;
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let started = self.gate.pass(|| command.spawn());
+        let started = started.map_err(|_| GitError::Interrupted { verb: verb.clone() })?;
+        let mut child = started.map_err(io)?;
         let Some(mut stdin) = child.stdin.take() else {
             return Self::outcome(verb, child.wait_with_output());
         };

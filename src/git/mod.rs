@@ -13,6 +13,7 @@ mod commit_object;
 mod commits;
 mod conversion;
 mod files;
+mod gate;
 mod here;
 mod history;
 mod litter;
@@ -48,6 +49,7 @@ pub use command::{
 pub use commits::CommitReader;
 pub use conversion::Conversion;
 pub use files::ReadError;
+pub use gate::Gate;
 pub use here::{Head, Here};
 pub use history::{Graph, GraphCommit, History, HistoryError};
 pub use litter::{Leftover, StaleKeep};

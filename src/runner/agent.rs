@@ -19,6 +19,7 @@ use crate::worktree::{Holder, Lease, Pool, check_room};
 
 use super::Request;
 use super::artifacts::Artifacts;
+use super::bring::{Brought, bring};
 use super::channel::Channel;
 use super::course::Ending;
 use super::follow::{Followed, follow};
@@ -60,7 +61,10 @@ pub enum AgentError {
 /// # Errors
 /// Where the channel or the machine makes it impossible to go on. The dispatcher is
 /// told, if it can be.
-pub fn serve(input: impl Read + AsFd, output: impl Write + AsFd) -> Result<(), AgentError> {
+pub fn serve(
+    input: impl Read + AsFd + Send,
+    output: impl Write + AsFd + Send,
+) -> Result<(), AgentError> {
     let mut channel = Channel::new(input, output).map_err(AgentError::Channel)?;
     let served = serve_on(&mut channel);
     match served {
@@ -76,7 +80,7 @@ pub fn serve(input: impl Read + AsFd, output: impl Write + AsFd) -> Result<(), A
     }
 }
 
-fn serve_on<I: Read + AsFd, O: Write + AsFd>(
+fn serve_on<I: Read + AsFd + Send, O: Write + AsFd + Send>(
     channel: &mut Channel<I, O>,
 ) -> Result<(), AgentError> {
     process::check_proc().map_err(AgentError::Prepare)?;
@@ -112,7 +116,7 @@ fn serve_on<I: Read + AsFd, O: Write + AsFd>(
 }
 
 /// Runs one task in a leased slot.
-fn run<I: Read + AsFd, O: Write + AsFd>(
+fn run<I: Read + AsFd + Send, O: Write + AsFd + Send>(
     channel: &mut Channel<I, O>,
     pool: &mut Pool<'_>,
     setup: &Setup,
@@ -159,8 +163,11 @@ fn run<I: Read + AsFd, O: Write + AsFd>(
     for message in lease.take_notes() {
         channel.send(&FromAgent::Note { message })?;
     }
-    if let Err(error) = lease.move_to(&task.commit, task.job.clean) {
-        return Ok(not_brought(&error));
+    match bring(channel, repo.git().gate(), &mut lease, task)? {
+        Brought::Ready => {}
+        Brought::Cancelled => return Ok(Outcome::Cancelled),
+        Brought::TimedOut(limit) => return Ok(too_slow(limit)),
+        Brought::Failed(error) => return Ok(not_brought(&error)),
     }
     let outcome = run_in(channel, &lease, setup, repo, task, observed);
     let outcome = outcome.map(|outcome| about_the_commit(&lease, task, outcome));
@@ -192,6 +199,14 @@ fn not_brought(error: &CheckoutError) -> Outcome {
             false => Why::Worktree,
         },
         reason: chain(error),
+    }
+}
+
+/// A commit that is not there yet says nothing, however long that takes.
+fn too_slow(limit: Duration) -> Outcome {
+    Outcome::Errored {
+        why: Why::Worktree,
+        reason: format!("check out the commit within the job's timeout of {limit:?}"),
     }
 }
 

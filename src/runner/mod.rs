@@ -6,6 +6,7 @@
 
 pub mod agent;
 mod artifacts;
+mod bring;
 mod channel;
 mod course;
 mod early;

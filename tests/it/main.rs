@@ -10,6 +10,7 @@ mod bytes;
 mod bytes_filters;
 mod checkout;
 mod checkout_damage;
+mod checkout_ends;
 mod compat_git;
 mod completions;
 mod doctor;

@@ -66,6 +66,10 @@ pub(super) fn move_to(
     let first = usize::from(past.is_to_come()) * (ATTEMPTS.len() - 1);
     past.begin();
     for &attempt in &ATTEMPTS[first..] {
+        // What another attempt would do costs a warm worktree.
+        if repo.git().gate().is_closed() {
+            return Err(CheckoutError::Interrupted { commit: *commit });
+        }
         let found = if attempt == Attempt::Anew {
             None
         } else {

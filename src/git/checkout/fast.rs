@@ -18,8 +18,8 @@ use gix::ignore::search::Ignore;
 use rustix::fs::{FileType, RawMode};
 use rustix::time::Timespec;
 
-use super::super::Repo;
 use super::super::reading::Objects;
+use super::super::{Gate, Repo};
 use super::Goal;
 use super::admin::Admin;
 use super::apart::tell_apart;
@@ -180,7 +180,8 @@ impl Known {
         if let Some(time) = self.job_ended.filter(|_| !walked.untracked.is_empty()) {
             past::wait_for_tick(time);
         }
-        let written = self.apply(&mut files, &changes, past)?;
+        let gate = repo.git().gate();
+        let written = self.apply(&mut files, &changes, past, gate)?;
         self.image = self.image.with(&written);
         self.tree = new;
         let left = self.sweep(repo, &mut files, &walked, clean, past)?;
@@ -226,12 +227,14 @@ impl Known {
         Ok(walked)
     }
 
-    /// Changes the files; returns the entries that the index gets for them.
+    /// Changes the files, while the `gate` is open; returns the entries that the index gets
+    /// for them.
     fn apply(
         &self,
         files: &mut Tree,
         changes: &Changes,
         past: &mut Past,
+        gate: &Gate,
     ) -> Result<Written, GivenUp> {
         let mut written = Written::new();
         let mut leave = |files: &mut Tree, path: &[u8]| match files.status(path) {
@@ -247,6 +250,9 @@ impl Known {
         }
         for (path, change) in changes {
             let Some((mode, id)) = *change else { continue };
+            if gate.is_closed() {
+                return Err(GivenUp);
+            }
             leave(files, path);
             let blob = self.objects.find_blob(id).map_err(|_| GivenUp)?;
             let stamp = files.write(path, mode, &blob.data)?;

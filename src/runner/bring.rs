@@ -1,0 +1,134 @@
+//! Bringing a slot to a commit, in a way that can be ended.
+//!
+//! What prepares a worktree is git and the user's filters, which may do anything and
+//! take any time. It goes on in the agent's own thread, where the lease is; another one
+//! listens to the dispatcher meanwhile, and ends what runs below this process when it is
+//! asked to, when the job's timeout is over, and when the dispatcher is gone.
+
+use std::io::{self, PipeReader, Read, Write};
+use std::os::fd::AsFd;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::git::{CheckoutError, Gate};
+use crate::process;
+use crate::worktree::Lease;
+
+use super::agent::AgentError;
+use super::channel::Channel;
+use super::course::{Course, Ending};
+use super::protocol::RunTask;
+
+/// How often something that says nothing is looked at.
+const GLANCE: Duration = Duration::from_secs(1);
+
+/// How often what is to be killed is looked for, while there may be more of it.
+const INSISTENCE: Duration = Duration::from_millis(5);
+
+/// What became of a slot that was to be brought to a commit.
+pub(super) enum Brought {
+    /// It is there.
+    Ready,
+    /// The dispatcher did not want it any more.
+    Cancelled,
+    /// The timeout, which is this, was over.
+    TimedOut(Duration),
+    /// It cannot be brought there.
+    Failed(CheckoutError),
+}
+
+/// Brings the slot to the task's commit. Unless it is there then, nothing that was
+/// started for that is left.
+///
+/// # Errors
+/// Where the dispatcher is gone, or the machine makes it impossible to go on.
+pub(super) fn bring<I: Read + AsFd + Send, O: Write + AsFd + Send>(
+    channel: &mut Channel<I, O>,
+    gate: &Gate,
+    lease: &mut Lease<'_, '_>,
+    task: &RunTask,
+) -> Result<Brought, AgentError> {
+    gate.open();
+    let (end, done) = io::pipe().map_err(AgentError::Prepare)?;
+    let (brought, ending) = thread::scope(|scope| {
+        let watch = thread::Builder::new().spawn_scoped(scope, || watch(channel, gate, task, &end));
+        let watch = watch.map_err(AgentError::Prepare)?;
+        let brought = lease.move_to(&task.commit, task.job.clean);
+        drop(done);
+        let ending = watch.join().unwrap_or_else(|panic| {
+            std::panic::resume_unwind(panic);
+        });
+        Ok::<_, AgentError>((brought, ending))
+    })?;
+    let ending = ending?;
+    if brought.is_err() || ending.is_some() {
+        process::end_everything().map_err(AgentError::Processes)?;
+    }
+    Ok(match (ending, brought) {
+        (Some(Ending::Asked), _) => Brought::Cancelled,
+        (Some(Ending::TimedOut), _) => Brought::TimedOut(task.job.timeout.unwrap_or_default()),
+        (None, Ok(())) => Brought::Ready,
+        (None, Err(error)) => Brought::Failed(error),
+    })
+}
+
+/// Listens to the dispatcher until the other end of `end` is closed; returns why the checkout
+/// was ended, if it was.
+fn watch<I: Read + AsFd, O: Write + AsFd>(
+    channel: &mut Channel<I, O>,
+    gate: &Gate,
+    task: &RunTask,
+    end: &PipeReader,
+) -> Result<Option<Ending>, AgentError> {
+    let mut course = Course::begin(task.job.timeout, task.job.grace);
+    let listened = listen(channel, gate, task, end, &mut course);
+    if listened.is_err() {
+        gate.close();
+        while !is_closed(end, INSISTENCE) {
+            process::signal_everything(Signal::KILL);
+        }
+    }
+    listened.map(|()| course.ending())
+}
+
+fn listen<I: Read + AsFd, O: Write + AsFd>(
+    channel: &mut Channel<I, O>,
+    gate: &Gate,
+    task: &RunTask,
+    end: &PipeReader,
+    course: &mut Course,
+) -> Result<(), AgentError> {
+    let signal = |signal| {
+        match signal {
+            Signal::STOP => gate.hold(),
+            Signal::CONT => gate.release(),
+            _ => gate.close(),
+        }
+        process::signal_everything(signal);
+    };
+    loop {
+        let [ended] = channel.poll([end.as_fd()], Some(course.patience(GLANCE)))?;
+        if ended {
+            return Ok(());
+        }
+        course.take_requests(channel, task.task, signal)?;
+        // A process that was being started when all were killed is seen the next time.
+        if course.was_killed() || course.is_graceless() {
+            course.kill(signal);
+        } else if course.is_overdue() {
+            course.end(Ending::TimedOut, signal);
+        }
+    }
+}
+
+fn is_closed(end: &PipeReader, patience: Duration) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let patience = Timespec {
+        tv_sec: 0,
+        tv_nsec: patience.subsec_nanos().into(),
+    };
+    let mut polled = [PollFd::new(end, PollFlags::IN)];
+    poll(&mut polled, Some(&patience)).is_ok_and(|ready| ready > 0)
+}
