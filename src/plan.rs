@@ -37,7 +37,7 @@ impl PlannedJob {
 
     /// A job that leaves no record and is run whatever is known.
     pub fn unrecorded(job: Job) -> Self {
-        let criteria = Criteria::new(&job, None, Vec::new());
+        let criteria = Criteria::new(&job, None, []);
         Self {
             recorded: false,
             ..Self::new(job, criteria)

@@ -175,7 +175,7 @@ mod tests {
             on: "x86_64-linux".parse().unwrap(),
             env: None,
         };
-        Criteria::new(&job, here.env, vec![here.on])
+        Criteria::new(&job, here.env, [(here.on, None)])
     }
 
     /// `def` is that of the job as it is now where it is `d`.

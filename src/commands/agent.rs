@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use crate::error::Failure;
 use crate::printer::{self, Stream};
 use crate::runner::guard::{self, Guarded};
-use crate::runner::{agent, hub, protocol_line};
+use crate::runner::{agent, hub, key, protocol_line};
 
 use super::output;
 
@@ -30,6 +30,10 @@ pub(super) struct Args {
     /// The hub's line to it.
     #[arg(long, value_name = "FD", requires = "hub", hide = true)]
     guard: Option<u32>,
+
+    /// Answer one question about this machine.
+    #[arg(long, conflicts_with_all = ["stdio", "hub"], hide = true)]
+    key: bool,
 
     /// Say which protocol this is, and end.
     #[arg(long, conflicts_with = "stdio")]
@@ -68,6 +72,10 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
             Guarded::open(line).map_err(|error| Failure::failed_to("reach the guard", error))?;
         hub::serve(&hub::HubSpec { nonce, program }, guard, input, output)
             .map_err(|error| Failure::failed_to("serve as a hub", error))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.key {
+        key::serve(input, output).map_err(|error| Failure::failed_to("ask a key", error))?;
         return Ok(ExitCode::SUCCESS);
     }
     agent::serve(input, output).map_err(|error| Failure::failed_to("serve as an agent", error))?;

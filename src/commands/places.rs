@@ -31,7 +31,7 @@ pub(super) fn runners(
     process::become_subreaper()
         .map_err(|error| Failure::failed_to("look after orphans of jobs", error))?;
     if settings.local {
-        keep_surroundings_from_jobs(repo);
+        say_what_is_kept(&keep_surroundings_from_jobs(repo));
         crate::worktree::wait_for_orphans(&repo.ci_dir())?;
         crate::worktree::tidy(repo, &settings.worktree_root);
         let spec = local_spec(repo, settings, slots)?;
@@ -72,14 +72,18 @@ pub(super) fn runners(
     Ok(runners)
 }
 
-/// Keeps what ties this process to a checkout of the user's from jobs, and says once what
-/// that is.
-fn keep_surroundings_from_jobs(repo: &Repo) {
-    static SAID: std::sync::Once = std::sync::Once::new();
+/// Keeps what ties this process to a checkout of the user's from jobs and their keys;
+/// returns what that is.
+pub(super) fn keep_surroundings_from_jobs(repo: &Repo) -> Vec<String> {
     let main = repo.common_dir();
     let main = main.parent().filter(|_| main.ends_with(".git"));
     let trees = repo.work_tree().into_iter().chain(main);
-    let told = process::keep_from_jobs(trees.map(std::path::Path::to_owned).collect());
+    process::keep_from_jobs(trees.map(std::path::Path::to_owned).collect())
+}
+
+/// Says once what is kept from jobs.
+fn say_what_is_kept(told: &[String]) {
+    static SAID: std::sync::Once = std::sync::Once::new();
     if !told.is_empty() {
         SAID.call_once(|| {
             super::output::note(&format!(

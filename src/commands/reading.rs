@@ -25,6 +25,7 @@ use crate::settings::Settings;
 use crate::verdict::{Facts, Standing, Verdict};
 use crate::worktree;
 
+use super::kinds::Kinds;
 use super::output;
 use super::select::{ConfigArgs, Jobs};
 
@@ -315,7 +316,7 @@ impl<'a> Configured<'a> {
             strict: args.config.is_some() || args.config_from.is_some(),
             warned: false,
         };
-        match Jobs::configured(&unnamed, repo, settings) {
+        match Jobs::configured(&unnamed, repo, settings, Kinds::of(repo, settings)) {
             Ok(jobs) => configured.jobs = Some(jobs),
             Err(error) => configured.complain(error)?,
         }

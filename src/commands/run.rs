@@ -166,10 +166,13 @@ fn plan(
 ) -> Result<Plan, Failure> {
     let mut jobs = match &args.exec {
         Some(command) => {
-            let kinds = Kinds::of(repo, settings);
+            let kinds = Kinds::asking(repo, settings);
             Jobs::Same(Arc::new([ad_hoc(command, args.as_.as_ref(), &kinds)]))
         }
-        None => Jobs::configured(&args.config, repo, settings)?,
+        None => {
+            let kinds = Kinds::asking(repo, settings);
+            Jobs::configured(&args.config, repo, settings, kinds)?
+        }
     };
     Ok(Plan::new(
         commits,

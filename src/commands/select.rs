@@ -197,8 +197,8 @@ impl<'a> Jobs<'a> {
         args: &ConfigArgs,
         repo: &'a Repo,
         settings: &Settings,
+        kinds: Kinds,
     ) -> Result<Self, LoadError> {
-        let kinds = Kinds::of(repo, settings);
         if let Some(file) = &args.config {
             let jobs = config::load_file(file)?;
             return Ok(Self::Same(planned(jobs, &args.job, &kinds)?));

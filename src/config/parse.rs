@@ -13,11 +13,12 @@ use toml::de::{DeTable, DeValue};
 use crate::model::{Clean, CommandLine, Job, JobName, Reuse, printable_line};
 
 /// The keys of a job.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "allow-failure",
     "clean",
     "env",
     "grace",
+    "key",
     "labels",
     "platform",
     "reuse",
@@ -181,7 +182,8 @@ impl Reader<'_> {
         let mut fields = Job::new(name.clone()?, CommandLine::Shell(String::new()));
         for (key, value) in table {
             match key.get_ref().as_ref() {
-                "run" => run = self.run(value),
+                "run" => run = self.command(value, "run"),
+                "key" => fields.key = self.command(value, "key"),
                 "timeout" => fields.timeout = self.duration(value, key.get_ref()),
                 "grace" => fields.grace = self.duration(value, key.get_ref()).unwrap_or_default(),
                 "env" => fields.env = self.env(value),
@@ -229,7 +231,7 @@ impl Reader<'_> {
         Some(fields)
     }
 
-    fn run(&mut self, value: &Spanned<DeValue<'_>>) -> Option<CommandLine> {
+    fn command(&mut self, value: &Spanned<DeValue<'_>>, key: &str) -> Option<CommandLine> {
         let run = match value.get_ref() {
             DeValue::String(text) => CommandLine::Shell(text.to_string()),
             DeValue::Array(items) => {
@@ -237,13 +239,13 @@ impl Reader<'_> {
                 for item in items.iter() {
                     match item.get_ref() {
                         DeValue::String(word) => argv.push(word.to_string()),
-                        other => self.mismatch(item, "run", "a list of strings", other),
+                        other => self.mismatch(item, key, "a list of strings", other),
                     }
                 }
                 CommandLine::Argv(argv)
             }
             other => {
-                self.mismatch(value, "run", "a string or a list of strings", other);
+                self.mismatch(value, key, "a string or a list of strings", other);
                 return None;
             }
         };
@@ -257,11 +259,12 @@ impl Reader<'_> {
         if empty {
             self.problem(
                 value.span(),
-                "`run` is empty: there is no command to execute",
+                format!("`{key}` is empty: there is no command to execute"),
             );
         }
         if nul {
-            self.problem(value.span(), "`run` holds a NUL byte, which no command can");
+            let message = format!("`{key}` holds a NUL byte, which no command can");
+            self.problem(value.span(), message);
         }
         Some(run)
     }

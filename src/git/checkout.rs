@@ -32,9 +32,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use crate::model::{Clean, Oid};
+use crate::model::{Clean, EnvId, Oid};
 
-use super::{GitError, Repo};
+use super::{Conversion, GitError, Repo};
 
 mod admin;
 mod apart;
@@ -263,6 +263,8 @@ pub struct Checkout<'a> {
     left: Option<before::Left>,
     /// A ref of ours keeps its commit.
     pinned: bool,
+    /// What decided how its files were made, beside the tree.
+    made_by: Option<EnvId>,
     /// Its directory and its git directory, as the job was given them.
     given: Option<[(u64, u64); 2]>,
 }
@@ -287,6 +289,7 @@ impl<'a> Checkout<'a> {
             known: None,
             left: None,
             pinned: false,
+            made_by: None,
             given: None,
         }
     }
@@ -364,11 +367,22 @@ impl<'a> Checkout<'a> {
                 Err(fast::GivenUp) => left = Some(before::Left::new(known.into_image())),
             }
         }
-        match by_git::move_to(&goal, &mut self.past, left)? {
+        let arrived = by_git::move_to(&goal, &mut self.past, left)?;
+        let conversion = Conversion::now(self.repo);
+        let conversion =
+            conversion.map_err(|error| CheckoutError::of_git(commit, &self.path, error))?;
+        self.made_by = conversion.id();
+        match arrived {
             by_git::Arrived::Plain(known) => self.known = Some(known),
             by_git::Arrived::Other(left) => self.left = left,
         }
         Ok(())
+    }
+
+    /// The hash of what decided how the files were made beside the tree: see
+    /// [`Conversion::id`].
+    pub fn made_by(&self) -> Option<EnvId> {
+        self.made_by
     }
 
     /// Looks at what a job did, once nothing of it is running any more; returns how many

@@ -15,8 +15,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use super::command::Git;
+use super::command::{Git, GitError};
 use super::repo::{Repo, is_true};
+use crate::model::EnvId;
 
 /// No file of attributes is larger.
 const MAX_SIZE: u64 = 64 << 20;
@@ -125,7 +126,18 @@ impl Conversion {
             || repo.all_config().keys().any(here_alone))
         .then(|| repo.config_afresh().ok())
         .flatten();
-        let config = fresh.as_ref().unwrap_or(repo.all_config());
+        Self::from_config(repo, fresh.as_ref().unwrap_or(repo.all_config()))
+    }
+
+    /// What counts for checkouts of `repo` now, whatever was read of it before.
+    ///
+    /// # Errors
+    /// Where its configuration cannot be read.
+    pub fn now(repo: &Repo) -> Result<Self, GitError> {
+        Ok(Self::from_config(repo, &repo.config_afresh()?))
+    }
+
+    fn from_config(repo: &Repo, config: &BTreeMap<String, Vec<String>>) -> Self {
         let mut conversion = Self::default();
         let mut attributes = None;
         for (key, values) in config {
@@ -335,7 +347,7 @@ impl Conversion {
 
     /// What of the surroundings a verdict depends on besides the commit, as names and
     /// values. Empty where they change nothing, and where that is only what `git lfs install` sets up.
-    pub fn settings(&self) -> Vec<(String, Vec<u8>)> {
+    fn settings(&self) -> Vec<(String, Vec<u8>)> {
         let mut settings: Vec<_> = self.settings.clone().into_iter().collect();
         for (name, filter) in &self.filters {
             let ordinary = name == "lfs" && filter.is_lfs() && !filter.skips();
@@ -351,6 +363,16 @@ impl Conversion {
             }
         }
         settings
+    }
+
+    /// The hash of [`settings`](Self::settings); `None` where there are none.
+    pub fn id(&self) -> Option<EnvId> {
+        let settings = self.settings();
+        let parts: Vec<_> = settings
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_slice()))
+            .collect();
+        EnvId::of(&parts)
     }
 
     /// What a host has to be told, to make the same files.

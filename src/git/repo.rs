@@ -301,6 +301,11 @@ impl Repo {
             .map(Path::new)
     }
 
+    /// Whether it is a host's copy of a repository elsewhere.
+    pub fn is_cache(&self) -> bool {
+        self.config(ON_HOST).is_some()
+    }
+
     /// Everything that is configured, also for this command alone.
     pub(super) fn all_config(&self) -> &BTreeMap<String, Vec<String>> {
         &self.config.values

@@ -6,7 +6,14 @@
 
 use jiff::Timestamp;
 
-use super::{Commit, DefId, EnvId, Job, JobName, Oid, Platform, Reason, Record, Reuse, Seen};
+use super::{
+    Commit, DefId, EnvId, Job, JobName, KeyId, Oid, Platform, Reason, Record, Reuse, Seen,
+};
+
+/// The hash of all that counts besides: what makes files, and what the job's `key` said.
+pub fn surroundings(env: Option<EnvId>, key: Option<KeyId>) -> Option<EnvId> {
+    key.map_or(env, |key| Some(EnvId::with_key(env, key)))
+}
 
 /// A kind of runner, as far as a verdict depends on it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -32,7 +39,8 @@ pub struct Criteria {
     pub names_commit: bool,
     /// The verdict of any platform counts.
     pub any_platform: bool,
-    /// The hash of what else counts wherever it runs; `None` where nothing does.
+    /// The hash of what else counts wherever it runs, but for the job's `key`; `None` where
+    /// nothing does.
     pub env: Option<EnvId>,
     /// The runners that can take the job, each kind once.
     pub runners: Vec<Surroundings>,
@@ -54,9 +62,13 @@ pub enum Mismatch {
 }
 
 impl Criteria {
-    /// Those of `job`, which runners of these platforms can take; `env` is the hash of what
-    /// else counts there.
-    pub fn new(job: &Job, env: Option<EnvId>, platforms: Vec<Platform>) -> Self {
+    /// Those of `job`, which runners of these platforms can take, and what its `key` says
+    /// there, where it has one. `env` is the hash of what else counts wherever it runs.
+    pub fn new(
+        job: &Job,
+        env: Option<EnvId>,
+        runners: impl IntoIterator<Item = (Platform, Option<KeyId>)>,
+    ) -> Self {
         let names_commit = job.names_commit();
         Self {
             job: job.name.clone(),
@@ -70,9 +82,12 @@ impl Criteria {
             names_commit,
             any_platform: job.any_platform,
             env,
-            runners: platforms
+            runners: runners
                 .into_iter()
-                .map(|on| Surroundings { on, env })
+                .map(|(on, key)| Surroundings {
+                    on,
+                    env: surroundings(env, key),
+                })
                 .collect(),
         }
     }

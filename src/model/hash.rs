@@ -70,6 +70,35 @@ impl EnvId {
         parts.sort_unstable();
         Some(Self(hash_parts("git-ci env 1", &parts)))
     }
+
+    /// That of a job with a `key`, beside what else counts.
+    pub fn with_key(others: Option<Self>, key: KeyId) -> Self {
+        let others = others.map(|others| others.0);
+        let others = others.as_ref().map_or(&[][..], |bytes| bytes);
+        Self(hash_parts(
+            "git-ci env 1",
+            &[("others", others), ("key", &key.0)],
+        ))
+    }
+}
+
+hash_id!(
+    /// The hash of what a job's `key` command printed.
+    KeyId
+);
+impl KeyId {
+    /// Of a command that was not asked yet; no output has it.
+    pub const UNKNOWN: Self = Self([0; 16]);
+
+    /// That of an output.
+    pub fn of(output: &[u8]) -> Self {
+        Self(hash_parts("git-ci key 1", &[("output", output)]))
+    }
+
+    /// What stands for a question: the command with the variables that it gets.
+    pub fn of_question(command: &[u8]) -> Self {
+        Self(hash_parts("git-ci key 1", &[("command", command)]))
+    }
 }
 
 hash_id!(

@@ -77,6 +77,9 @@ pub struct Job {
     /// The verdict of any platform counts.
     #[serde(default)]
     pub any_platform: bool,
+    /// What its verdicts depend on besides is what this command prints.
+    #[serde(default)]
+    pub key: Option<CommandLine>,
 }
 
 impl Job {
@@ -93,6 +96,7 @@ impl Job {
             labels: Vec::new(),
             reuse: Reuse::default(),
             any_platform: false,
+            key: None,
         }
     }
 
@@ -121,7 +125,7 @@ impl Job {
     /// The name is one of them, since a job is told it; `labels` are, since they choose
     /// what kind of machine is asked. `timeout` and `grace` are left out: a verdict that
     /// they bring about is never reused. So is what says which verdicts count
-    /// (`allow_failure`, `reuse`, `platform`), and not what is run.
+    /// (`allow_failure`, `reuse`, `platform`, `key`), and not what is run.
     pub fn definition(&self) -> DefId {
         #[derive(Serialize)]
         struct Defining<'a> {

@@ -18,10 +18,10 @@ mod ref_name;
 mod task;
 mod text;
 
-pub use criteria::{Criteria, Mismatch, Surroundings};
+pub use criteria::{Criteria, Mismatch, Surroundings, surroundings};
 pub use event::{Counts, EVENT_FORMAT, Event, WatchedCommit};
 pub use forget::{Forget, Forgotten};
-pub use hash::{DefId, EnvId, InputId};
+pub use hash::{DefId, EnvId, InputId, KeyId};
 pub use ids::{JobName, LogId, Oid, ParseIdError, Platform, RunnerLabel};
 pub use job::{COMMIT_VARIABLE, Clean, CommandLine, DEFAULT_GRACE, Job, Reuse};
 pub use note::{Census, Line, Note};

@@ -193,6 +193,8 @@ pub enum Why {
     Worktree,
     /// No room was left on a disk, or nothing could be written to it.
     Disk,
+    /// The command of the job's `key` failed.
+    Key,
     /// The log could not be written.
     Log,
     /// The job's process could not be started or followed.
@@ -204,10 +206,11 @@ pub enum Why {
 }
 
 impl Why {
-    const WORDS: [(&'static str, Self); 7] = [
+    const WORDS: [(&'static str, Self); 8] = [
         ("timeout", Self::Timeout),
         ("worktree", Self::Worktree),
         ("disk", Self::Disk),
+        ("key", Self::Key),
         ("log", Self::Log),
         ("spawn", Self::Spawn),
         ("runner-lost", Self::RunnerLost),

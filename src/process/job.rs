@@ -27,6 +27,24 @@ pub struct SpawnSpec<'a> {
     pub env: BTreeMap<OsString, OsString>,
 }
 
+/// What starts a command of a jobs file.
+pub fn command(run: &CommandLine) -> Command {
+    match run {
+        CommandLine::Shell(script) => {
+            let mut command = Command::new("sh");
+            command.arg("-c").arg(script);
+            command
+        }
+        CommandLine::Argv(argv) => {
+            let mut words = argv.iter();
+            // No program has an empty name.
+            let mut command = Command::new(words.next().map_or("", String::as_str));
+            command.args(words);
+            command
+        }
+    }
+}
+
 /// A job that was started. Everything below this process counts as the job's.
 #[derive(Debug)]
 pub struct JobProcess {
@@ -42,20 +60,7 @@ impl JobProcess {
     /// Those of starting a program: not found, not executable, no processes left; and
     /// `NotADirectory` where `dir` is gone.
     pub fn spawn(spec: SpawnSpec<'_>) -> io::Result<Self> {
-        let mut command = match spec.run {
-            CommandLine::Shell(script) => {
-                let mut command = Command::new("sh");
-                command.arg("-c").arg(script);
-                command
-            }
-            CommandLine::Argv(argv) => {
-                let mut words = argv.iter();
-                let program = words.next().ok_or(io::ErrorKind::InvalidInput)?;
-                let mut command = Command::new(program);
-                command.args(words);
-                command
-            }
-        };
+        let mut command = command(spec.run);
         forget_repository(&mut command);
         command
             .current_dir(spec.dir)

@@ -38,7 +38,7 @@ mod tree;
 pub use adopted::{end_adopted, reap_adopted};
 pub use detach::start_detached;
 pub use environment::keep_from_jobs;
-pub use job::{JobProcess, SpawnSpec};
+pub use job::{JobProcess, SpawnSpec, command};
 pub use occupants::{Birth, Occupants, describe, evict, occupants};
 pub use peer::{Peer, check_proc, here};
 pub use session::{ExitKind, Leader, Leftover, Streams, start, start_agent};

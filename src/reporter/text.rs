@@ -47,6 +47,7 @@ pub fn why_text(why: Why) -> String {
         Why::Timeout => "timed out".to_owned(),
         Why::Worktree => "no worktree".to_owned(),
         Why::Disk => "no room on disk".to_owned(),
+        Why::Key => "no key".to_owned(),
         Why::Log => "log not written".to_owned(),
         Why::Spawn => "not started".to_owned(),
         Why::RunnerLost => "runner lost".to_owned(),

@@ -19,12 +19,13 @@ use crate::worktree::{Holder, Lease, Pool, check_room};
 
 use super::Request;
 use super::artifacts::Artifacts;
-use super::bring::{Brought, bring};
+use super::attend::attend;
 use super::channel::Channel;
 use super::course::Ending;
 use super::follow::{Followed, follow};
 use super::head_watch::HeadWatch;
-use super::protocol::{FromAgent, Observed, PROTOCOL, RunTask, Setup, ToAgent};
+use super::key::Keys;
+use super::protocol::{Files, FromAgent, Observed, PROTOCOL, RunTask, Setup, ToAgent};
 use super::waiting::Waiting;
 
 /// How often a slot that others hold is tried again.
@@ -94,6 +95,7 @@ fn serve_on<I: Read + AsFd + Send, O: Write + AsFd + Send>(
     channel.send(&FromAgent::Hello { protocol: PROTOCOL })?;
     let repo = Repo::open_common(&setup.repository)?;
     let mut pool = Pool::new(&repo, setup.worktrees.clone(), setup.slots);
+    let mut keys = Keys::default();
     loop {
         match channel.wait()? {
             ToAgent::Run(task) => {
@@ -101,7 +103,11 @@ fn serve_on<I: Read + AsFd + Send, O: Write + AsFd + Send>(
                     on: Some(super::platform()),
                     ..Observed::default()
                 };
-                let result = run(channel, &mut pool, &setup, &repo, &task, &mut observed)?;
+                let unready = ask_key(channel, &mut keys, &repo, &task, &mut observed)?;
+                let result = match unready {
+                    Some(outcome) => outcome,
+                    None => run(channel, &mut pool, &setup, &repo, &task, &mut observed)?,
+                };
                 channel.send(&FromAgent::Done {
                     task: task.task,
                     result,
@@ -112,6 +118,35 @@ fn serve_on<I: Read + AsFd + Send, O: Write + AsFd + Send>(
             ToAgent::Request { .. } | ToAgent::Until { .. } => {}
             ToAgent::Hello { protocol, .. } => return Err(AgentError::Version(protocol)),
         }
+    }
+}
+
+/// Asks what the job's verdict depends on besides, where it says so; returns what comes of the
+/// task where it cannot run.
+fn ask_key<I: Read + AsFd + Send, O: Write + AsFd + Send>(
+    channel: &mut Channel<I, O>,
+    keys: &mut Keys,
+    repo: &Repo,
+    task: &RunTask,
+    observed: &mut Observed,
+) -> Result<Option<Outcome>, AgentError> {
+    if task.job.key.is_none() {
+        return Ok(None);
+    }
+    let (said, ending) = attend(channel, repo.git().gate(), task, || keys.ask(&task.job))?;
+    if let Some(ending) = ending {
+        keys.forget(&task.job);
+        return Ok(Some(unready(ending, task, "ask the job's `key`")));
+    }
+    match said {
+        Ok(key) => {
+            observed.key = key;
+            Ok(None)
+        }
+        Err(error) => Ok(Some(Outcome::Errored {
+            why: Why::Key,
+            reason: chain(&error),
+        })),
     }
 }
 
@@ -163,11 +198,17 @@ fn run<I: Read + AsFd + Send, O: Write + AsFd + Send>(
     for message in lease.take_notes() {
         channel.send(&FromAgent::Note { message })?;
     }
-    match bring(channel, repo.git().gate(), &mut lease, task)? {
-        Brought::Ready => {}
-        Brought::Cancelled => return Ok(Outcome::Cancelled),
-        Brought::TimedOut(limit) => return Ok(too_slow(limit)),
-        Brought::Failed(error) => return Ok(not_brought(&error)),
+    let work = || lease.move_to(&task.commit, task.job.clean);
+    let (brought, ending) = attend(channel, repo.git().gate(), task, work)?;
+    if let Some(ending) = ending {
+        return Ok(unready(ending, task, "check out the commit"));
+    }
+    if let Err(error) = brought {
+        process::end_everything().map_err(AgentError::Processes)?;
+        return Ok(not_brought(&error));
+    }
+    if !repo.is_cache() {
+        observed.files = Files::By(lease.made_by());
     }
     let outcome = run_in(channel, &lease, setup, repo, task, observed);
     let outcome = outcome.map(|outcome| about_the_commit(&lease, task, outcome));
@@ -202,11 +243,16 @@ fn not_brought(error: &CheckoutError) -> Outcome {
     }
 }
 
-/// A commit that is not there yet says nothing, however long that takes.
-fn too_slow(limit: Duration) -> Outcome {
-    Outcome::Errored {
-        why: Why::Worktree,
-        reason: format!("check out the commit within the job's timeout of {limit:?}"),
+/// What came before the job was ended. A job that was not started says nothing of its commit,
+/// however long that took.
+fn unready(ending: Ending, task: &RunTask, what: &str) -> Outcome {
+    let limit = task.job.timeout.unwrap_or_default();
+    match ending {
+        Ending::Asked => Outcome::Cancelled,
+        Ending::TimedOut => Outcome::Errored {
+            why: Why::Worktree,
+            reason: format!("{what} within the job's timeout of {limit:?}"),
+        },
     }
 }
 

@@ -6,7 +6,7 @@
 
 pub mod agent;
 mod artifacts;
-mod bring;
+mod attend;
 mod channel;
 mod course;
 mod early;
@@ -15,6 +15,7 @@ pub mod guard;
 mod head_watch;
 mod host;
 pub mod hub;
+pub mod key;
 mod lifeline;
 mod local;
 mod memory;
@@ -33,9 +34,10 @@ use serde::{Deserialize, Serialize};
 use crate::model::{LogId, Oid, Outcome, Platform, RunnerLabel, Task, TaskId, Why};
 
 pub use host::{Host, HostError, HostRunner, HostSpec, Probe, Way, probe, protocol_line};
+pub use key::{KeyError, Keys};
 pub use local::{LocalRunner, LocalSpec};
 pub use memory::Memory;
-pub use protocol::{Head, Observed};
+pub use protocol::{Files, Head, Observed};
 pub use within::{WITHIN, is_within};
 
 /// One try of a task, as it is handed to a runner.

@@ -20,12 +20,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::logs;
-use crate::model::{Commit, Job, LogId, Oid, Outcome, Platform, RunnerLabel, TaskId};
+use crate::model::{Commit, EnvId, Job, KeyId, LogId, Oid, Outcome, Platform, RunnerLabel, TaskId};
 
 use super::Request;
 
 /// The version of everything in this module.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// The longest frame that is sent or taken, in bytes.
 pub const MAX_FRAME: usize = 16 << 20;
@@ -220,6 +220,23 @@ pub struct Observed {
     /// How many tracked files it changed or removed.
     #[serde(default)]
     pub changed: u64,
+    /// What the job's `key` said.
+    #[serde(default)]
+    pub key: Option<KeyId>,
+    /// How its files were made.
+    #[serde(default)]
+    pub files: Files,
+}
+
+/// What outside the tree decided how a task's files were made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Files {
+    /// What the dispatcher planned with: a host has it from there.
+    #[default]
+    AsPlanned,
+    /// What the configuration here said then; `None` where it had nothing to say.
+    By(Option<EnvId>),
 }
 
 /// Whether a job opened the file `HEAD` of its worktree.

@@ -31,7 +31,7 @@ pub enum Change {
 }
 
 /// What a record must agree in to count for a job, as the runners are now.
-pub type CriteriaOf = Box<dyn Fn(&Job) -> Criteria + Send>;
+pub type CriteriaOf<'a> = Box<dyn Fn(&Job) -> Criteria + Send + 'a>;
 
 /// The jobs of each commit.
 pub struct WatchJobs<'a> {
@@ -39,7 +39,7 @@ pub struct WatchJobs<'a> {
     source: Source,
     /// The names that were asked for; none means all.
     names: Vec<String>,
-    criteria: CriteriaOf,
+    criteria: CriteriaOf<'a>,
     /// The same for all commits, unless each brings its own.
     same: Option<Arc<[PlannedJob]>>,
     files: CommitJobs<'a>,
@@ -58,7 +58,7 @@ impl<'a> WatchJobs<'a> {
         repo: &'a Repo,
         source: Source,
         names: Vec<String>,
-        criteria: CriteriaOf,
+        criteria: CriteriaOf<'a>,
     ) -> Result<Self, LoadError> {
         let mut jobs = Self {
             repo,
@@ -92,10 +92,12 @@ impl<'a> WatchJobs<'a> {
         match self.load() {
             Ok(jobs) => {
                 let mended = self.complaint.take().is_some();
-                if same(&jobs, &self.same) {
+                let same = same(&jobs, &self.same);
+                // Verdicts may have come to count, or not to, for the same jobs.
+                self.same = jobs;
+                if same {
                     return mended.then_some(Change::Mended);
                 }
-                self.same = jobs;
                 Some(Change::Jobs(
                     self.same.as_ref().map_or(0, |jobs| jobs.len()),
                 ))

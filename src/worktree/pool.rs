@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::git::{Checkout, CheckoutError, Past, Repo, Templates};
-use crate::model::{Clean, Oid};
+use crate::model::{Clean, EnvId, Oid};
 use crate::private;
 use crate::process;
 
@@ -418,6 +418,11 @@ impl Lease<'_, '_> {
         self.checkout.move_to(commit, clean)?;
         self.state.commit = Some(*commit);
         Ok(())
+    }
+
+    /// See [`Checkout::made_by`].
+    pub fn made_by(&self) -> Option<EnvId> {
+        self.checkout.made_by()
     }
 
     /// Looks at what the task did, once nothing of it is running any more; returns how many

@@ -26,6 +26,7 @@ mod hosts_slurm;
 mod hosts_watch;
 mod identity;
 mod init;
+mod key;
 mod kinds;
 mod layers;
 mod leases;

@@ -7,11 +7,11 @@ use jiff::Span;
 
 use crate::fail;
 use crate::model::{
-    Commit, Criteria, Event, Forget, Forgotten, MAX_LINE, Outcome, Reason, Record, Reuse,
-    RunnerLabel, Seen, Status, Surroundings, Task, latest,
+    Commit, Criteria, EnvId, Event, Forget, Forgotten, MAX_LINE, Outcome, Reason, Record, Reuse,
+    RunnerLabel, Seen, Status, Surroundings, Task, latest, surroundings,
 };
 use crate::plan::{self, Action, Known, PlannedJob, Trust};
-use crate::runner::{Head, Observed};
+use crate::runner::{Files, Head, Keys, Observed};
 
 use super::super::claims::Claim;
 use super::super::message::Ended;
@@ -94,6 +94,7 @@ impl Dispatcher<'_> {
             ..
         } = running;
         self.learn(&task, &runner, &ended.observed);
+        let env = env_of(&task, &ended.observed);
         let seen = self.seen(&task, &ended.observed, &outcome);
         // Of two records the newer counts, so this one must be newer than all that is
         // known, whatever became of the clock since.
@@ -151,7 +152,7 @@ impl Dispatcher<'_> {
                     tests: None,
                     try_,
                     on: ended.observed.on,
-                    env: task.criteria.env,
+                    env,
                     def: task.def,
                     log,
                     input: None,
@@ -247,7 +248,11 @@ impl Dispatcher<'_> {
         if self.around.hosts.contains(runner) {
             self.around.memory.learn(runner, &on);
         }
-        let env = task.criteria.env;
+        if let (Some(key), Some(question)) = (observed.key, Keys::question(&task.job)) {
+            let host = self.around.hosts.contains(runner).then_some(runner);
+            self.around.memory.learn_key(host, question, key);
+        }
+        let env = env_of(task, observed);
         let said = Surroundings { on, env };
         if !task.criteria.runners.contains(&said) {
             let learned = self.learned.entry(task.def).or_default();
@@ -296,4 +301,13 @@ impl Dispatcher<'_> {
         *count += 1;
         self.around.reporter.event(&event);
     }
+}
+
+/// The hash of what counted for a task besides its tree, its job and the platform.
+fn env_of(task: &Task, observed: &Observed) -> Option<EnvId> {
+    let files = match observed.files {
+        Files::AsPlanned => task.criteria.env,
+        Files::By(files) => files,
+    };
+    surroundings(files, observed.key)
 }

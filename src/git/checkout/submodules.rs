@@ -11,7 +11,6 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::super::cache::ON_HOST;
 use super::super::{GitError, Repo};
 use super::CheckoutError;
 use super::by_git::{GitIn, distrusts};
@@ -131,7 +130,7 @@ pub(super) fn update(
         let printable = printable_line(name.as_bytes()).into_owned();
         let Some((source, commit)) = sources.find(outer.repo, name, path, &commit) else {
             let name = printable;
-            if outer.repo.config(ON_HOST).is_some() {
+            if outer.repo.is_cache() {
                 return Err(CheckoutError::SubmoduleOnHost { name });
             }
             if !sources.know(outer.repo, name.as_str(), path) {

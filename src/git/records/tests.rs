@@ -17,7 +17,7 @@ fn here() -> Surroundings {
 }
 
 fn criteria(reuse: Reuse) -> Criteria {
-    Criteria::new(&job(reuse), None, vec![here().on])
+    Criteria::new(&job(reuse), None, [(here().on, None)])
 }
 
 fn record(line: &str) -> Record {

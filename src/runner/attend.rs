@@ -1,9 +1,10 @@
-//! Bringing a slot to a commit, in a way that can be ended.
+//! Doing what comes before a job in a way that can be ended.
 //!
-//! What prepares a worktree is git and the user's filters, which may do anything and
-//! take any time. It goes on in the agent's own thread, where the lease is; another one
-//! listens to the dispatcher meanwhile, and ends what runs below this process when it is
-//! asked to, when the job's timeout is over, and when the dispatcher is gone.
+//! What prepares a worktree is git and the user's filters, and a `key` is any command:
+//! they may do anything and take any time. That goes on in the agent's own thread, where
+//! the lease is; another one listens to the dispatcher meanwhile, and ends what runs below
+//! this process when it is asked to, when the job's timeout is over, and when the
+//! dispatcher is gone.
 
 use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::AsFd;
@@ -12,9 +13,8 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::git::{CheckoutError, Gate};
+use crate::git::Gate;
 use crate::process;
-use crate::worktree::Lease;
 
 use super::agent::AgentError;
 use super::channel::Channel;
@@ -27,54 +27,36 @@ const GLANCE: Duration = Duration::from_secs(1);
 /// How often what is to be killed is looked for, while there may be more of it.
 const INSISTENCE: Duration = Duration::from_millis(5);
 
-/// What became of a slot that was to be brought to a commit.
-pub(super) enum Brought {
-    /// It is there.
-    Ready,
-    /// The dispatcher did not want it any more.
-    Cancelled,
-    /// The timeout, which is this, was over.
-    TimedOut(Duration),
-    /// It cannot be brought there.
-    Failed(CheckoutError),
-}
-
-/// Brings the slot to the task's commit. Unless it is there then, nothing that was
-/// started for that is left.
+/// Does `work` in this thread, and what is asked of the task meanwhile; returns what came
+/// of it, and why it was ended, if it was. Nothing that it started is left then.
 ///
 /// # Errors
 /// Where the dispatcher is gone, or the machine makes it impossible to go on.
-pub(super) fn bring<I: Read + AsFd + Send, O: Write + AsFd + Send>(
+pub(super) fn attend<I: Read + AsFd + Send, O: Write + AsFd + Send, T>(
     channel: &mut Channel<I, O>,
     gate: &Gate,
-    lease: &mut Lease<'_, '_>,
     task: &RunTask,
-) -> Result<Brought, AgentError> {
+    work: impl FnOnce() -> T,
+) -> Result<(T, Option<Ending>), AgentError> {
     gate.open();
     let (end, done) = io::pipe().map_err(AgentError::Prepare)?;
-    let (brought, ending) = thread::scope(|scope| {
+    let (result, ending) = thread::scope(|scope| {
         let watch = thread::Builder::new().spawn_scoped(scope, || watch(channel, gate, task, &end));
         let watch = watch.map_err(AgentError::Prepare)?;
-        let brought = lease.move_to(&task.commit, task.job.clean);
+        let result = work();
         drop(done);
-        let ending = watch.join().unwrap_or_else(|panic| {
-            std::panic::resume_unwind(panic);
-        });
-        Ok::<_, AgentError>((brought, ending))
+        let ending = watch.join();
+        let ending = ending.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok::<_, AgentError>((result, ending))
     })?;
     let ending = ending?;
-    if brought.is_err() || ending.is_some() {
+    if ending.is_some() {
         process::end_everything().map_err(AgentError::Processes)?;
     }
-    Ok(match (ending, brought) {
-        (Some(Ending::Asked), _) => Brought::Cancelled,
-        (Some(Ending::TimedOut), _) => Brought::TimedOut(task.job.timeout.unwrap_or_default()),
-        (None, Ok(())) => Brought::Ready,
-        (None, Err(error)) => Brought::Failed(error),
-    })
+    Ok((result, ending))
 }
 
-/// Listens to the dispatcher until the other end of `end` is closed; returns why the checkout
+/// Listens to the dispatcher until the other end of `end` is closed; returns why the work
 /// was ended, if it was.
 fn watch<I: Read + AsFd, O: Write + AsFd>(
     channel: &mut Channel<I, O>,
