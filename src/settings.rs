@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::{ConfigFrom, nearest};
 use crate::git::Repo;
-use crate::model::RunnerLabel;
+use crate::model::{RunnerLabel, UnitError, parse_duration, parse_size};
 
 pub use hosts::{HostKind, HostSettings};
 
@@ -46,6 +46,28 @@ pub enum SettingsError {
         value: String,
         /// What it may be.
         expected: String,
+    },
+    /// It is no duration, or too short.
+    #[error("use {key} = {value:?}: {error}")]
+    Unit {
+        /// The configuration key.
+        key: String,
+        /// What it is.
+        value: String,
+        /// What is wrong with it.
+        error: UnitError,
+    },
+    /// It is no duration or size, and not the word that means no limit either.
+    #[error("use {key} = {value:?}: {error}, or {without}")]
+    Limit {
+        /// The configuration key, as the documentation spells it.
+        key: &'static str,
+        /// What it is.
+        value: String,
+        /// What is wrong with it.
+        error: UnitError,
+        /// What means no limit.
+        without: &'static str,
     },
     /// There is no place for worktrees.
     #[error("find a place for worktrees: neither HOME nor ci.worktreeDir is set")]
@@ -176,59 +198,33 @@ impl Retention {
 }
 
 fn age(repo: &Repo, key: &'static str, days: u64) -> Result<Option<Duration>, SettingsError> {
-    let Some(value) = repo.config(&key.to_lowercase()) else {
-        return Ok(Some(Duration::from_secs(days * 24 * 60 * 60)));
-    };
-    parse_age(value).ok_or_else(|| SettingsError::Value {
-        key,
-        value: value.to_owned(),
-        expected: "an age such as \"30d\", \"12h\" or \"2w\", or \"never\"",
-    })
-}
-
-/// A whole number of `m`inutes, `h`ours, `d`ays or `w`eeks; "never" is no limit.
-fn parse_age(text: &str) -> Option<Option<Duration>> {
-    let text = text.trim();
-    if text == "never" {
-        return Some(None);
-    }
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let minutes: u64 = match unit {
-        "m" => 1,
-        "h" => 60,
-        "d" => 24 * 60,
-        "w" => 7 * 24 * 60,
-        _ => return None,
-    };
-    let number: u32 = number.trim().parse().ok()?;
-    Some(Some(Duration::from_secs(u64::from(number) * minutes * 60)))
+    let default = Duration::from_secs(days * 24 * 60 * 60);
+    let read = |text: &str| parse_duration(text, Duration::ZERO);
+    limit(repo, key, "never", default, read)
 }
 
 fn size(repo: &Repo, key: &'static str, default: u64) -> Result<Option<u64>, SettingsError> {
-    let Some(value) = repo.config(&key.to_lowercase()) else {
-        return Ok(Some(default));
-    };
-    parse_size(value).ok_or_else(|| SettingsError::Value {
-        key,
-        value: value.to_owned(),
-        expected: "a size such as \"500m\" or \"2g\", or \"unlimited\"",
-    })
+    limit(repo, key, "unlimited", default, parse_size)
 }
 
-/// A whole number of bytes, with git's suffixes k, m and g; "unlimited" is no limit.
-fn parse_size(text: &str) -> Option<Option<u64>> {
-    let text = text.trim().to_ascii_lowercase();
-    if text == "unlimited" {
-        return Some(None);
+/// A limit that may be taken away, by the word `without`.
+fn limit<T>(
+    repo: &Repo,
+    key: &'static str,
+    without: &'static str,
+    default: T,
+    read: impl Fn(&str) -> Result<T, UnitError>,
+) -> Result<Option<T>, SettingsError> {
+    match repo.config(&key.to_lowercase()) {
+        None => Ok(Some(default)),
+        Some(value) if value.trim().eq_ignore_ascii_case(without) => Ok(None),
+        Some(value) => read(value).map(Some).map_err(|error| SettingsError::Limit {
+            key,
+            value: value.to_owned(),
+            error,
+            without,
+        }),
     }
-    let (number, shift) = match text.as_bytes().last()? {
-        b'k' => (&text[..text.len() - 1], 10),
-        b'm' => (&text[..text.len() - 1], 20),
-        b'g' => (&text[..text.len() - 1], 30),
-        _ => (text.as_str(), 0),
-    };
-    let number: u64 = number.trim().parse().ok()?;
-    Some(Some(number.checked_mul(1 << shift)?))
 }
 
 /// One key of git's configuration that is ours.
@@ -527,26 +523,6 @@ mod tests {
             dir_name(Path::new("/a/tool/.git")),
             dir_name(Path::new("/b/tool/.git"))
         );
-    }
-
-    #[test]
-    fn ages_and_sizes_are_read_with_their_units() {
-        let days = |days: u64| Some(Some(Duration::from_secs(days * 86_400)));
-        assert_eq!(parse_age("30d"), days(30));
-        assert_eq!(parse_age(" 2w "), days(14));
-        assert_eq!(parse_age("48h"), days(2));
-        assert_eq!(parse_age("0m"), days(0));
-        assert_eq!(parse_age("never"), Some(None));
-        for bad in ["", "30", "d", "-1d", "1.5h", "3 parsecs", "3é"] {
-            assert_eq!(parse_age(bad), None, "{bad}");
-        }
-        assert_eq!(parse_size("2g"), Some(Some(2 << 30)));
-        assert_eq!(parse_size("500M"), Some(Some(500 << 20)));
-        assert_eq!(parse_size("17"), Some(Some(17)));
-        assert_eq!(parse_size("unlimited"), Some(None));
-        for bad in ["", "g", "-1", "1t", "99999999999g"] {
-            assert_eq!(parse_size(bad), None, "{bad}");
-        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::engine::{self, Mailbox, Summary, Superseded};
 use crate::error::Failure;
 use crate::git::{NoteStore, Repo, revs};
 use crate::logs::LogStore;
-use crate::model::{Counts, Oid};
+use crate::model::{Counts, Oid, UnitError, parse_duration};
 use crate::plan::{Plan, Trust};
 use crate::reporter::{Bell, Reporter};
 use crate::settings::Settings;
@@ -73,7 +73,7 @@ pub(super) struct Args {
     ///
     /// By default events tell, and a look every 30 seconds stands behind them; where
     /// there are no events, as on network mounts, this is the way.
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = interval)]
     poll: Option<Duration>,
 
     /// Fetch this remote again and again, and watch its branches (`refs/remotes/REMOTE/*`)
@@ -85,7 +85,7 @@ pub(super) struct Args {
     fetch: Option<String>,
 
     /// How often to fetch.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s", requires = "fetch")]
+    #[arg(long, value_name = "TIME", value_parser = interval, default_value = "60s", requires = "fetch")]
     every: Duration,
 
     /// Run this shell command for each commit that is done, in the background; not for
@@ -142,21 +142,9 @@ impl From<OrderArg> for Order {
     }
 }
 
-/// `2s`, `500ms`, `1m`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits.parse().map_err(|_| "a time such as 2s is needed")?;
-    let time = match &text[digits.len()..] {
-        "ms" => Duration::from_millis(number),
-        "s" | "" => Duration::from_secs(number),
-        "m" => Duration::from_secs(number.saturating_mul(60)),
-        "h" => Duration::from_secs(number.saturating_mul(3600)),
-        _ => return Err("a time such as 500ms, 2s or 1m is needed".to_owned()),
-    };
-    match time < Duration::from_millis(100) {
-        true => Err("it must be 100ms at least".to_owned()),
-        false => Ok(time),
-    }
+/// How often something is looked at.
+fn interval(text: &str) -> Result<Duration, UnitError> {
+    parse_duration(text, Duration::from_millis(100))
 }
 
 /// Watches until it is told to end.

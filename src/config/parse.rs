@@ -6,11 +6,10 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::model::{Clean, CommandLine, Job, JobName, Reuse, printable_line};
+use crate::model::{Clean, CommandLine, Job, JobName, Reuse, parse_duration, printable_line};
 
 /// The keys of a job.
 const KEYS: [&str; 10] = [
@@ -270,21 +269,18 @@ impl Reader<'_> {
     }
 
     fn duration(&mut self, value: &Spanned<DeValue<'_>>, key: &str) -> Option<Duration> {
-        let example = "a duration such as \"90s\", \"10m\" or \"1h30m\"";
-        let DeValue::String(text) = value.get_ref() else {
-            self.mismatch(value, key, example, value.get_ref());
-            return None;
+        let text = match value.get_ref() {
+            DeValue::String(text) => text.as_ref(),
+            // The same slip without quotes.
+            DeValue::Integer(number) => number.as_str(),
+            other => {
+                self.mismatch(value, key, "a duration such as \"90s\" or \"1m30s\"", other);
+                return None;
+            }
         };
-        let parsed = text.parse::<SignedDuration>().ok();
-        let positive = parsed.and_then(|duration| Duration::try_from(duration).ok());
-        let duration = positive.filter(|duration| !duration.is_zero());
-        if duration.is_none() {
-            self.problem(
-                value.span(),
-                format!("`{key}` is {example}, not \"{text}\""),
-            );
-        }
-        duration
+        parse_duration(text, Duration::from_millis(1))
+            .map_err(|error| self.problem(value.span(), format!("`{key}` = {text:?}: {error}")))
+            .ok()
     }
 
     fn env(&mut self, value: &Spanned<DeValue<'_>>) -> BTreeMap<String, String> {
@@ -475,7 +471,7 @@ mod tests {
         insta::assert_snapshot!(
             problems("[jobs.t]\nrun = 'x'\ntimeout = '10 parsecs'\nenv = { A = 1 }\nclean = 'untrackd'\n"),
             @r#"
-        .git-ci.toml:3:11: `timeout` is a duration such as "90s", "10m" or "1h30m", not "10 parsecs"
+        .git-ci.toml:3:11: `timeout` = "10 parsecs": it is no duration; write numbers with ms, s, m, h, d or w, such as 90s, 1m30s or 2w
          3 | timeout = '10 parsecs'
            |           ^
         .git-ci.toml:4:13: `A` is a string: put it in quotes, not a number
@@ -490,11 +486,13 @@ mod tests {
 
     #[test]
     fn zero_and_negative_durations_are_refused() {
-        for bad in ["0s", "-5m", "", "5"] {
+        for bad in ["'0s'", "'-5m'", "''", "'5'", "5", "[5]"] {
             assert!(
-                parse(&format!("[jobs.t]\nrun='x'\ntimeout='{bad}'\n"), "x").is_err(),
+                parse(&format!("[jobs.t]\nrun='x'\ntimeout={bad}\n"), "x").is_err(),
                 "{bad}"
             );
         }
+        let bare = problems("[jobs.t]\nrun = 'x'\ntimeout = 90\n");
+        assert!(bare.contains("for seconds write 90s"), "{bare}");
     }
 }

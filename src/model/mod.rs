@@ -17,6 +17,7 @@ mod record;
 mod ref_name;
 mod task;
 mod text;
+mod units;
 
 pub use criteria::{Criteria, Mismatch, Surroundings, surroundings};
 pub use event::{Counts, EVENT_FORMAT, Event, WatchedCommit};
@@ -31,3 +32,4 @@ pub use record::{MAX_LINE, ParseRecordError, RECORD_VERSION, Rank, Record, Seen,
 pub use ref_name::RefName;
 pub use task::{Commit, Known, Task, TaskId, TaskKey};
 pub use text::{printable, printable_json, printable_line, printable_styled};
+pub use units::{UnitError, duration_text, parse_duration, parse_size};

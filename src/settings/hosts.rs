@@ -3,12 +3,10 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
-
 use super::{MAX_SLOTS, SettingsError};
 use crate::config::is_label;
 use crate::git::Repo;
-use crate::model::RunnerLabel;
+use crate::model::{RunnerLabel, duration_text, parse_duration};
 
 /// `silence` where nothing is set.
 const SILENCE: Duration = Duration::from_secs(20);
@@ -88,6 +86,10 @@ pub enum HostKind {
 
 /// Every host in the configuration, by name.
 pub(super) fn hosts(repo: &Repo) -> Result<Vec<HostSettings>, SettingsError> {
+    // They are read although there may be no hosts yet, so that a slip is named early.
+    for key in ["ci.silence", "ci.lease"] {
+        duration_at(repo, key)?;
+    }
     let mut names: Vec<String> = Vec::new();
     for (key, _) in repo.config_entries() {
         let Some((name, variable)) = key
@@ -134,11 +136,11 @@ fn host(repo: &Repo, name: &str) -> Result<HostSettings, SettingsError> {
     if lease < silence + MARGIN {
         return Err(SettingsError::Host {
             key: format!("ci-host.{name}.lease"),
-            value: format!("{} s", lease.as_secs_f32()),
+            value: duration_text(lease),
             expected: format!(
-                "at least a second longer than silence (ci-host.{name}.silence or ci.silence, {} s), \
+                "at least a second longer than silence (ci-host.{name}.silence or ci.silence, {}), \
                  or a task could run in two places at once",
-                silence.as_secs_f32()
+                duration_text(silence)
             ),
         });
     }
@@ -292,14 +294,11 @@ fn duration_at(repo: &Repo, key: &str) -> Result<Option<Duration>, SettingsError
     let Some(value) = repo.config(key) else {
         return Ok(None);
     };
-    let parsed = value.trim().parse::<SignedDuration>().ok();
-    let positive = parsed.and_then(|duration| Duration::try_from(duration).ok());
-    positive
-        .filter(|duration| *duration >= Duration::from_millis(100))
+    parse_duration(value, Duration::from_millis(100))
         .map(Some)
-        .ok_or_else(|| SettingsError::Host {
+        .map_err(|error| SettingsError::Unit {
             key: key.to_owned(),
             value: value.to_owned(),
-            expected: "a duration such as 20s or 1m".to_owned(),
+            error,
         })
 }

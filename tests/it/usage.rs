@@ -100,3 +100,50 @@ fn the_version_says_what_a_bug_report_needs() {
         assert!(long.contains(word), "{long}");
     }
 }
+
+#[test]
+fn durations_and_sizes_are_written_alike_everywhere() {
+    let repo = TestRepo::new();
+    repo.commit("one");
+    // What was meant where it can be guessed, and the grammar where not.
+    for (value, fix) in [
+        ("5", "for seconds write 5s"),
+        ("10 minutes", "write 10m"),
+        ("1.5h", "write 1h30m"),
+        ("soon", "such as 90s, 1m30s or 2w"),
+    ] {
+        let said = |args: &[&str]| repo.ci(args).0;
+        let of = |output: std::process::Output| String::from_utf8(output.stderr).unwrap();
+        let jobs = format!("[jobs.test]\nrun = 'true'\ntimeout = '{value}'\n");
+        std::fs::write(repo.root().join("jobs.toml"), jobs).unwrap();
+        let mut all = vec![said(&["run", "--config", "../jobs.toml"])];
+        all.push(said(&["watch", "--poll", value]));
+        all.push(said(&["watch", "--fetch", "x", "--every", value]));
+        for (key, command) in [("ci.lease", "run"), ("ci.logMaxAge", "gc")] {
+            repo.git(["config", key, value]);
+            all.push(said(&[command]));
+            all.push(said(&["doctor"]));
+            repo.git(["config", "--unset", key]);
+        }
+        for output in all {
+            let said = of(output.clone()) + &String::from_utf8(output.stdout).unwrap();
+            assert!(said.contains(fix), "{value}: {said}");
+        }
+    }
+    repo.job("test", "true");
+    repo.jobs_file("timeout = '1m 30s'\ngrace = '500ms'\n");
+    for (key, value) in [
+        ("ci.lease", "1m30s"),
+        ("ci.logMaxAge", "2w3d"),
+        ("ci.slotMaxAge", "never"),
+        ("ci.logMaxSize", "1g"),
+        ("ci.artifactMaxSize", "500M"),
+    ] {
+        repo.git(["config", key, value]);
+    }
+    repo.ci(["run"]).expect_code(0);
+    repo.ci(["gc"]).expect_code(0);
+    repo.git(["config", "ci.logMaxSize", "1.5g"]);
+    let said = repo.ci(["gc"]).expect_code(128).stderr();
+    assert!(said.contains("such as 500m or 1g, or unlimited"), "{said}");
+}

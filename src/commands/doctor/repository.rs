@@ -58,10 +58,10 @@ fn scope_option(repo: &Repo, key: &str) -> &'static str {
 fn check_settings(repo: &Repo, findings: &mut Findings) {
     for problem in settings::problems(repo) {
         let fix = match &problem {
-            SettingsError::Value { key, .. } => {
+            SettingsError::Value { key, .. } | SettingsError::Limit { key, .. } => {
                 format!("git config {}--unset-all {key}", scope_option(repo, key))
             }
-            SettingsError::Host { key, .. } => {
+            SettingsError::Host { key, .. } | SettingsError::Unit { key, .. } => {
                 let scope = scope_option(repo, key);
                 format!("git config {scope}--unset-all {}", quote(key))
             }
