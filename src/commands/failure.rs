@@ -44,15 +44,19 @@ impl From<LoadError> for Failure {
             LoadError::NoSuchJob { near, .. } => near.clone(),
             _ => None,
         };
-        let missing = matches!(&error, LoadError::Missing(_) | LoadError::NoWorkTree);
+        let missing = match &error {
+            LoadError::NoSuchJob { known, .. } => known.is_empty(),
+            error => matches!(error, LoadError::Missing(_) | LoadError::NoWorkTree),
+        };
         let kind = match &error {
             LoadError::NoSuchJob { .. } => FailureKind::Usage,
             _ => FailureKind::Fatal,
         };
         let mut failure = Failure::of(kind, &error);
         if missing {
-            failure = failure
-                .hint("`git ci init` writes one; `git ci run -x CMD` runs a command without one");
+            failure = failure.hint(
+                "`git ci init` writes a jobs file; `git ci run -x CMD` runs a command without one",
+            );
         }
         match near {
             Some(near) => failure.hint(format!("did you mean `{near}`?")),

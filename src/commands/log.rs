@@ -14,7 +14,7 @@ use crate::settings::Settings;
 use crate::verdict::Standing;
 
 use super::pager::Page;
-use super::reading::{Configured, Line, READ_FORMAT, RecordLine, check_names, human_time, safe};
+use super::reading::{Configured, Line, READ_FORMAT, RecordLine, human_time, safe};
 use super::select::{ConfigArgs, RevArgs};
 use super::{color, output, reading};
 
@@ -96,7 +96,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
             true => vec![Status::Error, Status::Fail],
             false => args.status.clone(),
         },
-        jobs: check_names(
+        jobs: configured.check_names(
             &args.config.job,
             configured.same().unwrap_or_default(),
             &records,

@@ -101,7 +101,8 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     };
     let jobs = configured.of(&commit)?;
     let name = match &job {
-        Some(job) => check_names(std::slice::from_ref(job), &jobs, &records, &running)?
+        Some(job) => configured
+            .check_names(std::slice::from_ref(job), &jobs, &records, &running)?
             .pop()
             .ok_or_else(|| Failure::usage("no job is named"))?,
         None => only_job(&commit, &records, &running, &unfinished)?,

@@ -291,7 +291,7 @@ pub(super) struct Configured<'a> {
     none: Arc<[PlannedJob]>,
     /// The user named the file: it must be there and right.
     strict: bool,
-    warned: bool,
+    is_broken: bool,
 }
 
 impl<'a> Configured<'a> {
@@ -314,7 +314,7 @@ impl<'a> Configured<'a> {
             jobs: None,
             none: Arc::new([]),
             strict: args.config.is_some() || args.config_from.is_some(),
-            warned: false,
+            is_broken: false,
         };
         match Jobs::configured(&unnamed, repo, settings, Kinds::of(repo, settings)) {
             Ok(jobs) => configured.jobs = Some(jobs),
@@ -349,11 +349,37 @@ impl<'a> Configured<'a> {
         if self.strict && (self.jobs.is_none() || !missing) {
             return Err(error.into());
         }
-        if !missing && !self.warned {
-            self.warned = true;
-            output::note(&format!("warning: failed to {error}"));
+        if !missing && !self.is_broken {
+            self.is_broken = true;
+            output::note(&format!(
+                "warning: what is on record is shown as if no jobs were configured: failed to {error}"
+            ));
         }
         Ok(())
+    }
+
+    /// Whether there is a jobs file that cannot be used, of which the user was told.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    /// Checks the names that the user gave, as [`check_names`] does. One that is unknown may
+    /// stand in the jobs file that cannot be used, and is no mistake of the user's then.
+    ///
+    /// # Errors
+    /// Where one is neither configured nor on record.
+    pub(super) fn check_names(
+        &self,
+        names: &[String],
+        jobs: &[PlannedJob],
+        records: &Records,
+        running: &[Running],
+    ) -> Result<Vec<JobName>, Failure> {
+        check_names(names, jobs, records, running).map_err(|failure| match self.is_broken {
+            true => Failure::fatal("failed to find that job: the jobs file cannot be used")
+                .hint("`git ci doctor` names every slip in it"),
+            false => failure,
+        })
     }
 }
 

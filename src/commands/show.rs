@@ -20,8 +20,8 @@ use super::color;
 use super::log::remarks;
 use super::pager::Page;
 use super::reading::{
-    Configured, Line, READ_FORMAT, RecordLine, Running, check_names, human_time, judge, reason,
-    running, safe, standing,
+    Configured, Line, READ_FORMAT, RecordLine, Running, human_time, judge, reason, running, safe,
+    standing,
 };
 use super::select::{self, ConfigArgs};
 
@@ -72,6 +72,8 @@ struct Shown<'a> {
     logs: LogStore,
     here: RunnerLabel,
     lines: usize,
+    /// The jobs file cannot be used.
+    is_broken: bool,
 }
 
 /// Finds, judges, prints.
@@ -84,7 +86,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let mut configured = Configured::load(&args.config, &repo, &settings)?;
     let jobs = configured.of(&commit)?;
     let mut running = running(&repo);
-    let names = check_names(&args.config.job, &jobs, &records, &running)?;
+    let names = configured.check_names(&args.config.job, &jobs, &records, &running)?;
     running.retain(|task| task.commit == commit.id);
     let wanted = |job: &JobName| names.is_empty() || names.contains(job);
 
@@ -119,6 +121,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         logs: LogStore::new(&repo.ci_dir()),
         here: settings.name.clone(),
         lines: args.lines,
+        is_broken: configured.is_broken(),
     };
     let note = read_note(&repo, &settings.notes_ref, &commit.id)?;
     let foreign: Vec<&[u8]> = match names.is_empty() {
@@ -168,7 +171,10 @@ impl Shown<'_> {
         let width = names.chain(others).map(|name| name.as_str().len()).max();
         let width = width.unwrap_or(0);
         if self.verdicts.is_empty() {
-            text += "No jobs are configured here, and none are on record.\n";
+            text += match self.is_broken {
+                true => "No records.\n",
+                false => "No jobs are configured here, and none are on record.\n",
+            };
         }
         for (name, verdict, reason) in &self.verdicts {
             for task in self.running.iter().filter(|task| task.job == *name) {

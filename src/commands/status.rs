@@ -22,8 +22,7 @@ use super::color;
 use super::output;
 use super::pager::Page;
 use super::reading::{
-    CellLine, Configured, Line, READ_FORMAT, RecordLine, Running, check_names, judge, millis,
-    running, safe,
+    CellLine, Configured, Line, READ_FORMAT, RecordLine, Running, judge, millis, running, safe,
 };
 use super::select::{ConfigArgs, RevArgs};
 use super::watching::Watching;
@@ -92,7 +91,14 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     for commit in &shown.commits {
         jobs_of.push(configured.of(commit)?);
     }
-    let columns = columns(&args, &jobs_of, &shown.commits, &records, &running)?;
+    let columns = columns(
+        &args,
+        &configured,
+        &jobs_of,
+        &shown.commits,
+        &records,
+        &running,
+    )?;
     let judged: Vec<_> = shown
         .commits
         .iter()
@@ -118,6 +124,8 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     } else {
         if judged.is_empty() {
             output::note("no commits in that range");
+        } else if columns.is_empty() && configured.is_broken() {
+            output::note("no records of these commits");
         } else if columns.is_empty() {
             output::note("no jobs are configured here, and none are on record");
         }
@@ -168,6 +176,7 @@ fn shown(args: &Args, repo: &Repo) -> Result<Shown, Failure> {
 /// configured, else those on record.
 fn columns(
     args: &Args,
+    of: &Configured<'_>,
     jobs_of: &[Arc<[PlannedJob]>],
     commits: &[Commit],
     records: &Records,
@@ -183,7 +192,7 @@ fn columns(
         }
     }
     if !args.config.job.is_empty() {
-        return check_names(&args.config.job, &configured, records, running);
+        return of.check_names(&args.config.job, &configured, records, running);
     }
     if !configured.is_empty() {
         return Ok(configured.iter().map(|job| job.job.name.clone()).collect());

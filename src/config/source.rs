@@ -73,15 +73,32 @@ pub enum LoadError {
         source: ReadError,
     },
     /// A job was asked for that is not in the file.
-    #[error("find a job named \"{name}\"; there is {known}")]
+    #[error("find a job named \"{name}\": {}", the_jobs(.known))]
     NoSuchJob {
         /// The name that was asked for.
         name: String,
         /// The names there are.
-        known: String,
+        known: Vec<String>,
         /// The one that may have been meant.
         near: Option<String>,
     },
+}
+
+/// More jobs are not listed in a sentence.
+const LISTED: usize = 20;
+
+fn the_jobs(known: &[String]) -> String {
+    match known {
+        [] => "none is configured here, and none is on record".to_owned(),
+        [one] => format!("the only one is {one}"),
+        _ => {
+            let listed = known[..known.len().min(LISTED)].join(", ");
+            match known.len().saturating_sub(LISTED) {
+                0 => format!("there are {listed}"),
+                more => format!("there are {listed} and {more} more"),
+            }
+        }
+    }
 }
 
 /// The jobs that count for every commit alike.
@@ -231,7 +248,7 @@ pub fn no_such_job<'n>(name: &str, known: impl Iterator<Item = &'n str> + Clone)
     LoadError::NoSuchJob {
         name: name.to_owned(),
         near: nearest(name, known.clone()).map(str::to_owned),
-        known: known.collect::<Vec<_>>().join(", "),
+        known: known.map(str::to_owned).collect(),
     }
 }
 

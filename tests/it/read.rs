@@ -665,3 +665,63 @@ fn a_bare_repository_shows_each_commits_own_jobs() {
     let before = ci(&["status"]).expect_code(0).stdout();
     assert!(before.contains("commit      test  subject"), "{before}");
 }
+
+#[test]
+fn a_broken_jobs_file_is_told_once_and_hides_no_record() {
+    let repo = TestRepo::new();
+    repo.job("test", "true").commit("one");
+    repo.ci(["run"]).expect_code(0);
+    for broken in ["[jobs.test\n", "", "[jobs.test]\nrn = 1\n"] {
+        repo.write(".git-ci.toml", broken);
+        for args in [
+            &["status"][..],
+            &["log"],
+            &["show"],
+            &["logs"],
+            &["logs", "HEAD", "test"],
+        ] {
+            let done = repo.ci(args).expect_code(0);
+            let said = done.stderr();
+            assert_eq!(said.matches("warning:").count(), 1, "{args:?}: {said}");
+            assert!(
+                said.contains("failed to understand the jobs file\n.git-ci.toml:1:"),
+                "{said}"
+            );
+        }
+        // It may be there, in what cannot be read: no mistake of the user's.
+        for args in [
+            &["status", "--job", "lint"][..],
+            &["log", "--job", "lint"],
+            &["show", "--job", "lint"],
+            &["logs", "HEAD", "lint"],
+            &["run"],
+            &["run", "-n"],
+            &["watch"],
+        ] {
+            let said = repo.ci(args).expect_code(128).stderr();
+            assert_eq!(
+                said.matches("understand the jobs file").count(),
+                1,
+                "{said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_name_that_nobody_knows_is_told_in_a_whole_sentence() {
+    let repo = TestRepo::new();
+    repo.commit("one");
+    let said = || {
+        let done = repo.ci(["logs", "HEAD", "lint"]).expect_code(129);
+        done.stderr().lines().next().unwrap().to_owned()
+    };
+    let none = "error: failed to find a job named \"lint\": none is configured here, and none is on record";
+    assert_eq!(said(), none);
+    repo.job("test", "true");
+    let one = "error: failed to find a job named \"lint\": the only one is test";
+    assert_eq!(said(), one);
+    repo.job("build", "true");
+    let two = "error: failed to find a job named \"lint\": there are build, test";
+    assert_eq!(said(), two);
+}
