@@ -261,6 +261,13 @@ impl Reader<'_> {
                 format!("`{key}` is empty: there is no command to execute"),
             );
         }
+        if let Some(command) = command_in_a_list(&run) {
+            let message = format!(
+                "`run` = [{command:?}] is a program with a space in its name; \
+                 did you mean a string? run = {command:?}"
+            );
+            self.problem(value.span(), message);
+        }
         if nul {
             let message = format!("`{key}` holds a NUL byte, which no command can");
             self.problem(value.span(), message);
@@ -375,6 +382,18 @@ impl Reader<'_> {
     }
 }
 
+/// The only word of a list, where it is a command with arguments: a program is looked for on
+/// `PATH`, and none there has a space in its name. One with a slash may be a file of the tree.
+fn command_in_a_list(run: &CommandLine) -> Option<&str> {
+    match run {
+        CommandLine::Argv(argv) => match argv.as_slice() {
+            [one] if !one.contains('/') && one.trim().contains(char::is_whitespace) => Some(one),
+            _ => None,
+        },
+        CommandLine::Shell(_) => None,
+    }
+}
+
 /// Whether a word may be a label of runners and jobs.
 pub fn is_label(word: &str) -> bool {
     !word.is_empty()
@@ -482,6 +501,21 @@ mod tests {
            |         ^
         "#
         );
+    }
+
+    #[test]
+    fn a_command_in_a_list_of_one_is_a_slip() {
+        insta::assert_snapshot!(problems("[jobs.t]\nrun = ['make test']\n"), @r#"
+        .git-ci.toml:2:7: `run` = ["make test"] is a program with a space in its name; did you mean a string? run = "make test"
+         2 | run = ['make test']
+           |       ^
+        "#);
+        for good in ["['make']", "['./my tests']", "['a b', 'c']", "'make test'"] {
+            assert!(
+                parse(&format!("[jobs.t]\nrun = {good}\n"), "x").is_ok(),
+                "{good}"
+            );
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ use super::follow::{Followed, follow};
 use super::head_watch::HeadWatch;
 use super::key::Keys;
 use super::protocol::{Files, FromAgent, Observed, PROTOCOL, RunTask, Setup, ToAgent};
+use super::unstarted::not_started;
 use super::waiting::Waiting;
 
 /// How often a slot that others hold is tried again.
@@ -299,7 +300,7 @@ fn run_in<I: Read + AsFd, O: Write + AsFd>(
     });
     let mut job = match spawned {
         Ok(job) => job,
-        Err(error) => return Ok(not_started(&error)),
+        Err(error) => return Ok(not_started(&task.job.run, lease.path(), &error)),
     };
     channel.send(&FromAgent::Started {
         task: task.task,
@@ -365,22 +366,6 @@ fn with_room(
             why: Why::Disk,
             reason: chain(&error),
         },
-    }
-}
-
-/// A program that could not be started is told as a shell would tell it.
-fn not_started(error: &io::Error) -> Outcome {
-    let why = match error.kind() {
-        io::ErrorKind::NotFound => Why::Exit(127),
-        io::ErrorKind::PermissionDenied => Why::Exit(126),
-        _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
-            Why::Exit(126)
-        }
-        _ => Why::Spawn,
-    };
-    Outcome::Errored {
-        why,
-        reason: format!("start the job's command: {error}"),
     }
 }
 

@@ -22,6 +22,7 @@ mod memory;
 mod outbox;
 mod output;
 pub mod protocol;
+mod unstarted;
 mod waiting;
 pub mod wire;
 mod within;

@@ -613,3 +613,57 @@ fn exit_codes_are_those_that_bisect_run_understands() {
     repo.write(".git-ci.toml", "[jobs.t]\nrunn = 1\n");
     assert_eq!(run("0", &[]), 128, "a broken jobs file");
 }
+
+#[test]
+fn a_program_that_cannot_be_started_is_named() {
+    let repo = TestRepo::new();
+    let cases = [
+        (
+            "missing",
+            "['no_such']",
+            "start the program \"no_such\": there is none of that name on PATH",
+        ),
+        (
+            "spaced",
+            "['./run all']",
+            "there is no such file at this commit; did you mean a string? run = \"./run all\"",
+        ),
+        (
+            "split",
+            "['cargo test', '-q']",
+            "did you mean run = [\"cargo\", \"test\", \"-q\"]?",
+        ),
+        (
+            "script",
+            "['./script']",
+            "start the program \"./script\": the interpreter is not there",
+        ),
+        ("plain", "['./plain']", "it is not executable"),
+        ("dir", "['./dir']", "it is a directory"),
+    ];
+    for (name, run, _) in cases {
+        repo.jobs_file(&format!("[jobs.{name}]\nrun = {run}\n"));
+    }
+    repo.write("script", "#!/no/such/interpreter\n");
+    repo.write("plain", "x").write("dir/file", "");
+    let script = repo.path().join("script");
+    fs::set_permissions(script, fs::Permissions::from_mode(0o755)).unwrap();
+    repo.commit("one");
+    let done = repo.ci(["run"]).expect_code(125);
+    for (name, _, says) in cases {
+        let log = repo.ci(["logs", "HEAD", name]).expect_code(0).stdout();
+        assert!(log.contains(says), "{name}: {log}");
+        assert!(
+            done.stdout().contains(&format!(" {name} ")),
+            "{}",
+            done.stdout()
+        );
+    }
+    assert!(done.stderr().contains(cases[0].2), "{}", done.stderr());
+    repo.write(".git-ci.toml", "[jobs.test]\nrun = ['make test']\n");
+    let said = repo.ci(["run"]).expect_code(128).stderr();
+    assert!(
+        said.contains("did you mean a string? run = \"make test\""),
+        "{said}"
+    );
+}
