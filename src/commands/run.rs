@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use crate::engine::{self, Summary, Superseded};
 use crate::error::{Failure, FailureKind};
-use crate::git::{NoteStore, Records, Repo, care};
+use crate::git::{Look, NoteStore, Records, Repo, care, revs};
 use crate::logs::LogStore;
 use crate::model::{CommandLine, Commit, Job, JobName, Task};
 use crate::plan::{Action, Entry, Plan, PlannedJob, Trust};
-use crate::reporter::Reporter;
+use crate::reporter::{Reporter, Verbosity};
 use crate::settings::Settings;
 use crate::watch::wanted::Order;
 use crate::watch::{Holder, Lease, Options, Patterns, WatchJobs};
@@ -97,6 +97,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         return run_new(&args, &repo, &settings);
     }
     let commits = args.revs.commits(&repo, "HEAD")?;
+    let look = look(&args, &repo, &commits);
     let commits: Vec<_> = commits.into_iter().map(Arc::new).collect();
     let records = super::reading::records(&repo, &settings)?;
     let plan = plan(&args, &repo, &settings, &commits, &records)?;
@@ -112,7 +113,15 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::SUCCESS);
         }
     }
-    let summary = run(&args, &repo, &settings, plan, records, reporter.as_mut())?;
+    let summary = run(
+        &args,
+        &repo,
+        &settings,
+        plan,
+        records,
+        look,
+        reporter.as_mut(),
+    )?;
     launch::finish(summary)
 }
 
@@ -206,6 +215,7 @@ fn run(
     settings: &Settings,
     plan: Plan,
     records: Records,
+    look: Option<Look>,
     reporter: &mut dyn Reporter,
 ) -> Result<Summary, Failure> {
     let to_run = plan.to_run();
@@ -231,6 +241,7 @@ fn run(
             logs: LogStore::new(&repo.ci_dir()),
             trust: args.trust(),
             fail_fast: args.fail_fast,
+            look,
             mailbox: engine::Mailbox::default(),
             stay: false,
         },
@@ -238,6 +249,18 @@ fn run(
     )?;
     care(repo);
     Ok(summary)
+}
+
+/// Looks beside the jobs for what is not committed, where what is checked out is tested and
+/// somebody may take that for the work tree.
+fn look(args: &Args, repo: &Repo, commits: &[Commit]) -> Option<Look> {
+    let unsaid = args.talk.verbosity() == Verbosity::Quiet && !args.talk.json;
+    if unsaid || args.dry_run || repo.work_tree().is_none() {
+        return None;
+    }
+    let head = revs::resolve(repo, "HEAD").ok()?.id;
+    let tested = commits.iter().any(|commit| commit.id == head);
+    tested.then(|| Look::begin(repo))?
 }
 
 /// Prints what a run would do, and why: to standard output, one line a task. The exit code

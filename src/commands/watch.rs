@@ -331,6 +331,7 @@ pub(super) fn observe(
                 logs: LogStore::new(&repo.ci_dir()),
                 trust: Trust::Seen,
                 fail_fast: false,
+                look: None,
                 mailbox,
                 stay: true,
             },

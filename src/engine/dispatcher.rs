@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGQUIT, SIGTSTP};
 
 use crate::fail;
-use crate::git::{Records, Repo};
+use crate::git::{Look, Records, Repo};
 use crate::logs::LogStore;
 use crate::model::{
     Commit, Counts, DefId, EVENT_FORMAT, Event, LogId, RunnerLabel, Status, Surroundings, TaskId,
@@ -52,10 +52,18 @@ pub(super) struct Around<'a> {
     pub(super) writer: Option<Writer>,
     pub(super) reporter: &'a mut dyn Reporter,
     pub(super) logs: &'a LogStore,
+    pub(super) look: Option<Look>,
     pub(super) trust: Trust,
     pub(super) fail_fast: bool,
     pub(super) stay: bool,
 }
+
+/// For so long the end of a run waits for a look at the work tree.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// The log's end is shown of no more failures that were known already: many of them are
+/// many logs to read.
+const KNOWN_TAILS: u64 = 10;
 
 /// A task whose machine was lost goes elsewhere at most this often.
 const MOVES: u32 = 2;
@@ -106,6 +114,8 @@ pub(super) struct Dispatcher<'a> {
     signal: Option<i32>,
     /// When it was said what a signal did.
     told: Option<Instant>,
+    /// How many failures were known so far.
+    known_failures: u64,
     error: Option<EngineError>,
     counts: Counts,
     /// The id of the next task.
@@ -139,6 +149,7 @@ impl<'a> Dispatcher<'a> {
             stop: None,
             signal: None,
             told: None,
+            known_failures: 0,
             error: None,
             counts: Counts::default(),
             next: 0,
@@ -187,6 +198,10 @@ impl<'a> Dispatcher<'a> {
             counts: self.counts,
             elapsed: start.elapsed(),
             signal: self.signal,
+            uncommitted: match self.signal {
+                None => self.around.look.and_then(|look| look.finish(LOOK)),
+                Some(_) => None,
+            },
         };
         self.around.reporter.event(&event);
         if let Some(writer) = self.around.writer
@@ -244,18 +259,23 @@ impl<'a> Dispatcher<'a> {
             Action::Run => false,
         };
         let failed = plan.entries.iter().any(is_failure);
+        let mut reused = Vec::new();
         for entry in plan.entries {
             match entry.action {
                 Action::Run => {
                     self.queue.push(entry.task, false);
                 }
-                Action::Reuse(known) => self.reuse(&entry.task, *known, None),
+                Action::Reuse(known) => reused.push((entry.task, known)),
             }
         }
         if failed && self.around.fail_fast {
             self.stop(Stop::Gently);
         }
+        // Logs are read for some of what is known, for which workers need not wait.
         self.hand_out();
+        for (task, known) in reused {
+            self.reuse(&task, *known, None);
+        }
         self.flush();
     }
 

@@ -13,7 +13,7 @@ mod writer;
 
 use std::panic::{self, AssertUnwindSafe};
 
-use crate::git::{NoteStore, NotesError, Records, Repo};
+use crate::git::{Look, NoteStore, NotesError, Records, Repo};
 use crate::logs::LogStore;
 use crate::model::Counts;
 use crate::plan::{Plan, Trust};
@@ -87,6 +87,8 @@ pub struct Run<'a> {
     pub fail_fast: bool,
     /// Where the dispatcher hears what happens.
     pub mailbox: Mailbox,
+    /// A look at what of the work tree is not committed, where that is to be told.
+    pub look: Option<Look>,
     /// Stay until a [`Feed`] of the mailbox is closed, instead of ending with the plan.
     pub stay: bool,
 }
@@ -158,6 +160,7 @@ pub fn run(run: Run<'_>, reporter: &mut dyn Reporter) -> Result<Summary, EngineE
                 writer,
                 reporter,
                 logs,
+                look: run.look,
                 trust: run.trust,
                 fail_fast: run.fail_fast,
                 stay: run.stay,

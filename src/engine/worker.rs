@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::fail;
 use crate::logs::{LogStore, LogTask, LogWriter};
-use crate::model::{Outcome, TaskId, Why};
+use crate::model::{LogId, Outcome, TaskId, Why};
 use crate::runner::{Control, Lost, Observed, Progress, Request, Runner};
 
 use super::message::{Ended, Message, Order};
@@ -96,11 +96,7 @@ fn execute(
     };
     let tail = match outcome {
         Ok(Outcome::Passed | Outcome::Skipped | Outcome::Cancelled) => Vec::new(),
-        _ => {
-            let lines = logs.tail(&order.assignment.log, TAIL_LINES);
-            let text = |line: Vec<u8>| String::from_utf8_lossy(&line).into_owned();
-            lines.unwrap_or_default().into_iter().map(text).collect()
-        }
+        _ => tail(logs, &order.assignment.log),
     };
     Ended {
         outcome,
@@ -109,6 +105,13 @@ fn execute(
         observed,
         tail,
     }
+}
+
+/// The end of a log, as failures show it; nothing where it is not here.
+pub(super) fn tail(logs: &LogStore, log: &LogId) -> Vec<String> {
+    let lines = logs.tail(log, TAIL_LINES).unwrap_or_default();
+    let text = |line: Vec<u8>| String::from_utf8_lossy(&line).into_owned();
+    lines.into_iter().map(text).collect()
 }
 
 fn log_error(error: &std::io::Error) -> Outcome {

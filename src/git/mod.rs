@@ -36,6 +36,7 @@ mod repo;
 pub mod revs;
 mod state;
 mod store;
+mod uncommitted;
 mod worktrees;
 
 pub use audit::{Audit, audit_notes, has_reflog, identity, setting_scope};
@@ -61,4 +62,5 @@ pub use objects::WriteError;
 pub use records::{Records, Unread};
 pub use refs::{RefReader, Wanted as WantedRefs};
 pub use repo::{Repo, RepoError};
+pub use uncommitted::Look;
 pub use worktrees::{LinkedWorktree, slot_of};

@@ -34,6 +34,15 @@ pub struct Counts {
     pub unstored: u64,
 }
 
+/// What of the work tree is not committed, and so was not tested.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uncommitted {
+    /// Tracked files that are changed.
+    pub changed: u64,
+    /// Files that are neither tracked nor ignored; a directory of them is one.
+    pub untracked: u64,
+}
+
 /// One thing that happened. `duration` fields are in milliseconds in JSON, as `…_ms`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
@@ -85,6 +94,9 @@ pub enum Event {
         /// Whether its record is in the commit's note: `false` where the record of another
         /// commit could not be copied there.
         stored: Option<bool>,
+        /// The last lines of the log, raw, of the first few failures whose log is here.
+        #[serde(default)]
+        tail: Vec<String>,
     },
     /// A runner started a task's process.
     TaskStarted {
@@ -188,6 +200,10 @@ pub enum Event {
         elapsed: Duration,
         /// The signal that ended it early.
         signal: Option<i32>,
+        /// What of the work tree is not committed, where its `HEAD` was tested and that
+        /// could be told in time.
+        #[serde(default)]
+        uncommitted: Option<Uncommitted>,
     },
 }
 

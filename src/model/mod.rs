@@ -20,7 +20,7 @@ mod text;
 mod units;
 
 pub use criteria::{Criteria, Mismatch, Surroundings, surroundings};
-pub use event::{Counts, EVENT_FORMAT, Event, WatchedCommit};
+pub use event::{Counts, EVENT_FORMAT, Event, Uncommitted, WatchedCommit};
 pub use forget::{Forget, Forgotten};
 pub use hash::{DefId, EnvId, InputId, KeyId};
 pub use ids::{JobName, LogId, Oid, ParseIdError, Platform, RunnerLabel};

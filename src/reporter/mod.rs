@@ -2,6 +2,7 @@
 //! gives it, and can change nothing.
 
 mod bell;
+mod closing;
 mod json;
 mod live;
 mod matrix;

@@ -5,7 +5,8 @@ use crate::model::{Event, Status, printable};
 use crate::printer::{self, Stream};
 
 use super::Reporter;
-use super::text::{TaskLine, counted, human_duration, outlook_text, summary_text, tail_text};
+use super::closing::Closing;
+use super::text::{TaskLine, counted, human_duration, outlook_text, tail_text};
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -24,6 +25,7 @@ pub enum Verbosity {
 pub struct Plain {
     verbosity: Verbosity,
     job_width: usize,
+    closing: Closing,
 }
 
 impl Plain {
@@ -32,6 +34,7 @@ impl Plain {
         Self {
             verbosity,
             job_width: 4,
+            closing: Closing::default(),
         }
     }
 }
@@ -134,7 +137,10 @@ pub(super) fn verdict(
         unstored,
         subject,
     };
-    let mut details = String::new();
+    let mut details = match event {
+        Event::TaskReused { tail, .. } => tail_text(tail),
+        _ => String::new(),
+    };
     if let Event::TaskFinished { reason, tail, .. } = event {
         details += &tail_text(tail);
         // An ERROR's reason is the last line of its log, unless the log is what failed.
@@ -156,6 +162,7 @@ fn notice(text: &str) {
 
 impl Reporter for Plain {
     fn event(&mut self, event: &Event) {
+        self.closing.note(event);
         match event {
             Event::RunStarted {
                 commits,
@@ -186,9 +193,12 @@ impl Reporter for Plain {
                 notice(&format!("warning: {}", printable(message.as_bytes())));
             }
             Event::RunFinished {
-                counts, elapsed, ..
+                counts,
+                elapsed,
+                uncommitted,
+                ..
             } if self.verbosity >= Verbosity::Normal => {
-                notice(&summary_text(counts, *elapsed));
+                notice(&self.closing.text(counts, *elapsed, *uncommitted, None));
             }
             _ => {}
         }

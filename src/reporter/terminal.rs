@@ -14,9 +14,10 @@ use crate::model::{Event, Status, TaskId, printable, printable_line};
 use crate::printer::{self, Stream};
 
 use super::Reporter;
+use super::closing::Closing;
 use super::plain::{Verbosity, start, verdict};
-use super::screen::{is_behind, screen};
-use super::text::{human_duration, summary_text};
+use super::screen::{is_behind, screen, window};
+use super::text::human_duration;
 
 /// How often the rows are brought up to date.
 const TICK: Duration = Duration::from_millis(100);
@@ -46,6 +47,7 @@ pub struct Terminal {
     failed: u64,
     /// The expected or measured running time of all of `measured` tasks.
     measured: (Duration, u64),
+    closing: Closing,
 }
 
 impl Terminal {
@@ -64,6 +66,7 @@ impl Terminal {
             finished: 0,
             failed: 0,
             measured: (Duration::ZERO, 0),
+            closing: Closing::default(),
         }
     }
 
@@ -136,6 +139,7 @@ impl Terminal {
 
 impl Reporter for Terminal {
     fn event(&mut self, event: &Event) {
+        self.closing.note(event);
         match event {
             Event::RunStarted {
                 tasks,
@@ -215,14 +219,19 @@ impl Reporter for Terminal {
                 self.scroll(&format!("warning: {}", printable(message.as_bytes())));
             }
             Event::RunFinished {
-                counts, elapsed, ..
+                counts,
+                elapsed,
+                uncommitted,
+                ..
             } => {
                 if let Some(total) = self.total.take() {
                     total.finish_and_clear();
                 }
                 let _ = self.screen.clear();
                 if self.verbosity >= Verbosity::Normal {
-                    self.scroll(&summary_text(counts, *elapsed));
+                    let columns = Some(window().1);
+                    let text = self.closing.text(counts, *elapsed, *uncommitted, columns);
+                    self.scroll(&text);
                 }
             }
             _ => {}

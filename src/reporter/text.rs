@@ -1,9 +1,11 @@
 //! Events as lines of text: the one wording that the terminal and plain output share.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::model::{Counts, Oid, Status, Why, printable, printable_line};
 
@@ -108,6 +110,24 @@ impl TaskLine<'_> {
             }
         }
         line
+    }
+}
+
+/// `text` as far as it fits into so many columns, with a mark where something is left out.
+/// It must hold no escape sequences.
+pub(super) fn fit(text: &str, columns: Option<usize>) -> Cow<'_, str> {
+    let Some(columns) = columns.filter(|&columns| text.width() > columns) else {
+        return text.into();
+    };
+    let mut used = 1;
+    let end = text.char_indices().find(|(_, c)| {
+        used += c.width().unwrap_or(0);
+        used > columns
+    });
+    let end = end.map_or(text.len(), |(at, _)| at);
+    match columns {
+        0 => "".into(),
+        _ => format!("{}…", &text[..end]).into(),
     }
 }
 

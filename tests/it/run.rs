@@ -667,3 +667,106 @@ fn a_program_that_cannot_be_started_is_named() {
         "{said}"
     );
 }
+
+#[test]
+fn what_is_not_committed_is_said_not_to_be_tested() {
+    let repo = TestRepo::new();
+    repo.job("test", "true").write("a", "1").commit("one");
+    repo.write("a", "2").commit("two");
+    let index = fs::read(repo.git_dir().join("index")).unwrap();
+    let said = |args: &[&str]| repo.ci(args).expect_code(0).stderr();
+    assert!(!said(&["run"]).contains("not tested"));
+    // As old as the index says: git would like to write a new one.
+    repo.write("a", "2")
+        .write("ignored", "")
+        .write("new/x", "")
+        .write("new/y", "");
+    let exclude = repo.git_dir().join("info/exclude");
+    fs::write(exclude, ".git-ci.toml\nignored\n").unwrap();
+    let here = "not tested: 1 untracked file (not committed)";
+    assert!(said(&["run"]).contains(here));
+    repo.write("a", "3");
+    let here = "not tested: 1 changed file, 1 untracked file (not committed)";
+    for args in [
+        &["run"][..],
+        &["run", "--force", "HEAD~1.."],
+        &["run", "-x", "true"],
+    ] {
+        assert!(said(args).contains(here), "{args:?}");
+    }
+    let events = repo.ci(["run", "--json"]).expect_code(0).stdout();
+    let last: serde_json::Value = serde_json::from_str(events.lines().last().unwrap()).unwrap();
+    let counted = serde_json::json!({"changed": 1, "untracked": 1});
+    assert_eq!(last["uncommitted"], counted);
+    for args in [
+        &["run", "HEAD~1"][..],
+        &["run", "-q"],
+        &["run", "-n"],
+        &["run", "HEAD..HEAD"],
+    ] {
+        assert!(!said(args).contains("not tested"), "{args:?}");
+    }
+    assert_eq!(fs::read(repo.git_dir().join("index")).unwrap(), index);
+    // Where the jobs file of the work tree counts, what is in it is what was run.
+    fs::remove_dir_all(repo.path().join("new")).unwrap();
+    repo.write("a", "2");
+    fs::write(repo.git_dir().join("info/exclude"), "ignored\n").unwrap();
+    assert!(!said(&["run"]).contains("not tested"));
+}
+
+#[test]
+fn failures_are_listed_with_what_shows_them_and_what_repeats_them() {
+    let repo = TestRepo::new();
+    repo.job("test", "echo why not; exit 3")
+        .job("a[x]", "exit 4");
+    repo.job("allowed", "false")
+        .jobs_file("allow-failure = true\n");
+    repo.commit("one");
+    let head = repo.git(["rev-parse", "--short=10", "HEAD"]);
+    let first = repo.ci(["run"]).expect_code(1).stderr();
+    let line = format!("  git ci logs {head} test    FAIL  (exit code 3) one\n");
+    assert!(first.contains(&line), "{first}");
+    assert!(
+        first.contains(&format!("  git ci logs {head} 'a[x]'  FAIL ")),
+        "{first}"
+    );
+    assert!(
+        !first.contains("allowed  FAIL") && !first.contains("to run again"),
+        "{first}"
+    );
+    let again = repo.ci(["run"]).expect_code(1).stderr();
+    assert!(again.contains("      | why not\n"), "{again}");
+    assert!(
+        again.contains("FAIL  (exit code 3, known) one\n"),
+        "{again}"
+    );
+    let command = format!("to run again: git ci run --retry-failed {head}\n");
+    assert!(again.contains(&command), "{again}");
+    let one = repo.ci(["run", "--job", "test"]).expect_code(1).stderr();
+    let command = format!("to run again: git ci run --force --job test {head}\n");
+    assert!(one.contains(&command), "{one}");
+    assert!(
+        !repo
+            .ci(["run", "-q"])
+            .expect_code(1)
+            .stderr()
+            .contains("git ci logs")
+    );
+    // What is on no record is not found again by commit and job.
+    assert!(
+        !repo
+            .ci(["run", "-x", "false"])
+            .expect_code(1)
+            .stderr()
+            .contains("git ci logs")
+    );
+    for n in 0..11 {
+        repo.commit(&n.to_string());
+    }
+    let many = repo
+        .ci(["run", "--job", "test", "HEAD~11.."])
+        .expect_code(1)
+        .stderr();
+    assert_eq!(many.matches("  git ci logs ").count(), 10, "{many}");
+    assert!(many.contains("\n  and 1 more\n"), "{many}");
+}

@@ -16,8 +16,9 @@ use crate::runner::{Files, Head, Keys, Observed};
 use super::super::claims::Claim;
 use super::super::message::Ended;
 use super::super::queue::Waiting;
+use super::super::worker::tail;
 use super::storing::Unstored;
-use super::{Dispatcher, Running, Stop};
+use super::{Dispatcher, KNOWN_TAILS, Running, Stop};
 
 impl Dispatcher<'_> {
     /// The verdict of a task that was not known when the run began, if it is now.
@@ -196,6 +197,7 @@ impl Dispatcher<'_> {
             reason: reason.text(),
             rule: reason.rule(),
             stored: stored.then_some(true),
+            tail: self.known_tail(&record, task.job.allow_failure),
         };
         if stored {
             return self.report(event);
@@ -217,6 +219,15 @@ impl Dispatcher<'_> {
             event,
             claim,
         });
+    }
+
+    /// The end of the log of a failure that was known.
+    fn known_tail(&mut self, record: &Record, allowed: bool) -> Vec<String> {
+        if record.status != Status::Fail || allowed || self.known_failures >= KNOWN_TAILS {
+            return Vec::new();
+        }
+        self.known_failures += 1;
+        tail(self.around.logs, &record.log)
     }
 
     /// What the record of a task says of whether it looked at the commit. Says once of each
