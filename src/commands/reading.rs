@@ -16,8 +16,8 @@ use crate::config::{self, LoadError};
 use crate::error::Failure;
 use crate::git::{Records, Repo, Unread};
 use crate::model::{
-    Commit, Criteria, DefId, JobName, LogId, Oid, Reason, Record, Rule, RunnerLabel, Status, Why,
-    printable_json, printable_line,
+    CommandLine, Commit, Criteria, DefId, JobName, LogId, Oid, Platform, Reason, Record, Rule,
+    RunnerLabel, Status, Why, printable_json, printable_line,
 };
 use crate::plan::{self, PlannedJob, Trust};
 use crate::reporter::counted;
@@ -189,11 +189,18 @@ pub(super) struct RecordLine<'a> {
     pub(super) finished: Timestamp,
     pub(super) duration_ms: u64,
     pub(super) runner: &'a RunnerLabel,
+    /// Machine and system, such as `x86_64-linux`; `null` where the record does not say.
+    pub(super) platform: Option<&'a Platform>,
     #[serde(rename = "try")]
     pub(super) try_: u32,
     pub(super) tree: Oid,
     pub(super) def: &'a DefId,
     pub(super) log: &'a LogId,
+    /// The command, a string for `sh -c` or a list, in `show`, where the job is defined as
+    /// it was.
+    pub(super) command: Option<&'a CommandLine>,
+    /// The median running time of the job's latest other passes, in `show`.
+    pub(super) usual_ms: Option<u64>,
     /// The last lines of the log, raw, where `show` shows them.
     pub(super) tail: Option<Vec<String>>,
 }
@@ -215,6 +222,9 @@ impl<'a> RecordLine<'a> {
             finished: record.finished,
             duration_ms: millis(record.duration),
             runner: &record.runner,
+            platform: record.on.as_ref(),
+            command: None,
+            usual_ms: None,
             try_: record.try_,
             tree: record.tree,
             def: &record.def,

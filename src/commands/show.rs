@@ -1,16 +1,19 @@
 //! `git ci show`: everything about one commit.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+use jiff::Timestamp;
 
 use crate::error::Failure;
 use crate::git::revs::{self, Details};
 use crate::git::{Records, Repo, read_note};
 use crate::logs::LogStore;
-use crate::model::{Commit, JobName, Reason, Record, RunnerLabel, Status};
+use crate::model::{CommandLine, Commit, JobName, LogId, Reason, Record, RunnerLabel, Status};
 use crate::plan::PlannedJob;
 use crate::reporter::{human_duration, status_style, tail_text};
 use crate::settings::Settings;
@@ -20,8 +23,8 @@ use super::color;
 use super::log::remarks;
 use super::pager::Page;
 use super::reading::{
-    Configured, Line, READ_FORMAT, RecordLine, Running, human_time, judge, reason, running, safe,
-    standing,
+    Configured, Line, READ_FORMAT, RecordLine, Running, human_time, judge, millis, reason, running,
+    safe, standing,
 };
 use super::select::{self, ConfigArgs};
 
@@ -30,8 +33,9 @@ const FOREIGN: (usize, usize) = (10, 200);
 
 /// Show everything about one commit.
 ///
-/// First what counts: for each job its verdict, with the last lines of the log where it
-/// failed; and where `git ci run` would run the job, why. Below it every other record of the
+/// First what counts: for each job its verdict, the command and the platform it ran on, how
+/// long it usually takes, and where it failed the last lines of the log and the command that
+/// runs it again; where `git ci run` would run the job, why. Below it every other record of the
 /// commit, and what it means: "superseded" by a newer one, "outdated" since the job is
 /// defined otherwise by now, of "another platform", of "surroundings" that have "changed",
 /// "forgotten", or "stale" since it speaks of other contents or of another commit (git
@@ -58,6 +62,12 @@ pub(super) struct Args {
     color: color::ColorArgs,
 }
 
+/// No more of a command is shown, in characters.
+const COMMAND: usize = 100;
+
+/// So many of a job's latest passes say what is usual.
+const SAMPLE: usize = 15;
+
 /// What is shown of a commit.
 struct Shown<'a> {
     commit: &'a Commit,
@@ -69,6 +79,8 @@ struct Shown<'a> {
     others: Vec<&'a Record>,
     /// What runs on this commit.
     running: Vec<Running>,
+    /// The passes of each job: when, for how long, and their logs; the newest first.
+    passes: HashMap<&'a JobName, Vec<(Timestamp, Duration, &'a LogId)>>,
     logs: LogStore,
     here: RunnerLabel,
     lines: usize,
@@ -118,6 +130,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         verdicts,
         others,
         running,
+        passes: passes(&records),
         logs: LogStore::new(&repo.ci_dir()),
         here: settings.name.clone(),
         lines: args.lines,
@@ -221,10 +234,11 @@ impl Shown<'_> {
             Some(reason) => Some(reason.text()),
         };
         let mut text = record_line(record, name, width, mark.as_deref());
-        if !is_bad(record) {
-            return text;
-        }
         let dim = Style::new().dimmed();
+        let how = self.how(verdict);
+        if !is_bad(record) {
+            return text + &how;
+        }
         let whole = match self.logs.tail(&record.log, self.lines) {
             Ok(tail) => {
                 let lines: Vec<_> = tail.iter().map(|line| lossy(line)).collect();
@@ -234,7 +248,52 @@ impl Shown<'_> {
             Err(_) if record.runner != self.here => format!("its log is on {}", record.runner),
             Err(_) => "its log was removed".to_owned(),
         };
-        text + &format!("      {dim}{whole}{dim:#}\n")
+        let short = self.commit.id.short();
+        let again = match self.jobs.iter().any(|planned| planned.job.name == *name) {
+            true => {
+                let name = shell_words::quote(name.as_str());
+                format!("      {dim}run again: git ci run --force --job {name} {short}{dim:#}\n")
+            }
+            // An ad-hoc command, which the record does not hold.
+            false => String::new(),
+        };
+        text + &how + &format!("      {dim}{whole}{dim:#}\n") + &again
+    }
+
+    /// The command that gave a verdict, where the job is still the same.
+    fn command(&self, verdict: &Verdict) -> Option<&CommandLine> {
+        let record = &verdict.record;
+        let mut jobs = self.jobs.iter();
+        let planned = jobs.find(|one| one.job.name == record.job && one.def == record.def)?;
+        Some(&planned.job.run)
+    }
+
+    /// How long the job usually takes: the median of its latest passes but for this one.
+    fn usual(&self, record: &Record) -> Option<Duration> {
+        let passes = self.passes.get(&record.job)?.iter();
+        let others = passes.filter(|(_, _, log)| **log != record.log);
+        let mut sample: Vec<_> = others.take(SAMPLE).map(|(_, took, _)| *took).collect();
+        sample.sort_unstable();
+        sample.get(sample.len() / 2).copied()
+    }
+
+    /// A line about how a verdict came about: command, platform, and the usual duration.
+    fn how(&self, verdict: &Verdict) -> String {
+        let mut parts = Vec::new();
+        if let Some(command) = self.command(verdict) {
+            parts.push(command_text(command));
+        }
+        if let Some(on) = &verdict.record.on {
+            parts.push(format!("on {on}"));
+        }
+        if let Some(usual) = self.usual(&verdict.record) {
+            parts.push(format!("usually {}", human_duration(usual)));
+        }
+        let dim = Style::new().dimmed();
+        match parts.is_empty() {
+            true => String::new(),
+            false => format!("      {dim}ran: {}{dim:#}\n", parts.join(", ")),
+        }
     }
 
     fn standing(&self, record: &Record) -> Standing {
@@ -279,6 +338,8 @@ impl Shown<'_> {
                 rule,
                 counts: Some(true),
                 from: verdict.from,
+                command: self.command(verdict),
+                usual_ms: self.usual(record).map(millis),
                 tail: tail.map(|tail| tail.iter().map(|line| lossy(line)).collect()),
                 ..RecordLine::new(record, self.commit.id)
             };
@@ -297,6 +358,37 @@ impl Shown<'_> {
             text += &Line::Foreign { line: lossy(line) }.render();
         }
         text
+    }
+}
+
+/// The passes of every job, each once: a verdict may stand in the notes of several commits.
+fn passes(records: &Records) -> HashMap<&JobName, Vec<(Timestamp, Duration, &LogId)>> {
+    let mut passes: HashMap<_, Vec<_>> = HashMap::new();
+    for record in records.iter().flat_map(|(_, of)| of) {
+        if record.status == Status::Pass {
+            let one = (record.finished, record.duration, &record.log);
+            passes.entry(&record.job).or_default().push(one);
+        }
+    }
+    for all in passes.values_mut() {
+        all.sort_unstable_by(|a, b| b.cmp(a));
+        all.dedup();
+    }
+    passes
+}
+
+/// A command on one line: of a script its first.
+fn command_text(command: &CommandLine) -> String {
+    let text = match command {
+        CommandLine::Shell(script) => script.trim().to_owned(),
+        CommandLine::Argv(argv) => shell_words::join(argv),
+    };
+    let line = text.lines().next().unwrap_or_default();
+    let cut: String = line.chars().take(COMMAND).collect();
+    let safe = safe(&cut);
+    match cut.len() < text.len() {
+        true => format!("{safe} …"),
+        false => safe.into_owned(),
     }
 }
 

@@ -43,6 +43,10 @@ fn steady(text: &str) -> String {
                 _ if seconds.is_some() => "0.0s",
                 _ if word.starts_with("20") && word.len() == 10 => "YYYY-MM-DD",
                 _ if word.len() == 5 && word.as_bytes()[2] == b':' => "HH:MM",
+                _ if word.trim_end_matches(',').ends_with("-linux") => match word.ends_with(',') {
+                    true => "PLATFORM,",
+                    false => "PLATFORM",
+                },
                 other => other,
             }
         });
@@ -102,8 +106,11 @@ fn show_is_a_page_about_one_commit() {
         FAIL  test    0.0s  YYYY-MM-DD HH:MM  mira  (exit code 1)
               | 2
               | done
+              ran: cat n; echo done; test $(cat n) != 2, on PLATFORM, usually 0.0s
               whole log: git ci logs 698e10c826 test
+              run again: git ci run --force --job test 698e10c826
         pass  lint    0.0s  YYYY-MM-DD HH:MM  mira
+              ran: true, on PLATFORM, usually 0.0s
 
         Other lines of the note (of other programs, or of a newer git-ci):
               | reviewed by hand \x1b[31mred
@@ -172,6 +179,9 @@ fn json_starts_with_the_format_and_says_what_counts() {
     let test = show.iter().find(|line| line["job"] == "test").unwrap();
     assert_eq!(test["counts"], true);
     assert_eq!(test["tail"], serde_json::json!(["2", "done"]));
+    assert_eq!(test["command"], "cat n; echo done; test $(cat n) != 2");
+    assert!(test["platform"].as_str().unwrap().ends_with("-linux"));
+    assert!(test["usual_ms"].is_u64());
     let status = json(&repo.ci(["status", "--json"]).expect_code(0));
     assert_eq!(status[0]["jobs"], serde_json::json!(["test", "lint"]));
     assert_eq!(status[2]["cells"][0]["record"]["status"], "FAIL");
@@ -230,7 +240,9 @@ fn what_does_not_count_is_marked() {
             three
 
         pass  test    0.0s  YYYY-MM-DD HH:MM  mira
+              ran: cat n; echo done; test $(cat n) != 2, on PLATFORM
         pass  lint    0.0s  YYYY-MM-DD HH:MM  mira
+              ran: true, on PLATFORM, usually 0.0s
 
         Records that do not count:
         FAIL  test    0.0s  YYYY-MM-DD HH:MM  elsewhere  (exit code 1, stale)
@@ -724,4 +736,37 @@ fn a_name_that_nobody_knows_is_told_in_a_whole_sentence() {
     repo.job("build", "true");
     let two = "error: failed to find a job named \"lint\": there are build, test";
     assert_eq!(said(), two);
+}
+
+#[test]
+fn show_says_what_is_usual_and_how_to_run_it_again() {
+    let repo = TestRepo::new();
+    repo.git(["config", "ci.name", "mira"]);
+    repo.jobs_file("[jobs.\"a[x]\"]\nrun = '''\necho first\nfalse\n'''\n");
+    repo.commit("one");
+    repo.ci(["run"]).expect_code(1);
+    let tree = tree(&repo, "HEAD");
+    for (day, took) in [(1, "10.0s"), (2, "70.0s"), (3, "30.0s")] {
+        let time = format!("2020-01-0{day}T03:04:05Z");
+        let def = format!("{day}b21c0de9a410000");
+        let pass = line("pass", "a[x]", &time, &tree, &def).replace(" 1.5s", took);
+        add_note(&repo, "HEAD", &pass);
+    }
+    let head = repo.git(["rev-parse", "--short=10", "HEAD"]);
+    let shown = repo.ci(["show"]).expect_code(0).stdout();
+    assert!(shown.contains("ran: echo first …, on "), "{shown}");
+    assert!(shown.contains(", usually 30.0s\n"), "{shown}");
+    let again = format!("run again: git ci run --force --job 'a[x]' {head}\n");
+    assert!(shown.contains(&again), "{shown}");
+    // What was run is not known any more.
+    fs::write(
+        repo.path().join(".git-ci.toml"),
+        "[jobs.\"a[x]\"]\nrun = 'true'\n",
+    )
+    .unwrap();
+    let shown = repo.ci(["show"]).expect_code(0).stdout();
+    assert!(
+        shown.contains("ran: on ") && !shown.contains("echo first"),
+        "{shown}"
+    );
 }
