@@ -159,6 +159,7 @@ never\t'Not at all'"
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l no-cancel -d 'Let tasks run to their end whose commits are no longer on a watched branch'
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l bell -d 'Ring the terminal\'s bell when something fails'
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l until-idle -d 'End once there is nothing left to do'
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l background -d 'Leave notices for the hook that started this'
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l wait -d 'Where another process watches this repository, wait until it ends'
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l json -d 'Print events as JSON, one a line'
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -s q -l quiet -d 'Say less: failures only'

@@ -136,6 +136,8 @@ pub struct Settings {
     pub local: bool,
     /// `ci.labels`: what jobs may ask this machine for. Its name is always one of them.
     pub labels: Vec<String>,
+    /// `ci.onResult`: what is run for each commit that a watcher is done with.
+    pub on_result: Option<String>,
     /// `ci-host.*`: other machines.
     pub hosts: Vec<HostSettings>,
 }
@@ -152,6 +154,7 @@ impl Settings {
             local: local(repo)?,
             labels: labels(repo, &name)?,
             hosts: hosts::hosts(repo)?,
+            on_result: on_result(repo),
             slots: slots(repo)?,
             notes_ref: notes_ref(repo)?,
             worktree_root: worktree_root(repo)?,
@@ -266,6 +269,11 @@ pub const KEYS: &[Key] = &[
         "spool",
     ),
     key(
+        "ci.hookNotice",
+        "whether `git commit` says what failed in the background",
+        "true",
+    ),
+    key(
         "ci.labels",
         "what jobs may ask this machine for, besides its name",
         "none",
@@ -288,6 +296,11 @@ pub const KEYS: &[Key] = &[
         "the host's short name",
     ),
     key("ci.notesRef", "where results go", "refs/notes/ci"),
+    key(
+        "ci.onResult",
+        "a command for each commit that `watch` is done with, as its `--on-result`",
+        "none",
+    ),
     key(
         "ci.silence",
         "how long jobs on a host live when they hear nothing from here",
@@ -390,6 +403,16 @@ fn sparse(repo: &Repo) -> Result<bool, SettingsError> {
         value: value.to_owned(),
         expected: "true or false",
     })
+}
+
+fn on_result(repo: &Repo) -> Option<String> {
+    let command = repo.config("ci.onresult")?;
+    (!command.trim().is_empty()).then(|| command.to_owned())
+}
+
+/// `ci.hookNotice`, where a hook must not fail over a value that means nothing.
+pub fn is_on(value: &str) -> bool {
+    boolean(value).unwrap_or(true)
 }
 
 /// As git reads a boolean.

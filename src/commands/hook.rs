@@ -63,8 +63,8 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let repo = Repo::discover()?;
     let hooks = Hooks::of(&repo, &program()?)?;
     let done = match args.action {
-        Action::Install { server: false } => install(&hooks, &Hook::CLIENT)?,
-        Action::Install { server: true } => install(&hooks, &Hook::SERVER)?,
+        Action::Install { server: false } => install(&repo, &hooks, &Hook::CLIENT)?,
+        Action::Install { server: true } => install(&repo, &hooks, &Hook::SERVER)?,
         Action::Remove => remove(&hooks)?,
         Action::Status => status(&repo, &hooks)?,
     };
@@ -86,7 +86,7 @@ fn program() -> Result<PathBuf, Failure> {
     Ok(same.unwrap_or(own))
 }
 
-fn install(hooks: &Hooks, which: &[Hook]) -> Result<bool, Failure> {
+fn install(repo: &Repo, hooks: &Hooks, which: &[Hook]) -> Result<bool, Failure> {
     let mut left = Vec::new();
     for &hook in which {
         match hooks.install(hook)? {
@@ -98,7 +98,38 @@ fn install(hooks: &Hooks, which: &[Hook]) -> Result<bool, Failure> {
         }
     }
     show_left(&left);
+    if left.len() < which.len() {
+        show_next(repo, which)?;
+    }
     Ok(left.is_empty())
+}
+
+/// What happens from now on, how to see it, and what there is to decide.
+fn show_next(repo: &Repo, which: &[Hook]) -> Result<(), Failure> {
+    let commit = match which == Hook::SERVER {
+        true => "each pushed commit",
+        false => "each new commit",
+    };
+    let mode = HookMode::of(repo.config("ci.hookmode"))?;
+    let lines: &[&str] = match mode {
+        HookMode::Spool => &[
+            "is noted; a running `git ci watch` tests it at once, the next one later",
+            "to have each tested in the background instead: git config ci.hookMode run",
+        ],
+        HookMode::Run => &[
+            "is tested in the background at once (ci.hookMode is run); \
+             what fails is said by the next `git commit`",
+            "to have them noted only: git config ci.hookMode spool",
+        ],
+        HookMode::Off => &[
+            "is passed over: ci.hookMode is off",
+            "to have them noted: git config ci.hookMode spool (or run, which tests them at once)",
+        ],
+    };
+    output::note(&format!("from now on {commit} {}", lines[0]));
+    output::note(lines[1]);
+    output::note("`git ci status` shows results, `git ci hook status` what was noted");
+    Ok(())
 }
 
 fn remove(hooks: &Hooks) -> Result<bool, Failure> {

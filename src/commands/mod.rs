@@ -4,6 +4,7 @@
 //! Nothing else in the crate knows clap, and nothing else decides an exit code.
 
 mod agent;
+mod background;
 mod cancel;
 mod color;
 mod commit_hint;

@@ -6,6 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::error::Failure;
@@ -15,8 +16,8 @@ use crate::hooks::Hook;
 use crate::model::{Oid, RefName, printable_line};
 use crate::private::{self, Sharing};
 use crate::process::start_detached;
-use crate::settings::{HookMode, SettingsError};
-use crate::spool::{Entry, Source, Spool};
+use crate::settings::{HookMode, SettingsError, is_on};
+use crate::spool::{Entry, Notice, Notices, Source, Spool};
 use crate::worktree::MARK;
 
 /// More than a hook is ever told: 100,000 refs in one push.
@@ -32,7 +33,8 @@ const MAX_INPUT: u64 = 32 * 1024 * 1024;
 /// What else happens is up to `ci.hookMode` in git's configuration: `spool`, the
 /// default, is all of it; `run` also starts `git ci watch --until-idle` in the
 /// background where no watcher runs (its output is in `ci/watch.log` in the git
-/// directory); `off` does nothing at all.
+/// directory, and what fails there is said by the next `git commit`, once, unless
+/// `ci.hookNotice` is off); `off` does nothing at all.
 ///
 /// A job that commits does not make work: in a task's worktree this does nothing.
 #[derive(Debug, clap::Args)]
@@ -116,6 +118,10 @@ fn by_hook(hook: Hook) -> Result<(), NotifyError> {
     if mode == HookMode::Off {
         return Ok(());
     }
+    let ci_dir = here.ci_dir();
+    if hook == Hook::PostCommit {
+        show_notices(&here, &ci_dir)?;
+    }
     let told = match hook.reads_input() {
         true => told(hook).map_err(NotifyError::Input)?,
         false => Vec::new(),
@@ -127,7 +133,6 @@ fn by_hook(hook: Hook) -> Result<(), NotifyError> {
     if entries.is_empty() {
         return Ok(());
     }
-    let ci_dir = here.ci_dir();
     if !ci_dir.is_dir() {
         let sharing = here.config("core.sharedRepository").ok().flatten();
         let sharing = Sharing::parse(sharing.as_deref());
@@ -139,6 +144,37 @@ fn by_hook(hook: Hook) -> Result<(), NotifyError> {
         start_watcher(&here).map_err(NotifyError::Start)?;
     }
     Ok(bad_mode?)
+}
+
+/// Says, once and on one line, what went wrong in the background since it was last said.
+fn show_notices(here: &Here, ci_dir: &Path) -> Result<(), NotifyError> {
+    let notices = Notices::new(ci_dir).take();
+    let Some(newest) = notices.last() else {
+        return Ok(());
+    };
+    let wanted = here.config("ci.hookNotice").map_err(NotifyError::Config)?;
+    if wanted.is_some_and(|wanted| !is_on(&wanted)) {
+        return Ok(());
+    }
+    let newest = match newest {
+        Notice::Task {
+            commit,
+            job,
+            status,
+        } => {
+            let commit = commit.short();
+            format!("{status} {job} on {commit}: `git ci show {commit}`")
+        }
+        Notice::Watcher { reason } => {
+            format!("the watcher in the background {reason}: `git ci watch` says more")
+        }
+    };
+    let more = match notices.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more: `git ci status`)"),
+    };
+    super::output::note(&format!("git-ci: {newest}{more}"));
+    Ok(())
 }
 
 /// The lines that git wrote to the hook, as words.
@@ -204,7 +240,7 @@ fn start_watcher(here: &Here) -> io::Result<()> {
     }
     start_detached(
         &std::env::current_exe()?,
-        &["watch", "--until-idle"],
+        &["watch", "--until-idle", "--background"],
         &here.top()?,
         &ci_dir.join("watch.log"),
     )

@@ -17,13 +17,14 @@ use crate::model::{Counts, Oid, UnitError, parse_duration};
 use crate::plan::{Plan, Trust};
 use crate::reporter::{Bell, Reporter};
 use crate::settings::Settings;
-use crate::spool::Spool;
+use crate::spool::{Notices, Spool};
 use crate::watch::wanted::Order;
 use crate::watch::{
-    Abandon, Holder, Inbox, Lease, Observed, Observer, Options, Patterns, Remote, ResultCommand,
-    WatchJobs, on_result, tips,
+    Abandon, Holder, Inbox, Lease, LeaseError, Observed, Observer, Options, Patterns, Remote,
+    ResultCommand, WatchJobs, on_result, tips,
 };
 
+use super::background::{self, Background};
 use super::kinds::judging;
 use super::launch::{self, Live, TalkArgs};
 use super::select::ConfigArgs;
@@ -94,7 +95,8 @@ pub(super) struct Args {
     /// Its standard input is the result as one line of JSON; `GIT_CI_COMMIT`,
     /// `GIT_CI_STATUS` (the worst of its jobs), `GIT_CI_SUBJECT` and `GIT_CI_REFS` are set.
     /// In all of them control characters stand as escapes.
-    /// One runs at a time, for a minute at most; that it fails is a warning.
+    /// One runs at a time, for a minute at most; that it fails is a warning. Without this
+    /// option the setting `ci.onResult` counts, also for watchers that a hook starts.
     #[arg(long, value_name = "CMD")]
     on_result: Option<String>,
 
@@ -105,6 +107,10 @@ pub(super) struct Args {
     /// End once there is nothing left to do.
     #[arg(long)]
     until_idle: bool,
+
+    /// Leave notices for the hook that started this.
+    #[arg(long, hide = true)]
+    background: bool,
 
     /// Where another process watches this repository, wait until it ends.
     #[arg(long)]
@@ -150,9 +156,20 @@ fn interval(text: &str) -> Result<Duration, UnitError> {
 /// Watches until it is told to end.
 pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let repo = Repo::discover()?;
+    let watched = watch_on(&args, &repo);
+    if args.background
+        && let Err(failure) = &watched
+    {
+        background::failed(&Notices::new(&repo.ci_dir()), failure);
+    }
+    watched
+}
+
+/// Watches, and once more where something came while it ended.
+fn watch_on(args: &Args, repo: &Repo) -> Result<ExitCode, Failure> {
     repo.refuse_quarantine("watch this repository")?;
-    let settings = Settings::of(&repo)?;
-    let remote = remote(&args, &repo)?;
+    let settings = Settings::of(repo)?;
+    let remote = remote(args, repo)?;
     let mut refs = args.refs.clone();
     if let Some(remote) = &remote {
         if refs.is_empty() {
@@ -161,15 +178,16 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         refs.push(remote.pattern().into());
     }
     let patterns = Patterns::new(&refs, &args.exclude)?;
-    let mut since = since(&repo, args.since.as_deref())?;
+    let mut since = since(repo, args.since.as_deref())?;
     let mut counts = Counts::default();
     loop {
-        let lease = Lease::take(
-            &repo.ci_dir(),
-            &Holder::this(patterns.describe()),
-            args.wait,
-        )?;
-        let (summary, observed) = watch(&args, &repo, &settings, &patterns, &remote, since.take())?;
+        let holder = Holder::this(patterns.describe());
+        let lease = match Lease::take(&repo.ci_dir(), &holder, args.wait) {
+            // Whoever has it sees what there is to do.
+            Err(LeaseError::Held(_)) if args.background => return Ok(ExitCode::SUCCESS),
+            lease => lease?,
+        };
+        let (summary, observed) = watch(args, repo, &settings, &patterns, &remote, since.take())?;
         drop(lease);
         counts.failed += summary.counts.failed;
         // An ERROR that came to a verdict when it was tried again is none any more.
@@ -177,7 +195,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         let ended = summary.error.is_some() || summary.signal.is_some();
         // A hook that found the lease taken relies on whoever had it: what came before
         // it was given back must not be left behind.
-        if ended || nothing_new(&repo, &patterns, &observed)? {
+        if ended || nothing_new(repo, &patterns, &observed)? {
             return launch::finish(Summary { counts, ..summary });
         }
     }
@@ -202,7 +220,8 @@ fn watch(
     since: Option<Oid>,
 ) -> Result<(Summary, Observed), Failure> {
     let fetching = remote.is_some().then(|| Arc::new(AtomicBool::new(true)));
-    let (on_result, command) = match args.on_result.clone().map(on_result) {
+    let command = args.on_result.clone().or(settings.on_result.clone());
+    let (on_result, command) = match command.map(on_result) {
         Some((to, command, abandon)) => (Some(to), Some((command, abandon))),
         None => (None, None),
     };
@@ -233,9 +252,16 @@ fn watch(
         judging(repo, settings),
     )?;
     let mut reporter = args.talk.reporter(repo, Live::Matrix)?;
+    let mut others: Vec<Box<dyn Reporter>> = Vec::new();
     if args.bell {
-        let both: Vec<Box<dyn Reporter>> = vec![reporter, Box::new(Bell)];
-        reporter = Box::new(both);
+        others.push(Box::new(Bell));
+    }
+    if args.background {
+        others.push(Box::new(Background::new(Notices::new(&repo.ci_dir()))));
+    }
+    if !others.is_empty() {
+        others.insert(0, reporter);
+        reporter = Box::new(others);
     }
     let slots = args.slots.unwrap_or(settings.slots);
     observe(repo, settings, options, jobs, slots, reporter, extra)

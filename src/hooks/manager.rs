@@ -110,7 +110,7 @@ impl Manager {
                 };
                 format!(
                     "add this to lefthook-local.yml (yours alone) or lefthook.yml:\n    \
-                     {hook}:\n      commands:\n        git-ci:\n          run: {call} || :{input}"
+                     {hook}:\n      commands:\n        git-ci:\n          run: {call} || true{input}"
                 )
             }
             Self::PreCommit => format!(

@@ -273,7 +273,7 @@ impl Hooks {
         let mut changes = Vec::new();
         for dir in dirs {
             let own = dir.join(hook.name());
-            for path in [legacy(&own), own] {
+            for path in [put_aside(&own, ".legacy"), put_aside(&own, ".old"), own] {
                 changes.extend(remove_from(&path)?);
             }
             // Where no template brought a directory of hooks, we made it. An empty one
@@ -324,7 +324,7 @@ impl Hooks {
         }
         // Some managers run what was there before them, from a place that they name.
         if manager.runs_legacy() {
-            let path = legacy(path);
+            let path = put_aside(path, ".legacy");
             return Ok(match HookFile::read(&path)? {
                 Some(file) => self.written_by_hand(hook, path, &file),
                 None => Standing::Absent { path },
@@ -405,10 +405,11 @@ impl HookFile {
     }
 }
 
-/// Where pre-commit and its kin keep and run the hook that was there before theirs.
-fn legacy(path: &Path) -> PathBuf {
+/// Where a manager keeps the hook that was there before its own, and puts back when it
+/// goes: pre-commit and its kin, which run it, behind `.legacy`, lefthook behind `.old`.
+fn put_aside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".legacy");
+    name.push(ending);
     PathBuf::from(name)
 }
 

@@ -22,6 +22,7 @@
 //! hook that saw the lease held has appended and started nobody.
 
 mod entry;
+mod notice;
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -35,6 +36,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::private;
 
 pub use entry::{Entry, Source};
+pub use notice::{Notice, Notices};
 
 /// The spool of a repository that nobody drains keeps this many entries, the newest.
 pub const MAX_ENTRIES: usize = 10_000;

@@ -238,7 +238,7 @@ fn hooks_of_managers_are_left_to_them() {
             lefthook,
             "lefthook-local.yml",
             "lefthook-local.yml",
-            "post-commit:\n  commands:\n    git-ci:\n      run: git-ci notify --hook post-commit || :\n",
+            "post-commit:\n  commands:\n    git-ci:\n      run: git-ci notify --hook post-commit || true\n",
         ),
         (
             overcommit,
