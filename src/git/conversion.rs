@@ -19,6 +19,9 @@ use super::command::{Git, GitError};
 use super::repo::{Repo, is_true};
 use crate::model::EnvId;
 
+/// How lines end in files of text, unless `core.autocrlf` says something about it.
+const EOL: &str = "core.eol";
+
 /// No file of attributes is larger.
 const MAX_SIZE: u64 = 64 << 20;
 
@@ -103,6 +106,8 @@ pub struct Conversion {
     /// Settings that change files, by their names; those that change none are not here.
     settings: BTreeMap<String, Vec<u8>>,
     filters: BTreeMap<String, Filter>,
+    /// Lines end as in the blob, whatever [`EOL`] says.
+    keeps_lines: bool,
     /// Attributes from outside the tree that are not harmless, weakest first: the system's,
     /// the user's, the repository's.
     attributes: [Vec<u8>; 3],
@@ -111,6 +116,15 @@ pub struct Conversion {
     /// The user's file has a name that means another file in each work tree. In a new one
     /// that file is not there yet when the others are made, so it never counts.
     floating: bool,
+}
+
+/// Has git say where the user's file of attributes is.
+pub(super) const EXPAND_ATTRIBUTES: [&str; 4] =
+    ["config", "--type=path", "--get", "core.attributesFile"];
+
+/// A path that git said, on a line of its own.
+pub(super) fn said_path(said: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(said.strip_suffix(b"\n").unwrap_or(said)))
 }
 
 impl Conversion {
@@ -161,7 +175,11 @@ impl Conversion {
             conversion.settings.insert("sparse".to_owned(), text);
         }
         let info = repo.common_dir().join("info/attributes");
-        conversion.read_attributes(&Places::of(repo.git()), attributes.as_deref(), info);
+        conversion.read_attributes(&Places::of(repo.git()), attributes.as_deref(), info, || {
+            let mut ask = repo.git_command();
+            let said = repo.git().output(ask.args(EXPAND_ATTRIBUTES)).ok()?;
+            Some(said_path(&said.stdout))
+        });
         conversion.resolve(|tree| {
             let mut ask = repo.git_command();
             ask.args(["rev-parse", "-q", "--verify", tree]);
@@ -175,8 +193,11 @@ impl Conversion {
         let lower = value.to_ascii_lowercase();
         let yes = is_true(&String::from_utf8_lossy(value));
         let takes_part = match key {
-            "core.autocrlf" => lower != b"input" && yes,
-            "core.eol" => lower == b"crlf",
+            "core.autocrlf" => {
+                self.keeps_lines = lower == b"input";
+                lower != b"input" && yes
+            }
+            EOL => lower == b"crlf",
             "core.symlinks" => !yes,
             "attr.tree" | "lfs.fetchinclude" | "lfs.fetchexclude" => !value.is_empty(),
             _ => {
@@ -223,8 +244,14 @@ impl Conversion {
     }
 
     /// Reads the attributes from outside the tree. `named` is the value of
-    /// `core.attributesFile`, `info` the repository's own file.
-    pub(super) fn read_attributes(&mut self, places: &Places, named: Option<&[u8]>, info: PathBuf) {
+    /// `core.attributesFile`, which git can `expand`, `info` the repository's own file.
+    pub(super) fn read_attributes(
+        &mut self,
+        places: &Places,
+        named: Option<&[u8]>,
+        info: PathBuf,
+        expand: impl FnOnce() -> Option<PathBuf>,
+    ) {
         let user = match named {
             None => places.user.as_ref().map(|user| user.join("attributes")),
             Some(b"") => None,
@@ -233,6 +260,8 @@ impl Conversion {
                     .home
                     .as_ref()
                     .map(|home| home.join(OsStr::from_bytes(rest))),
+                // Somebody's home, or where git was installed.
+                None if named.starts_with(b"~") || named.starts_with(b"%(") => expand(),
                 None => Some(PathBuf::from(OsStr::from_bytes(named))),
             },
         };
@@ -276,10 +305,16 @@ impl Conversion {
         self.files.iter().map(PathBuf::as_path)
     }
 
+    /// The settings that change files.
+    fn active(&self) -> impl Iterator<Item = (&String, &Vec<u8>)> {
+        let settings = self.settings.iter();
+        settings.filter(|(key, _)| !(self.keeps_lines && *key == EOL))
+    }
+
     /// Whether blobs become files as they are where no attribute of a tree says otherwise.
     pub(super) fn keeps_blobs(&self) -> bool {
         const HARMLESS: [&str; 3] = ["lfs.fetchinclude", "lfs.fetchexclude", SKIP_SMUDGE];
-        let mut settings = self.settings.keys();
+        let mut settings = self.active().map(|(key, _)| key);
         settings.all(|key| HARMLESS.contains(&key.as_str()) || key.starts_with("submodule."))
             && self.attributes.iter().all(Vec::is_empty)
     }
@@ -328,7 +363,7 @@ impl Conversion {
             hash.update((bytes.len() as u64).to_be_bytes());
             hash.update(bytes);
         };
-        for (key, value) in &self.settings {
+        for (key, value) in self.active() {
             add(key.as_bytes());
             add(value);
         }
@@ -348,7 +383,10 @@ impl Conversion {
     /// What of the surroundings a verdict depends on besides the commit, as names and
     /// values. Empty where they change nothing, and where that is only what `git lfs install` sets up.
     fn settings(&self) -> Vec<(String, Vec<u8>)> {
-        let mut settings: Vec<_> = self.settings.clone().into_iter().collect();
+        let settings = self.active();
+        let mut settings: Vec<_> = settings
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
         for (name, filter) in &self.filters {
             let ordinary = name == "lfs" && filter.is_lfs() && !filter.skips();
             if filter.is_active() && !ordinary {
@@ -378,10 +416,10 @@ impl Conversion {
     /// What a host has to be told, to make the same files.
     pub(super) fn for_hosts(&self) -> ForHosts {
         let mut for_hosts = ForHosts::default();
-        for (key, value) in &self.settings {
+        for (key, value) in self.active() {
             let value = String::from_utf8_lossy(value).into_owned();
             match key.as_str() {
-                "core.autocrlf" | "core.eol" | "core.symlinks" => {
+                "core.autocrlf" | EOL | "core.symlinks" => {
                     for_hosts.settings.push((key.clone(), value));
                 }
                 _ if key.starts_with("submodule.") => {

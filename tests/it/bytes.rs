@@ -320,3 +320,79 @@ fn a_formatter_that_repairs_is_told_of() {
         "{said}"
     );
 }
+
+/// A job that passes where no line of `f` ends in a carriage return.
+fn line_ends(attributes: &str) -> TestRepo {
+    let repo = TestRepo::new();
+    repo.tree_job("lf", "! grep -q \"$(printf '\\r')\" f");
+    repo.write("f", "x\ny\n");
+    if !attributes.is_empty() {
+        repo.write(".gitattributes", attributes);
+    }
+    repo.commit("one");
+    repo
+}
+
+#[test]
+fn settings_of_line_ends_count_as_git_combines_them() {
+    let repo = line_ends("* text\n");
+    let set = |crlf: &str, eol: &str| {
+        for (key, value) in [("core.autocrlf", crlf), ("core.eol", eol)] {
+            match value {
+                // It fails where there is nothing to unset.
+                "" => drop(
+                    repo.command("git", repo.path())
+                        .args(["config", "--unset", key])
+                        .output(),
+                ),
+                value => drop(repo.git(["config", key, value])),
+            }
+        }
+    };
+    let all = ["", "false", "input", "true"];
+    // In an order in which each setting comes before and after each other.
+    let mut last = (String::new(), String::new());
+    for crlf in all.iter().chain(all.iter().rev()) {
+        for eol in ["", "lf", "crlf", "lf", ""] {
+            set(crlf, eol);
+            let worktree = repo.root().join("as-git");
+            let worktree = worktree.to_str().unwrap();
+            repo.git(["worktree", "add", "-q", "--detach", worktree, "HEAD"]);
+            let right = std::fs::read(format!("{worktree}/f")).unwrap() == b"x\ny\n";
+            repo.git(["worktree", "remove", "--force", worktree]);
+            let ran = repo.ci(["run", "-q"]);
+            assert_eq!(
+                ran.code(),
+                if right { 0 } else { 1 },
+                "autocrlf {crlf:?}, eol {eol:?} after {last:?}"
+            );
+            last = ((*crlf).to_owned(), eol.to_owned());
+        }
+    }
+}
+
+#[test]
+fn a_file_of_attributes_is_where_git_finds_it() {
+    let repo = line_ends("");
+    let file = repo.root().join("attributes");
+    std::fs::write(&file, "* text eol=crlf\n").unwrap();
+    let output = |program: &str, args: &[&str]| {
+        let done = repo.command(program, repo.path()).args(args).output();
+        String::from_utf8(done.unwrap().stdout).unwrap()
+    };
+    let user = output("id", &["-un"]);
+    let home = output("sh", &["-c", &format!("echo ~{}", user.trim())]);
+    let up = "/..".repeat(home.trim().matches('/').count());
+    let at_home = repo.root().join("home/attributes");
+    std::fs::copy(&file, &at_home).unwrap();
+    for named in [
+        format!("~{}{up}{}", user.trim(), file.display()),
+        "~/attributes".to_owned(),
+        file.display().to_string(),
+    ] {
+        repo.git(["config", "core.attributesFile", &named]);
+        assert_eq!(repo.ci(["run", "-q"]).code(), 1, "{named}");
+        repo.git(["config", "--unset", "core.attributesFile"]);
+        assert_eq!(repo.ci(["run", "-q"]).code(), 0, "{named}");
+    }
+}

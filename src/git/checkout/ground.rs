@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::super::conversion::{Conversion, Places};
+use super::super::conversion::{Conversion, EXPAND_ATTRIBUTES, Places, said_path};
 use super::super::{GitError, Repo};
 use super::by_git::GitIn;
 use super::mark::Marks;
@@ -98,7 +98,10 @@ impl Ground {
         }
         let info = common.join("info/attributes");
         let named = attributes.as_deref();
-        ground.conversion.read_attributes(&places, named, info);
+        let expand = || Some(said_path(&git.run(&EXPAND_ATTRIBUTES).ok()?.stdout));
+        ground
+            .conversion
+            .read_attributes(&places, named, info, expand);
         ground.conversion.resolve(|tree| {
             let said = git.run(&["rev-parse", "-q", "--verify", tree]).ok()?;
             Some(String::from_utf8_lossy(said.stdout.trim_ascii()).into_owned())
