@@ -22,13 +22,14 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use serde::{Deserialize, Serialize};
 
 use crate::git::forget_repository;
-use crate::model::{CommandLine, Job, KeyId, printable_line};
+use crate::model::{CommandLine, Job, KeyId, Outcome, printable_line};
 use crate::process::{self, ExitKind, Leader, Streams};
 
 use super::protocol::{receive, send};
+use super::unstarted::not_started;
 
 /// How long it may take.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// How much it may print, in bytes.
 const MOST: usize = 1 << 20;
@@ -133,10 +134,14 @@ fn ask_agent(program: &Path, question: &Question) -> Result<KeyId, KeyError> {
             stdout: Some(output.into()),
             stderr: None,
         };
+        // What it leaves that was killed becomes this process's.
+        process::become_subreaper()?;
         let mut agent = process::start_agent(&command, streams)?;
+        let started = process::start_time(agent.id()).unwrap_or(u64::MAX);
         let answer = send(&mut to, question).and_then(|()| receive(&mut from));
         drop(to);
         agent.reap()?;
+        process::end_adopted(started)?;
         answer
     };
     match asked() {
@@ -191,7 +196,12 @@ fn ask(key: &CommandLine, env: &BTreeMap<String, String>) -> Result<Vec<u8>, Key
         stderr: Some(stderr.into()),
     };
     // In the environment of jobs.
-    let leader = process::start_agent(&command, streams).map_err(start)?;
+    let leader = process::start_agent(&command, streams).map_err(|error| {
+        match not_started(key, dir.path(), &error) {
+            Outcome::Errored { reason, .. } => KeyError::Start(reason),
+            _ => start(error),
+        }
+    })?;
     let answer = listen(&leader, output, errors);
     leader.end(Duration::ZERO);
     answer

@@ -11,7 +11,7 @@ use crate::model::{
     RunnerLabel, Seen, Status, Surroundings, Task, latest, surroundings,
 };
 use crate::plan::{self, Action, Known, PlannedJob, Trust};
-use crate::runner::{Files, Head, Keys, Observed};
+use crate::runner::{Files, Head, Keys, Observed, platform};
 
 use super::super::claims::Claim;
 use super::super::message::Ended;
@@ -132,6 +132,8 @@ impl Dispatcher<'_> {
             stored: None,
             tail: ended.tail,
         };
+        let is_host = self.around.hosts.contains(&runner);
+        let here = || (!is_host).then(platform);
         match status {
             Some(status) if task.recorded => {
                 // What is dated in the future is behind this one now, and must stay so.
@@ -152,7 +154,7 @@ impl Dispatcher<'_> {
                     why,
                     tests: None,
                     try_,
-                    on: ended.observed.on,
+                    on: ended.observed.on.or_else(here),
                     env,
                     def: task.def,
                     log,
