@@ -96,7 +96,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     if args.new {
         return run_new(&args, &repo, &settings);
     }
-    let commits = args.revs.commits(&repo, "HEAD")?;
+    let commits = args.revs.commits(&repo, select::bisected(&repo))?;
     let look = look(&args, &repo, &commits);
     let commits: Vec<_> = commits.into_iter().map(Arc::new).collect();
     let records = super::reading::records(&repo, &settings)?;

@@ -62,6 +62,9 @@ pub(super) enum Order {
     Oldest,
 }
 
+/// Where `git bisect --no-checkout` is, as in a bare repository.
+const BISECT_HEAD: &str = "BISECT_HEAD";
+
 impl RevArgs {
     /// Whether no commit was named in any way.
     pub(super) fn is_empty(&self) -> bool {
@@ -241,6 +244,16 @@ impl<'a> Jobs<'a> {
             }
         }
     }
+}
+
+/// What a run is about where no commit is named: `HEAD`, unless a bisect that checks nothing
+/// out is at another commit.
+pub(super) fn bisected(repo: &Repo) -> &'static str {
+    if repo.git_dir().join(BISECT_HEAD).exists() {
+        output::note("bisecting without a checkout: BISECT_HEAD is tested");
+        return BISECT_HEAD;
+    }
+    "HEAD"
 }
 
 /// The jobs that count for all commits; says where they are not from where they should be.

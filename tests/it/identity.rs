@@ -515,7 +515,17 @@ fn fail_fast_counts_a_failure_that_is_known() {
 
 /// Bisects between the first commit, which is good, and `HEAD`, which is bad.
 fn bisect(repo: &TestRepo, first: &str) -> Ran {
-    repo.git(["bisect", "start", "HEAD", first]);
+    repo.git(["bisect", "start"]);
+    bisect_on(repo, repo.path(), first)
+}
+
+/// The same in `dir`, where it has begun.
+fn bisect_on(repo: &TestRepo, dir: &std::path::Path, first: &str) -> Ran {
+    for words in [["bad", "HEAD"], ["good", first]] {
+        let mut mark = repo.command("git", dir);
+        let marked = mark.arg("bisect").args(words).output().unwrap();
+        assert!(marked.status.success(), "{marked:?}");
+    }
     let path = std::path::Path::new(env!("CARGO_BIN_EXE_git-ci"));
     let dirs = format!(
         "{}:{}",
@@ -523,7 +533,7 @@ fn bisect(repo: &TestRepo, first: &str) -> Ran {
         std::env::var("PATH").unwrap()
     );
     let bisected = repo
-        .command("git", repo.path())
+        .command("git", dir)
         .args(["bisect", "run", "git", "ci", "run"])
         .env("PATH", dirs)
         .output()
@@ -553,6 +563,33 @@ fn git_bisect_run_understands_the_exit_code() {
     repo.git(["commit", "-qam", "other"]);
     let text = bisect(&repo, &ids[0]).stdout();
     assert!(!text.contains("is the first bad commit"), "{text}");
+}
+
+#[test]
+fn a_bisect_that_checks_nothing_out_tests_what_it_is_at() {
+    let repo = TestRepo::new();
+    repo.write(".git-ci.toml", "[jobs.test]\nrun = 'test $(cat n) -lt 5'\n");
+    let ids: Vec<_> = (1..=8)
+        .map(|n: u32| {
+            repo.write("n", n.to_string());
+            repo.commit(&n.to_string())
+        })
+        .collect();
+    let culprit = format!("{} is the first bad commit", ids[4]);
+    repo.git(["bisect", "start", "--no-checkout"]);
+    let said = bisect_on(&repo, repo.path(), &ids[0]);
+    let text = said.stdout() + &said.stderr();
+    assert!(text.contains(&culprit), "{text}");
+    repo.git(["bisect", "reset"]);
+    repo.git(["config", "--global", "user.name", "A U Thor"]);
+    repo.git(["config", "--global", "user.email", "author@example.com"]);
+    let bare = repo.root().join("bare");
+    repo.git(["clone", "-q", "--bare", ".", bare.to_str().unwrap()]);
+    let mut start = repo.command("git", &bare);
+    start.args(["bisect", "start"]);
+    assert!(start.status().unwrap().success());
+    let text = bisect_on(&repo, &bare, &ids[0]).stdout();
+    assert!(text.contains(&culprit), "{text}");
 }
 
 #[test]
