@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::git::{CheckoutError, Repo, RepoError};
@@ -21,6 +21,7 @@ use super::Request;
 use super::artifacts::Artifacts;
 use super::attend::attend;
 use super::channel::Channel;
+use super::complaints::Complaint;
 use super::course::Ending;
 use super::follow::{Followed, follow};
 use super::head_watch::HeadWatch;
@@ -31,6 +32,9 @@ use super::waiting::Waiting;
 
 /// How often a slot that others hold is tried again.
 const LEASE_INTERVAL: Duration = Duration::from_millis(5);
+
+/// The variable that says above which directories no git looks for a repository.
+const CEILINGS: &str = "GIT_CEILING_DIRECTORIES";
 
 /// Why an agent ended before its time.
 #[derive(Debug, thiserror::Error)]
@@ -318,7 +322,8 @@ fn run_in<I: Read + AsFd, O: Write + AsFd>(
         ran,
         output,
     } = followed?;
-    let complained = output.says_no_room();
+    let no_room = output.complaints().has(Complaint::NoRoom);
+    let no_objects = output.complaints().has(Complaint::NoObjects);
     output.finish(channel, &mut job)?;
     channel.send(&FromAgent::Ran {
         task: task.task,
@@ -332,7 +337,30 @@ fn run_in<I: Read + AsFd, O: Write + AsFd>(
         (None, ExitKind::Exited(code)) => Outcome::from_exit_code(code),
         (None, ExitKind::Signaled(signal)) => Outcome::from_signal(signal),
     };
-    Ok(with_room(lease, setup, task, complained, outcome))
+    if no_objects && repo.is_partial() && fails(&outcome) {
+        return Ok(Outcome::Errored {
+            why: Why::Worktree,
+            reason: "read objects that this partial clone does not have: \
+                     the job could not fetch them from the remote"
+                .to_owned(),
+        });
+    }
+    Ok(with_room(
+        lease,
+        setup,
+        task,
+        artifacts.path(),
+        no_room,
+        outcome,
+    ))
+}
+
+/// Whether it is a verdict that speaks against the commit, or says nothing of it.
+fn fails(outcome: &Outcome) -> bool {
+    !matches!(
+        outcome,
+        Outcome::Passed | Outcome::Cancelled | Outcome::Errored { .. }
+    )
 }
 
 /// What a job said, unless it failed where nothing could be written any more; `complained`
@@ -341,26 +369,25 @@ fn with_room(
     lease: &Lease<'_, '_>,
     setup: &Setup,
     task: &RunTask,
+    artifacts: &Path,
     complained: bool,
     outcome: Outcome,
 ) -> Outcome {
-    if matches!(
-        outcome,
-        Outcome::Passed | Outcome::Cancelled | Outcome::Errored { .. }
-    ) {
+    if !fails(&outcome) {
         return outcome;
     }
-    let temporary = task.job.env.get("TMPDIR").map(OsString::from);
-    let temporary = temporary
-        .or_else(|| std::env::var_os("TMPDIR"))
-        .unwrap_or_else(|| "/tmp".into());
-    let others = [Path::new(&temporary), &setup.repository];
+    let variable = |name: &str| {
+        let own = task.job.env.get(name).map(OsString::from);
+        own.or_else(|| std::env::var_os(name)).map(PathBuf::from)
+    };
+    let temporary = variable("TMPDIR").unwrap_or_else(|| "/tmp".into());
+    // Where tools keep their caches.
+    let (home, cache) = (variable("HOME"), variable("XDG_CACHE_HOME"));
+    let mut others = vec![temporary.as_path(), &setup.repository, artifacts];
+    others.extend(home.iter().chain(&cache).map(PathBuf::as_path));
     // Beside the slot, which is the job's: on the same disk, and as it was.
-    match check_room(
-        lease.path().parent().unwrap_or(lease.path()),
-        &others,
-        complained,
-    ) {
+    let beside = lease.path().parent().unwrap_or(lease.path());
+    match check_room(beside, &others, complained) {
         Ok(()) => outcome,
         Err(error) => Outcome::Errored {
             why: Why::Disk,
@@ -394,6 +421,18 @@ fn environment(
         .into_iter()
         .map(|(key, value)| (key.into(), value))
         .collect();
+    // Beside a slot no git is to find a repository further up, nor the user's from the
+    // directory for artifacts, which is in it.
+    let beside = lease.path().parent().and_then(Path::parent);
+    let mut ceilings = vec![setup.repository.clone()];
+    ceilings.extend(beside.map(Path::to_owned));
+    if let Some(others) = std::env::var_os(CEILINGS) {
+        ceilings.extend(std::env::split_paths(&others));
+    }
+    // A path with a colon cannot be told.
+    if let Ok(ceilings) = std::env::join_paths(ceilings) {
+        env.insert(CEILINGS.into(), ceilings);
+    }
     if task.job.is_told_commit() {
         env.insert(COMMIT_VARIABLE.into(), task.commit.to_string().into());
     }

@@ -8,6 +8,7 @@ pub mod agent;
 mod artifacts;
 mod attend;
 mod channel;
+mod complaints;
 mod course;
 mod early;
 mod follow;

@@ -11,13 +11,12 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use memchr::memmem::find;
-
 use crate::model::TaskId;
 use crate::process::JobProcess;
 
 use super::agent::AgentError;
 use super::channel::Channel;
+use super::complaints::Complaints;
 use super::protocol::{FromAgent, OutputLimits};
 
 /// No frame carries more output, in bytes.
@@ -25,13 +24,6 @@ const CHUNK: usize = 64 << 10;
 
 /// So much must be allowed before the next part goes, unless less than that is there.
 const LEAST: usize = 16 << 10;
-
-/// What programs say when no room is left for them, in English and in Rust's and Go's words.
-const NO_ROOM: [&str; 3] = [
-    "No space left on device",
-    "no space left on device",
-    "Disk quota exceeded",
-];
 
 /// How much of a job's output is read before other things are looked at again, in bytes.
 const READ_BURST: usize = 1 << 20;
@@ -48,10 +40,7 @@ pub(super) struct Output {
     allowed: (f64, Instant),
     /// The pipe's end was seen.
     ended: bool,
-    /// The last bytes, where they could be the beginning of one of [`NO_ROOM`].
-    before: Vec<u8>,
-    /// The job has said that no room is left on a disk.
-    no_room: bool,
+    complaints: Complaints,
 }
 
 impl Output {
@@ -64,36 +53,13 @@ impl Output {
             held: VecDeque::new(),
             allowed: (limits.tail as f64, Instant::now()),
             ended: false,
-            before: Vec::new(),
-            no_room: false,
+            complaints: Complaints::default(),
         }
     }
 
-    /// Whether the job has said that no room is left on a disk.
-    pub(super) fn says_no_room(&self) -> bool {
-        self.no_room
-    }
-
-    /// Looks at the next bytes for what a job says when no room is left.
-    fn look_at(&mut self, bytes: &[u8]) {
-        if self.no_room || bytes.is_empty() {
-            return;
-        }
-        let overlap = NO_ROOM.map(str::len).into_iter().max().unwrap_or(1) - 1;
-        let says = |text: &[u8]| {
-            NO_ROOM
-                .iter()
-                .any(|words| find(text, words.as_bytes()).is_some())
-        };
-        self.before
-            .extend_from_slice(&bytes[..bytes.len().min(overlap)]);
-        self.no_room = says(bytes) || says(&self.before);
-        if bytes.len() > overlap {
-            self.before = bytes[bytes.len() - overlap..].to_vec();
-        } else {
-            let surplus = self.before.len().saturating_sub(overlap);
-            self.before.drain(..surplus);
-        }
+    /// What the job has said of the machine.
+    pub(super) fn complaints(&self) -> &Complaints {
+        &self.complaints
     }
 
     /// What may still come of the beginning.
@@ -143,7 +109,7 @@ impl Output {
         channel: &mut Channel<I, O>,
         bytes: &[u8],
     ) -> Result<(), AgentError> {
-        self.look_at(bytes);
+        self.complaints.look_at(bytes);
         let (now, later) = bytes.split_at(bytes.len().min(self.head_left()));
         self.send(channel, now)?;
         self.held.extend(later);

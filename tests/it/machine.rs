@@ -168,3 +168,72 @@ fn a_commit_that_does_not_fit_is_no_verdict() {
         assert!(repo.note("HEAD").contains("why=disk"));
     }
 }
+
+#[test]
+fn a_full_disk_of_artifacts_or_of_caches_is_no_verdict() {
+    for (place, run) in [
+        (
+            ".git/ci/artifacts",
+            "head -c 4m /dev/zero >$GIT_CI_ARTIFACTS/x",
+        ),
+        ("../home/caches", "head -c 4m /dev/zero >$XDG_CACHE_HOME/x"),
+        ("../home/small", "head -c 4m /dev/zero >$HOME/x"),
+    ] {
+        let repo = TestRepo::new();
+        let dir = repo.path().join(place);
+        fs::create_dir_all(&dir).unwrap();
+        repo.job("test", run);
+        let at = dir.display().to_string();
+        match place {
+            "../home/caches" => {
+                repo.jobs_file(&format!("env = {{ XDG_CACHE_HOME = \"{at}\" }}\n"));
+            }
+            "../home/small" => {
+                repo.jobs_file(&format!("env = {{ HOME = \"{at}\" }}\n"));
+            }
+            _ => {}
+        }
+        repo.commit("one");
+        let mount = format!("mount -t tmpfs -o size=1m none {at}");
+        let Some(ran) = ci_with_mounts(&repo, &mount, &["run"]) else {
+            return;
+        };
+        let ran = ran.expect_code(125);
+        assert!(ran.stderr().contains("room"), "{}", ran.stderr());
+        assert!(repo.note("HEAD").contains("why=disk"), "{place}");
+        repo.ci(["run"]).expect_code(0);
+    }
+}
+
+#[test]
+fn objects_that_a_partial_clone_cannot_fetch_are_no_verdict() {
+    let origin = TestRepo::new();
+    origin.git(["config", "uploadpack.allowFilter", "true"]);
+    for n in ["1", "2"] {
+        origin.write("n", n);
+        origin.commit(n);
+    }
+    let repo = TestRepo::new();
+    let clone = repo.root().join("clone");
+    let url = format!("file://{}", origin.path().display());
+    let clone_dir = clone.to_str().unwrap();
+    repo.git(["clone", "-q", "--filter=blob:none", &url, clone_dir]);
+    repo.git(["config", "--global", "user.name", "A U Thor"]);
+    repo.git(["config", "--global", "user.email", "author@example.com"]);
+    fs::write(
+        clone.join(".git-ci.toml"),
+        "[jobs.test]\nrun = 'git show HEAD~1:n'\n[jobs.other]\nrun = 'false'\n",
+    )
+    .unwrap();
+    let ci = |job: &str| {
+        let mut command = repo.command(env!("CARGO_BIN_EXE_git-ci"), &clone);
+        Ran(command.args(["run", "--job", job]).output().unwrap())
+    };
+    let away = origin.root().join("away");
+    fs::rename(origin.path(), &away).unwrap();
+    let ran = ci("test").expect_code(125);
+    assert!(ran.stderr().contains("partial clone"), "{}", ran.stderr());
+    ci("other").expect_code(1);
+    fs::rename(&away, origin.path()).unwrap();
+    ci("test").expect_code(0);
+}

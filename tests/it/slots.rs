@@ -678,3 +678,24 @@ fn git_ci_in_a_job_means_the_users_repository() {
     assert!(in_job(&repo, repo.path(), "HEAD", &own).contains("own"));
     assert!(!repo.note("HEAD").contains("own"));
 }
+
+#[test]
+fn a_job_finds_no_repository_around_its_own() {
+    let repo = TestRepo::new();
+    // The user's caches may be in a repository, too.
+    repo.git(["init", "-q", repo.root().to_str().unwrap()]);
+    repo.job(
+        "test",
+        "for dir in $GIT_CI_ARTIFACTS $GIT_CI_ARTIFACTS/.. $GIT_CI_WORKTREE/..; do \
+         cd $dir; git rev-parse --git-dir && exit 1; git tag here && exit 1; \
+         git config user.name ours && exit 1; done; \
+         cd $GIT_CI_ARTIFACTS && git init -q x && cd x && git rev-parse --git-dir",
+    );
+    repo.commit("one");
+    let config = fs::read(repo.git_dir().join("config")).unwrap();
+    let mut run = repo.ci_command(["run"]);
+    run.env("GIT_CEILING_DIRECTORIES", repo.root().join("elsewhere"));
+    Ran(run.output().unwrap()).expect_code(0);
+    assert_eq!(repo.git(["tag"]), "");
+    assert_eq!(fs::read(repo.git_dir().join("config")).unwrap(), config);
+}
