@@ -55,9 +55,14 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     if !args.from_ci {
         let sources = starter::sources(&project);
         if !sources.is_empty() {
+            let have = match sources.len() {
+                1 => "has".to_owned(),
+                2 => "and another file have".to_owned(),
+                more => format!("and {} other files have", more - 1),
+            };
             output::note(&format!(
-                "{} has commands, too: `git ci init --from-ci --print` shows them as jobs",
-                sources.join(", ")
+                "{} {have} commands, too: `git ci init --from-ci --print` shows them as jobs",
+                sources[0]
             ));
         }
     }
