@@ -83,7 +83,7 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand notify" -s v -l verbose -d
 complete -c git-ci -n "__fish_git_ci_using_subcommand notify" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l order -d 'The order of the commits of a range' -r -f -a "newest\t'Children before their parents'
 oldest\t'Parents before their children'"
-complete -c git-ci -n "__fish_git_ci_using_subcommand status" -s n -l max-count -d 'Show this many commits at most' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand status" -s n -l max-count -d 'Show this many commits at most; `-5` is the same as `-n 5`' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l job -d 'Only this job; may be given several times' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l config -d 'Read the jobs from this file' -r -F
 complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l config-from -d 'Which jobs file counts: that of the `worktree`, of each `commit`, or of a revision' -r
@@ -98,7 +98,7 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l json -d 'Print 
 complete -c git-ci -n "__fish_git_ci_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l order -d 'The order of the commits of a range' -r -f -a "newest\t'Children before their parents'
 oldest\t'Parents before their children'"
-complete -c git-ci -n "__fish_git_ci_using_subcommand log" -s n -l max-count -d 'Show this many records at most' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand log" -s n -l max-count -d 'Show this many records at most; `-5` is the same as `-n 5`' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l status -d 'Only records with one of these verdicts: error, fail, flaky, pass, skip' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l since -d 'Only records from this time on, written as for `git log --since`' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l job -d 'Only this job; may be given several times' -r
@@ -111,6 +111,7 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l all -d 'Every comm
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l branches -d 'Every commit that a local branch reaches'
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l first-parent -d 'Follow only the first parent of a merge'
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l stdin -d 'Read more revisions from standard input, one a line'
+complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l oneline -d 'Only the commit, the verdict, the job and the subject of each record'
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l failed -d 'Only what failed: the same as `--status=error,fail`'
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l json -d 'Print JSON, one record a line'
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -s h -l help -d 'Print help (see more with \'--help\')'

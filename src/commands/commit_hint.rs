@@ -38,13 +38,18 @@ const LONG: [&str; 26] = [
 ];
 
 /// What to tell somebody whose words clap did not understand; `args` are without the
-/// program's name.
-pub(super) fn hints(args: &[String]) -> Vec<String> {
+/// program's name. Where something else may have been meant (`otherwise`), only those are
+/// told who do have such an alias.
+pub(super) fn hints(args: &[String], otherwise: bool) -> Vec<String> {
     let Some(first) = args.first() else {
         return Vec::new();
     };
     let alias = || Git::find().ok().and_then(|git| git.setting("alias.ci"));
     let alias = match looks_like_commit(first) {
+        true if otherwise => match alias() {
+            Some(alias) => Some(alias),
+            None => return Vec::new(),
+        },
         true => alias(),
         // A word may be a file that was to be committed.
         false if !first.starts_with('-') => match alias() {

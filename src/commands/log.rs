@@ -2,8 +2,10 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
+use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
 use crate::error::Failure;
@@ -16,13 +18,14 @@ use crate::verdict::Standing;
 use super::pager::Page;
 use super::reading::{Configured, Line, READ_FORMAT, RecordLine, human_time, safe};
 use super::select::{ConfigArgs, RevArgs};
-use super::{color, output, reading};
+use super::{color, output, reading, slips};
 
 /// Show the records, newest first.
 ///
 /// One line for each: the verdict, the commit, the job, the running time, when and where
 /// it finished, why it did not pass, and the commit's subject. Without a revision these
-/// are all records that there are, also those of commits that no branch holds any more.
+/// are all records that there are, also those of commits that no branch holds any more;
+/// paths after `--` leave those of commits that change something there.
 ///
 /// A record marked "outdated" is of a job that is defined otherwise by now; one marked
 /// "stale" is of other contents or of another commit, and says nothing about this one. One
@@ -33,9 +36,17 @@ pub(super) struct Args {
     #[command(flatten)]
     revs: RevArgs,
 
-    /// Show this many records at most.
+    /// Only records of commits that change something at one of these paths, after `--`.
+    #[arg(value_name = "PATH", last = true)]
+    paths: Vec<OsString>,
+
+    /// Show this many records at most; `-5` is the same as `-n 5`.
     #[arg(short = 'n', long, value_name = "N")]
     max_count: Option<usize>,
+
+    /// Only the commit, the verdict, the job and the subject of each record.
+    #[arg(long, conflicts_with = "json")]
+    oneline: bool,
 
     /// Only records with one of these verdicts: error, fail, flaky, pass, skip.
     #[arg(long, value_name = "STATUS,...", value_delimiter = ',', value_parser = status)]
@@ -87,7 +98,14 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let settings = Settings::of(&repo)?;
     let selected = match args.revs.is_empty() {
         true => None,
-        false => Some(args.revs.commits(&repo, "HEAD")?),
+        false => Some(args.revs.commits(&repo, "HEAD").map_err(|failure| {
+            // As `git log` takes a path where no revision has that name.
+            let mut words = args.revs.revs.iter();
+            match words.find_map(|word| slips::path_of(&word.to_string_lossy())) {
+                Some(hint) if args.paths.is_empty() => failure.hint(hint),
+                _ => failure,
+            }
+        })?),
     };
     let records = super::reading::records(&repo, &settings)?;
     let mut configured = Configured::load(&args.config, &repo, &settings)?;
@@ -108,6 +126,13 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         },
     };
     let mut found = collect(&records, selected.as_deref(), &filter);
+    if !args.paths.is_empty() {
+        let mut ids: Vec<_> = found.iter().map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let touching = revs::touching(&repo, ids.into_iter(), &args.paths)?;
+        found.retain(|(id, _)| touching.contains(id));
+    }
     if found.is_empty() && !args.json {
         output::note("no such records");
     }
@@ -145,7 +170,10 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
                 (line.subject, line.standing) = (subject, standing);
                 page.write(&Line::Record(line).render())?;
             } else {
-                page.write(&render(&id, record, standing, subject, &widths))?;
+                page.write(&match args.oneline {
+                    true => one_line(&id, record, subject, &widths),
+                    false => render(&id, record, standing, subject, &widths),
+                })?;
             }
         }
         left -= same_time.len().min(left);
@@ -230,6 +258,20 @@ impl Widths {
             runner: widest(|record| record.runner.as_str().len()),
         }
     }
+}
+
+/// A record as `git log --oneline` shows a commit.
+fn one_line(id: &Oid, record: &Record, subject: Option<&str>, widths: &Widths) -> String {
+    let yellow = Style::new().fg_color(Some(AnsiColor::Yellow.into()));
+    let style = status_style(Some(record.status));
+    format!(
+        "{yellow}{}{yellow:#} {style}{:<5}{style:#} {:<job$} {}\n",
+        id.short(),
+        record.status,
+        record.job,
+        subject.map_or("(not in this repository)".into(), safe),
+        job = widths.job,
+    )
 }
 
 fn render(

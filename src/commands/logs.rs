@@ -169,7 +169,11 @@ fn only_job(
                 commit.id.short(),
                 list.join(", ")
             ))
-            .hint(format!("git ci logs {} {}", commit.id.short(), list[0])))
+            .hint(format!(
+                "git ci logs {} {}",
+                commit.id.short(),
+                shell_words::quote(list[0])
+            )))
         }
     }
 }

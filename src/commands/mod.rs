@@ -32,6 +32,7 @@ mod reading;
 mod run;
 mod select;
 mod show;
+mod slips;
 mod status;
 mod version;
 mod watch;
@@ -40,12 +41,10 @@ mod watching;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ErrorKind};
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{FromArgMatches as _, Parser, Subcommand};
 
 pub use help::generated;
 
-use crate::config::nearest;
 use crate::error::Failure;
 use crate::process;
 
@@ -101,36 +100,21 @@ fn start() -> ExitCode {
     if let Err(error) = process::prepare() {
         return output::failure(&Failure::failed_to("prepare this process", error));
     }
-    let parsed = help::definition().try_get_matches();
+    let parsed = help::definition().try_get_matches_from(slips::spelled_out(std::env::args_os()));
     match parsed.and_then(|found| Cli::from_arg_matches(&found)) {
         Ok(cli) => match execute(cli) {
             Ok(code) => code,
             Err(failure) => output::failure(&failure),
         },
-        Err(error) if error.use_stderr() => {
+        Err(mut error) if error.use_stderr() => {
             let args = std::env::args_os().skip(1);
             let args: Vec<_> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
-            let mut hints = meant(&error, &args);
-            hints.extend(commit_hint::hints(&args));
+            slips::without_bad_advice(&mut error);
+            let hints = slips::hints(&error, &args);
             output::usage(error, &hints)
         }
         Err(error) => output::usage(error, &[]),
     }
-}
-
-/// The subcommand that may have been meant, where clap has no idea.
-fn meant(error: &clap::Error, args: &[String]) -> Vec<String> {
-    let unknown = error.kind() == ErrorKind::InvalidSubcommand
-        && error.get(ContextKind::SuggestedSubcommand).is_none();
-    let (true, Some(word)) = (unknown, args.first()) else {
-        return Vec::new();
-    };
-    let command = Cli::command();
-    let names = command.get_subcommands().filter(|sub| !sub.is_hide_set());
-    let near = nearest(word, names.map(clap::Command::get_name));
-    near.map(|near| format!("did you mean `git ci {near}`?"))
-        .into_iter()
-        .collect()
 }
 
 fn execute(cli: Cli) -> Result<ExitCode, Failure> {

@@ -19,7 +19,7 @@ use crate::settings::Settings;
 use crate::watch;
 
 use super::kinds::Kinds;
-use super::output;
+use super::{output, slips};
 
 /// Which commits are meant.
 #[derive(Debug, clap::Args)]
@@ -118,13 +118,16 @@ pub(super) fn commit(repo: &Repo, rev: &OsStr) -> Result<Commit, Failure> {
 
 /// Adds the branch or tag that may have been meant.
 fn unknown_rev(repo: &Repo, error: RevError) -> Failure {
-    let near = match &error {
-        RevError::Unknown { rev, .. } => nearest_rev(rev, &revs::names(repo)),
+    let hint = match &error {
+        RevError::Unknown { rev, .. } => slips::no_rev(repo, rev).or_else(|| {
+            let near = nearest_rev(rev, &revs::names(repo))?;
+            Some(format!("did you mean `{near}`?"))
+        }),
         _ => None,
     };
     let failure = Failure::from(error);
-    match near {
-        Some(near) => failure.hint(format!("did you mean `{near}`?")),
+    match hint {
+        Some(hint) => failure.hint(hint),
         None => failure,
     }
 }

@@ -53,7 +53,7 @@ pub(super) struct Args {
     #[command(flatten)]
     revs: RevArgs,
 
-    /// Show this many commits at most.
+    /// Show this many commits at most; `-5` is the same as `-n 5`.
     #[arg(short = 'n', long, value_name = "N")]
     max_count: Option<usize>,
 

@@ -237,6 +237,32 @@ pub fn last(repo: &Repo, count: usize) -> Result<Vec<Commit>, RevError> {
     Ok(commits.list)
 }
 
+/// Those of `commits` that change something at `paths`, which are as git-log(1) reads them
+/// here; of merges none, nor commits that are not there.
+///
+/// # Errors
+/// Where git cannot make sense of a path, or does not run.
+pub fn touching(
+    repo: &Repo,
+    commits: impl Iterator<Item = Oid>,
+    paths: &[OsString],
+) -> Result<HashSet<Oid>, RevError> {
+    let mut input = String::new();
+    for commit in commits {
+        input += &format!("{commit}\n");
+    }
+    let mut command = repo.git().as_the_user();
+    command.args(["diff-tree", "--stdin", "--root", "-r", "-s", "--"]);
+    command.args(paths);
+    let output = repo.git().output_with_input(&mut command, input.as_bytes());
+    let text = String::from_utf8_lossy(&output.map_err(RevError::Git)?.stdout).into_owned();
+    let read = |line: &str| {
+        let id = line.parse().ok();
+        id.ok_or_else(|| RevError::Output(printable_line(line.as_bytes()).into_owned()))
+    };
+    text.lines().map(read).collect()
+}
+
 /// The upstream of the branch that `HEAD` is on, as git abbreviates it; `None` where
 /// there is no such branch or it has none.
 pub fn upstream(repo: &Repo) -> Option<String> {

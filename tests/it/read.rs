@@ -770,3 +770,38 @@ fn show_says_what_is_usual_and_how_to_run_it_again() {
         "{shown}"
     );
 }
+
+#[test]
+fn log_takes_what_git_log_takes() {
+    let repo = tested();
+    repo.write("dir/a", "").commit("four");
+    repo.ci(["run", "--job", "lint"]).expect_code(0);
+    let log = |args: &[&str]| {
+        let all = ["log"].iter().chain(args);
+        repo.ci(all).expect_code(0).stdout()
+    };
+    assert_eq!(log(&["-1"]), log(&["-n", "1"]));
+    assert_eq!(log(&["-3"]).lines().count(), 3);
+    assert_eq!(log(&["-2", "HEAD~2.."]), log(&["HEAD~2..", "-2"]));
+    let status = repo.ci(["status", "-2"]).expect_code(0).stdout();
+    assert_eq!(status, repo.ci(["status", "-n2"]).stdout());
+    insta::assert_snapshot!(log(&["--oneline", "HEAD~2"]), @r"
+    698e10c826 FAIL  test two \x1b[31mred
+    698e10c826 pass  lint two \x1b[31mred
+    ");
+    // Paths are those of the directory that one is in, and git's own patterns.
+    assert_eq!(log(&["--", "dir"]).lines().count(), 1);
+    assert_eq!(log(&["HEAD~3..", "--", ":/di*/a"]).lines().count(), 1);
+    assert_eq!(log(&["--", "n"]).lines().count(), 5);
+    assert_eq!(log(&["--failed", "--", "n"]).lines().count(), 1);
+    assert_eq!(log(&["HEAD~1", "--", "dir"]), "");
+    let mut below = repo.ci_command(["log", "--", "a"]);
+    below.current_dir(repo.path().join("dir"));
+    let found = Ran(below.output().unwrap()).expect_code(0).stdout();
+    assert_eq!(found, log(&["--", "dir/a"]));
+    let said = repo
+        .ci(["log", "--", ":(nonsense)x"])
+        .expect_code(128)
+        .stderr();
+    assert!(said.contains("nonsense"), "{said}");
+}

@@ -147,3 +147,59 @@ fn durations_and_sizes_are_written_alike_everywhere() {
     let said = repo.ci(["gc"]).expect_code(128).stderr();
     assert!(said.contains("such as 500m or 1g, or unlimited"), "{said}");
 }
+
+#[test]
+fn a_slip_is_answered_with_the_nearest_right_command() {
+    let repo = TestRepo::new();
+    repo.job("test", "true").write("file", "").commit("one");
+    for (code, words, says) in [
+        (129, &["test"][..], "did you mean `git ci run --job test`?"),
+        (129, &["HEAD"], "did you mean `git ci run HEAD`?"),
+        (129, &["main.."], "did you mean `git ci run main..`?"),
+        (
+            129,
+            &["--dry-run", "main"],
+            "did you mean `git ci run --dry-run main`?",
+        ),
+        (
+            129,
+            &["--until-idle"],
+            "did you mean `git ci watch --until-idle`?",
+        ),
+        (
+            129,
+            &["run", "-j", "test"],
+            "`test` is a job: did you mean `--job test`?",
+        ),
+        (
+            128,
+            &["run", "test"],
+            "`test` is a job: did you mean `--job test`?",
+        ),
+        (
+            128,
+            &["show", "test"],
+            "`test` is a job: did you mean `--job test`?",
+        ),
+        (128, &["log", "file"], "`git ci log -- file`"),
+        (129, &["log", "--graph"], "`git log --notes=ci --graph`"),
+        (
+            129,
+            &["log", "--jobs", "x"],
+            "similar argument exists: '--job'",
+        ),
+    ] {
+        let said = repo.ci(words).expect_code(code).stderr();
+        assert!(said.contains(says), "{words:?}: {said}");
+        assert!(!said.contains("alias"), "{words:?}: {said}");
+    }
+    // A revision cannot begin with a dash.
+    let said = repo.ci(["run", "--no-such"]).expect_code(129).stderr();
+    assert!(!said.contains("as a value"), "{said}");
+    repo.git(["config", "alias.ci", "commit"]);
+    let said = repo.ci(["--all"]).expect_code(129).stderr();
+    assert!(
+        said.contains("`git ci run --all`") && said.contains("your alias.ci"),
+        "{said}"
+    );
+}

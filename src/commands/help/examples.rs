@@ -53,6 +53,11 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         "log",
         &[
             ("git ci log", "all records, newest first"),
+            ("git ci log -5 --oneline", "the last five, in short"),
+            (
+                "git ci log -- src",
+                "those of commits that change something there",
+            ),
             (
                 "git ci log --job=test main..",
                 "those of one job on a branch",
