@@ -143,7 +143,7 @@ __git_ci_complete () {
         esac ;;
     run,*)
         case "$cur" in
-        -*) __git_ci_offer "--all --branches --first-parent --stdin --order --new --exec --as --job --config --config-from --slots --fail-fast --force --retry-failed --dry-run --json --quiet --verbose --color --help" ;;
+        -*) __git_ci_offer "--all --branches --first-parent --stdin --order --new --exec --as --job --config --config-from --slots --fail-fast --force --retry-failed --clean --dry-run --json --quiet --verbose --color --help" ;;
         *) __git_ci_revisions ;;
         esac ;;
     hook,*)

@@ -65,6 +65,7 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l new -d 'What is ne
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l fail-fast -d 'Stop at the first failure, and end what runs; one that is known already counts'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l force -d 'Run again whatever is known; the newest record counts'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l retry-failed -d 'Run again what failed'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l clean -d 'Run again whatever is known, each task in a worktree that holds nothing but the commit, as after a fresh clone'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -s n -l dry-run -d 'Say what would run, what is known, and why; do nothing'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l json -d 'Print events as JSON, one a line'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -s q -l quiet -d 'Say less: failures only'

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 pub use crate::model::Known;
 use crate::model::{
-    Commit, Criteria, DefId, Job, Oid, Reason, Record, Reuse, Status, Task, TaskId,
+    Clean, Commit, Criteria, DefId, Job, Oid, Reason, Record, Reuse, Status, Task, TaskId,
 };
 
 /// A job with what the planner needs of it, computed once for all commits.
@@ -41,6 +41,18 @@ impl PlannedJob {
         Self {
             recorded: false,
             ..Self::new(job, criteria)
+        }
+    }
+
+    /// The same in a pristine worktree. The definition says the least that is cleaned, so a
+    /// verdict of more than that is one of the same definition.
+    #[must_use]
+    pub fn pristine(self) -> Self {
+        let mut job = Job::clone(&self.job);
+        job.clean = Clean::All;
+        Self {
+            job: Arc::new(job),
+            ..self
         }
     }
 

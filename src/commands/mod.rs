@@ -34,6 +34,7 @@ mod select;
 mod show;
 mod slips;
 mod status;
+mod suspects;
 mod version;
 mod watch;
 mod watching;

@@ -62,6 +62,11 @@ pub(super) fn note(text: &str) {
     let _ = printer::text(Stream::Err, &format!("{}\n", printable(text.as_bytes())));
 }
 
+/// Names a way out of what is no failure of the command.
+pub(super) fn hint(text: &str) {
+    let _ = printer::text(Stream::Err, &hint_lines(&[text.to_owned()]));
+}
+
 fn hint_lines(hints: &[String]) -> String {
     let cyan = Style::new().bold().fg_color(Some(AnsiColor::Cyan.into()));
     let line = |hint: &String| format!("{cyan}hint:{cyan:#} {}\n", printable(hint.as_bytes()));

@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::config::LoadError;
 use crate::engine::{self, Summary, Superseded};
 use crate::error::{Failure, FailureKind};
 use crate::git::{Look, NoteStore, Records, Repo, care, revs};
 use crate::logs::LogStore;
-use crate::model::{CommandLine, Commit, Job, JobName, Task};
+use crate::model::{CommandLine, Commit, Job, JobName, Oid, Task};
 use crate::plan::{Action, Entry, Plan, PlannedJob, Trust};
 use crate::reporter::{Reporter, Verbosity};
 use crate::settings::Settings;
@@ -17,6 +18,7 @@ use crate::watch::{Holder, Lease, Options, Patterns, WatchJobs};
 use super::kinds::{Kinds, judging};
 use super::launch::{self, Live, TalkArgs};
 use super::select::{self, ConfigArgs, Jobs, RevArgs};
+use super::suspects::Suspects;
 use super::watch::Extra;
 use super::{output, places};
 
@@ -66,6 +68,15 @@ pub(super) struct Args {
     #[arg(long, conflicts_with = "force")]
     retry_failed: bool,
 
+    /// Run again whatever is known, each task in a worktree that holds nothing but the commit,
+    /// as after a fresh clone.
+    ///
+    /// This rules out what earlier tasks have left there. The verdict counts as that of any
+    /// other run: the job's `clean` says the least that is removed. With `--retry-failed`
+    /// only what failed is run again.
+    #[arg(long, conflicts_with_all = ["new", "force"])]
+    clean: bool,
+
     /// Say what would run, what is known, and why; do nothing.
     ///
     /// The exit code is 125 where something would run, else 0.
@@ -78,9 +89,9 @@ pub(super) struct Args {
 
 impl Args {
     fn trust(&self) -> Trust {
-        match (self.force, self.retry_failed) {
-            (true, _) => Trust::Nothing,
+        match (self.force || self.clean, self.retry_failed) {
             (_, true) => Trust::Passed,
+            (true, false) => Trust::Nothing,
             _ => Trust::Known,
         }
     }
@@ -113,16 +124,41 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::SUCCESS);
         }
     }
-    let summary = run(
-        &args,
-        &repo,
-        &settings,
-        plan,
-        records,
-        look,
-        reporter.as_mut(),
-    )?;
+    let mut suspects = Suspects::new(reporter.as_mut());
+    let summary = run(&args, &repo, &settings, plan, records, look, &mut suspects)?;
+    let said = !args.talk.json && args.talk.verbosity() >= Verbosity::Normal;
+    if said && !args.clean && summary.signal.is_none() {
+        suspects.tell(&repo, |job, commit| again(&args, job, commit));
+    }
     launch::finish(summary)
+}
+
+/// The command that runs a job of this run on a commit in a pristine worktree.
+fn again(args: &Args, job: &JobName, commit: &Oid) -> String {
+    let mut words = vec![
+        "git".to_owned(),
+        "ci".into(),
+        "run".into(),
+        "--clean".into(),
+    ];
+    let mut add = |option: &str, value: &str| words.extend([option.to_owned(), value.to_owned()]);
+    if let Some(command) = &args.exec {
+        add("-x", command);
+    }
+    if let Some(name) = &args.as_ {
+        add("--as", name.as_str());
+    }
+    if let Some(file) = &args.config.config {
+        add("--config", &file.to_string_lossy());
+    }
+    if let Some(from) = &args.config.config_from {
+        add("--config-from", from);
+    }
+    if args.exec.is_none() {
+        add("--job", job.as_str());
+    }
+    words.push(commit.short());
+    shell_words::join(&words)
 }
 
 /// Runs what is new since the checkpoints.
@@ -185,7 +221,13 @@ fn plan(
     };
     Ok(Plan::new(
         commits,
-        |commit| jobs.of(commit),
+        |commit| {
+            let jobs = jobs.of(commit)?;
+            Ok::<_, LoadError>(match args.clean {
+                true => jobs.iter().cloned().map(PlannedJob::pristine).collect(),
+                false => jobs,
+            })
+        },
         |commit, criteria| records.known(commit, criteria),
         |commit, criteria| records.why_not(commit, criteria),
         args.trust(),

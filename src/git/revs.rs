@@ -263,6 +263,26 @@ pub fn touching(
     text.lines().map(read).collect()
 }
 
+/// The files that differ between two commits, of those that `patterns` select.
+///
+/// # Errors
+/// Where git does not run, or one of the commits is not there.
+pub fn changed(
+    repo: &Repo,
+    from: &Oid,
+    to: &Oid,
+    patterns: &[String],
+) -> Result<Vec<Vec<u8>>, RevError> {
+    let mut command = repo.git_command();
+    command.args(["diff-tree", "-r", "-z", "--name-only", "--no-renames"]);
+    command.args([from.to_string(), to.to_string(), "--".to_owned()]);
+    command.args(patterns);
+    let output = repo.git().output(&mut command).map_err(RevError::Git)?;
+    let names = output.stdout.split(|&byte| byte == 0);
+    let names = names.filter(|name| !name.is_empty());
+    Ok(names.map(<[u8]>::to_vec).collect())
+}
+
 /// The upstream of the branch that `HEAD` is on, as git abbreviates it; `None` where
 /// there is no such branch or it has none.
 pub fn upstream(repo: &Repo) -> Option<String> {

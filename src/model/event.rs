@@ -162,6 +162,9 @@ pub enum Event {
         runner: RunnerLabel,
         /// How many tracked files it changed or removed.
         changed: u64,
+        /// The commit that the worktree was at before, where what git ignores was kept from it.
+        #[serde(default)]
+        before: Option<Oid>,
         /// Its log.
         log: LogId,
         /// Whether its record is stored; `None` where it leaves none.

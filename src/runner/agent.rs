@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::git::{CheckoutError, Repo, RepoError};
-use crate::model::{COMMIT_VARIABLE, Outcome, Why};
+use crate::model::{COMMIT_VARIABLE, Clean, Outcome, Why};
 use crate::process::{self, ExitKind, JobProcess, SpawnSpec};
 use crate::worktree::{Holder, Lease, Pool, check_room};
 
@@ -202,6 +202,9 @@ fn run<I: Read + AsFd + Send, O: Write + AsFd + Send>(
     };
     for message in lease.take_notes() {
         channel.send(&FromAgent::Note { message })?;
+    }
+    if task.job.clean != Clean::All {
+        observed.before = lease.before();
     }
     let work = || lease.move_to(&task.commit, task.job.clean);
     let (brought, ending) = attend(channel, repo.git().gate(), task, work)?;

@@ -226,6 +226,9 @@ pub struct Observed {
     /// How its files were made.
     #[serde(default)]
     pub files: Files,
+    /// The commit that the worktree was at before, where what git ignores was kept from it.
+    #[serde(default)]
+    pub before: Option<Oid>,
 }
 
 /// What outside the tree decided how a task's files were made.

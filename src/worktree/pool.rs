@@ -63,6 +63,8 @@ pub struct Lease<'p, 'a> {
     locks: Locks,
     state: SlotState,
     checkout: Checkout<'a>,
+    /// The commit that the worktree was at when it was leased.
+    before: Option<Oid>,
 }
 
 /// What keeps others from a slot.
@@ -126,6 +128,7 @@ impl<'a> Pool<'a> {
         let old = old.unwrap_or_default();
         let same = old.path.as_ref() == Some(&path);
         let orderly = same && old.clean;
+        let before = old.commit.filter(|_| orderly && path.is_dir());
         let checkout = match kept {
             Some((token, checkout)) if token == old.token && orderly => checkout,
             _ => {
@@ -150,6 +153,7 @@ impl<'a> Pool<'a> {
             locks,
             state,
             checkout,
+            before,
         }))
     }
 
@@ -408,6 +412,11 @@ impl Lease<'_, '_> {
     /// Its worktree.
     pub fn path(&self) -> &Path {
         self.checkout.path()
+    }
+
+    /// The commit that the worktree was at before, where it is known.
+    pub fn before(&self) -> Option<Oid> {
+        self.before
     }
 
     /// Brings the worktree to a commit, cleaned as asked.

@@ -770,3 +770,57 @@ fn failures_are_listed_with_what_shows_them_and_what_repeats_them() {
     assert_eq!(many.matches("  git ci logs ").count(), 10, "{many}");
     assert!(many.contains("\n  and 1 more\n"), "{many}");
 }
+
+#[test]
+fn a_failure_of_a_warm_worktree_is_tried_in_a_fresh_one() {
+    let repo = TestRepo::new();
+    repo.git(["config", "ci.slots", "1"]);
+    // A build that takes for current what an earlier one has left.
+    let build = "test ! -e bad || exit 1; test -e built || cp Makefile built; cmp Makefile built";
+    repo.job("test", build).write(".gitignore", "built\n");
+    repo.write("Makefile", "1").commit("one");
+    let one = repo.ci(["run"]).expect_code(0).stderr();
+    assert!(!one.contains("--clean"), "{one}");
+    repo.write("Makefile", "2").commit("two");
+    let two = repo.ci(["run"]).expect_code(1).stderr();
+    let head = repo.git(["rev-parse", "--short=10", "HEAD"]);
+    let hint = format!(
+        "hint: {head} changes Makefile, and its worktree was in use before; \
+         to rule that out: git ci run --clean --job test {head}\n"
+    );
+    assert!(two.contains(&hint), "{two}");
+    for quiet in ["-q", "--json"] {
+        let said = repo.ci(["run", "--force", quiet]).expect_code(1).stderr();
+        assert!(!said.contains("hint:"), "{said}");
+    }
+    let fresh = repo
+        .ci(["run", "--clean", "--job", "test", &head])
+        .expect_code(0);
+    assert!(!fresh.stderr().contains("known"), "{}", fresh.stderr());
+    // It is the verdict of the job as it is defined.
+    let counts = repo.ci(["run", "-n"]).expect_code(0).stdout();
+    assert!(counts.contains("known pass"), "{counts}");
+    let defs: Vec<_> = repo
+        .note("HEAD")
+        .split_whitespace()
+        .filter(|word| word.starts_with("def="))
+        .map(str::to_owned)
+        .collect();
+    assert!(
+        defs.len() > 1 && defs.iter().all(|def| *def == defs[0]),
+        "{defs:?}"
+    );
+    // A failure that follows no change of how things are built is one.
+    repo.write("bad", "").commit("three");
+    let three = repo.ci(["run"]).expect_code(1).stderr();
+    assert!(!three.contains("hint:"), "{three}");
+    let again = repo
+        .ci(["run", "--clean", "--retry-failed", "HEAD~1.."])
+        .expect_code(1);
+    assert!(
+        again.stderr().contains("1 task on 1 commit"),
+        "{}",
+        again.stderr()
+    );
+    repo.ci(["run", "--clean", "--force"]).expect_code(129);
+}

@@ -34,6 +34,10 @@ const EXAMPLES: &[(&str, &[Example])] = &[
                 "once more, whatever is known",
             ),
             (
+                "git ci run --clean --retry-failed",
+                "what failed once more, in fresh worktrees",
+            ),
+            (
                 "git ci run --fail-fast --order=oldest main..",
                 "up to the first commit that fails",
             ),

@@ -128,6 +128,7 @@ impl Dispatcher<'_> {
             duration: ended.duration,
             runner: runner.clone(),
             changed: ended.observed.changed,
+            before: ended.observed.before,
             log: log.clone(),
             stored: None,
             tail: ended.tail,
