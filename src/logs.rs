@@ -17,6 +17,7 @@
 //! from that of a running task.
 
 mod reader;
+mod removed;
 mod writer;
 
 use std::collections::{HashMap, VecDeque};
@@ -33,6 +34,8 @@ use crate::private;
 
 pub use reader::LogReader;
 pub use writer::LogWriter;
+
+use removed::Removed;
 
 /// How much of the beginning of a task's output is kept, in bytes.
 pub const HEAD: usize = 4 << 20;
@@ -308,8 +311,10 @@ impl LogStore {
         if entry.path == rest_path(&plain) || entry.is_plain() {
             writer::remove_rest(&plain)?;
         }
-        if entry.id.is_some() {
+        if let Some(id) = &entry.id {
             let _ = fs::remove_file(unfinished_path(&plain));
+            // What cannot be noted counts as never written here.
+            let _ = Removed::of(&self.dir).add(id);
         }
         match fs::remove_file(&entry.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -325,6 +330,11 @@ impl LogStore {
     /// Where there is none.
     pub fn open(&self, id: &LogId) -> io::Result<LogReader> {
         LogReader::open(self.path(id))
+    }
+
+    /// Whether the log was here and has been removed.
+    pub fn was_removed(&self, id: &LogId) -> bool {
+        Removed::of(&self.dir).has(id)
     }
 
     /// Whether the log is there to be read.

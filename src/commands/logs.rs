@@ -110,7 +110,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let found = find(&commit, &name, &jobs, &records, &running, &unfinished)?;
     let log = logs
         .open(&found.log)
-        .map_err(|error| no_log(&found, &name, &commit, &settings, error))?;
+        .map_err(|error| no_log(&logs, &found, &name, &commit, &settings, error))?;
 
     let mut page = Page::open(&repo, args.color, !args.json && !args.follow)?;
     if args.json {
@@ -251,6 +251,7 @@ fn nothing(commit: &Commit, name: Option<&JobName>) -> Failure {
 
 /// Says where a log went.
 fn no_log(
+    logs: &LogStore,
     found: &Found,
     name: &JobName,
     commit: &Commit,
@@ -272,10 +273,16 @@ fn no_log(
         .hint(format!("on {}: git ci logs {short} {name}", record.runner)),
         _ => Failure::new(
             FailureKind::NoVerdict,
-            format!(
-                "failed to find log {}: it was removed; old logs are, by `git ci gc`",
-                found.log
-            ),
+            match logs.was_removed(&found.log) {
+                true => format!(
+                    "failed to find log {}: `git ci gc` removed it, as it does with old logs",
+                    found.log
+                ),
+                false => format!(
+                    "failed to find log {}: it was never in this clone; logs stay where they were written",
+                    found.log
+                ),
+            },
         )
         .hint(format!("git ci run --force --job {name} {short}")),
     }

@@ -246,7 +246,8 @@ impl Shown<'_> {
                 format!("whole log: git ci logs {} {name}", self.commit.id.short())
             }
             Err(_) if record.runner != self.here => format!("its log is on {}", record.runner),
-            Err(_) => "its log was removed".to_owned(),
+            Err(_) if self.logs.was_removed(&record.log) => "its log was removed".to_owned(),
+            Err(_) => "its log was never in this clone".to_owned(),
         };
         let short = self.commit.id.short();
         let again = match self.jobs.iter().any(|planned| planned.job.name == *name) {

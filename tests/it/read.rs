@@ -409,10 +409,31 @@ fn a_log_goes_into_a_pipe_as_it_is_and_onto_a_terminal_escaped() {
 #[test]
 fn a_log_that_is_not_here_is_an_error_that_says_where_it_is() {
     let repo = tested();
-    fs::remove_dir_all(repo.git_dir().join("ci/logs")).unwrap();
+    // The results of this one travel.
+    let clone = repo.root().join("clone");
+    repo.git(["clone", "-q", ".", clone.to_str().unwrap()]);
+    let there = |program: &str, args: &[&str]| {
+        let mut command = repo.command(program, &clone);
+        Ran(command.args(args).output().unwrap())
+    };
+    let refspec = "refs/notes/ci:refs/notes/ci";
+    there("git", &["fetch", "-q", "origin", refspec]).expect_code(0);
+    there("git", &["config", "ci.name", "mira"]).expect_code(0);
+    let never = there(env!("CARGO_BIN_EXE_git-ci"), &["logs", "HEAD", "test"]);
+    let never = never.expect_code(125).stderr();
+    assert!(never.contains("never in this clone"), "{never}");
+    let shown = there(env!("CARGO_BIN_EXE_git-ci"), &["show", "HEAD~1"]);
+    assert!(shown.stdout().contains("never in this clone"));
+
+    for log in fs::read_dir(repo.git_dir().join("ci/logs")).unwrap() {
+        let log = fs::File::options().write(true).open(log.unwrap().path());
+        let long_ago = std::time::SystemTime::UNIX_EPOCH;
+        log.unwrap().set_modified(long_ago).unwrap();
+    }
+    repo.ci(["gc"]).expect_code(0);
     let removed = repo.ci(["logs", "HEAD", "test"]).expect_code(125);
     assert!(
-        removed.stderr().contains("it was removed"),
+        removed.stderr().contains("`git ci gc` removed it"),
         "{}",
         removed.stderr()
     );
