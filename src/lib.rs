@@ -74,6 +74,7 @@
 //! gix       ← git
 //! memchr    ← runner
 //! libc      ← process
+//! tracing_subscriber ← commands
 //! which     ← git commands
 //! ```
 //!

@@ -35,6 +35,7 @@ mod show;
 mod slips;
 mod status;
 mod suspects;
+mod trace;
 mod version;
 mod watch;
 mod watching;
@@ -101,6 +102,7 @@ fn start() -> ExitCode {
     if let Err(error) = process::prepare() {
         return output::failure(&Failure::failed_to("prepare this process", error));
     }
+    trace::begin();
     let parsed = help::definition().try_get_matches_from(slips::spelled_out(std::env::args_os()));
     match parsed.and_then(|found| Cli::from_arg_matches(&found)) {
         Ok(cli) => match execute(cli) {

@@ -91,16 +91,12 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     // A hook that is none of ours tells by being called that HEAD may be new.
     let hook = hook.parse().unwrap_or(Hook::PostCommit);
     if let Err(error) = by_hook(hook)
-        && (args.verbose || tracing())
+        && (args.verbose || super::trace::is_wanted())
     {
         super::output::failure(&Failure::of(crate::error::FailureKind::Fatal, &error));
     }
     // Whatever it was: the commit is made, and a failing hook would only alarm its author.
     Ok(ExitCode::SUCCESS)
-}
-
-fn tracing() -> bool {
-    std::env::var_os("GIT_CI_TRACE").is_some_and(|value| value != "0" && !value.is_empty())
 }
 
 fn by_hook(hook: Hook) -> Result<(), NotifyError> {

@@ -12,6 +12,7 @@
 //! | `fast` | the move in process |
 //! | `by_git` | the move by git, and worktrees made anew |
 //! | `submodules` | submodules, from what is there locally |
+//! | `slow` | why a checkout was left to git |
 //! | `plain` | whether a checkout is plain |
 //! | `ground` | what surrounds a worktree: configuration, attributes from elsewhere |
 //! | `filtered` | files that programs make of blobs |
@@ -52,6 +53,7 @@ mod mark;
 mod past;
 mod plain;
 mod scan;
+mod slow;
 mod submodules;
 mod template;
 
@@ -62,6 +64,8 @@ pub use template::Templates;
 pub(super) use template::{ConfigWriter, read_file};
 
 pub use past::Past;
+
+use slow::Slow;
 
 /// The variable that names a task's worktree to its processes, and to every git that
 /// prepares it, and so marks them: whoever gets the slot after a crash ends them first.
@@ -261,6 +265,8 @@ pub struct Checkout<'a> {
     known: Option<Box<fast::Known>>,
     /// What that move left, where one in process cannot start from there.
     left: Option<before::Left>,
+    /// Why not, where that is so.
+    slow: Option<Slow>,
     /// A ref of ours keeps its commit.
     pinned: bool,
     /// What decided how its files were made, beside the tree.
@@ -288,6 +294,7 @@ impl<'a> Checkout<'a> {
             past,
             known: None,
             left: None,
+            slow: None,
             pinned: false,
             made_by: None,
             given: None,
@@ -348,10 +355,13 @@ impl<'a> Checkout<'a> {
             clean,
         };
         let mut left = self.left.take();
-        if let Some(mut known) = self.known.take()
-            && !self.past.is_to_come()
-        {
-            match known.move_to(&goal, &mut self.past) {
+        let mut slow = self.slow.take().unwrap_or(Slow::FirstUse);
+        if let Some(mut known) = self.known.take() {
+            let moved = match self.past.is_to_come() {
+                true => Err(Slow::Clock),
+                false => known.move_to(&goal, &mut self.past),
+            };
+            match moved {
                 Ok(fast::Left::Nothing) => {
                     self.known = Some(known);
                     return Ok(());
@@ -362,11 +372,16 @@ impl<'a> Checkout<'a> {
                         self.known = Some(known);
                         return Ok(());
                     }
+                    slow = Slow::Mixed;
                 }
                 // The index may say what the job's git made of it.
-                Err(fast::GivenUp) => left = Some(before::Left::new(known.into_image())),
+                Err(why) => {
+                    slow = why;
+                    left = Some(before::Left::new(known.into_image()));
+                }
             }
         }
+        tracing::debug!(target: "checkout", slot = %self.path.display(), %commit, "by git: {slow}");
         let arrived = by_git::move_to(&goal, &mut self.past, left)?;
         let conversion = Conversion::now(self.repo);
         let conversion =
@@ -374,9 +389,15 @@ impl<'a> Checkout<'a> {
         self.made_by = conversion.id();
         match arrived {
             by_git::Arrived::Plain(known) => self.known = Some(known),
-            by_git::Arrived::Other(left) => self.left = left,
+            by_git::Arrived::Other(left, slow) => (self.left, self.slow) = (left, slow),
         }
         Ok(())
+    }
+
+    /// Why the moves of this worktree are left to git, where that will not change by itself.
+    pub fn why_slow(&self) -> Option<String> {
+        let slow = self.slow.as_ref().filter(|slow| slow.is_lasting());
+        slow.map(ToString::to_string)
     }
 
     /// The hash of what decided how the files were made beside the tree: see

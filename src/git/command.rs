@@ -293,6 +293,7 @@ impl Git {
         let started = self.gate.pass(|| command.spawn());
         let started = started.map_err(|_| GitError::Interrupted { verb: verb.clone() })?;
         let mut child = started.map_err(io)?;
+        tracing::trace!(target: "git", pid = child.id(), "git {verb}");
         let Some(mut stdin) = child.stdin.take() else {
             return Self::outcome(verb, child.wait_with_output());
         };

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::git::{CheckoutError, Repo, RepoError};
 use crate::model::{COMMIT_VARIABLE, Clean, Outcome, Why};
@@ -206,6 +206,8 @@ fn run<I: Read + AsFd + Send, O: Write + AsFd + Send>(
     if task.job.clean != Clean::All {
         observed.before = lease.before();
     }
+    tracing::debug!(target: "agent", task = task.task.0, slot = lease.slot(), commit = %task.commit, job = %task.job.name, "leased");
+    let begun = Instant::now();
     let work = || lease.move_to(&task.commit, task.job.clean);
     let (brought, ending) = attend(channel, repo.git().gate(), task, work)?;
     if let Some(ending) = ending {
@@ -215,6 +217,7 @@ fn run<I: Read + AsFd + Send, O: Write + AsFd + Send>(
         process::end_everything().map_err(AgentError::Processes)?;
         return Ok(not_brought(&error));
     }
+    tracing::debug!(target: "agent", task = task.task.0, took = ?begun.elapsed(), "checked out");
     if !repo.is_cache() {
         observed.files = Files::By(lease.made_by());
     }
@@ -224,6 +227,7 @@ fn run<I: Read + AsFd + Send, O: Write + AsFd + Send>(
     process::end_everything().map_err(AgentError::Processes)?;
     if outcome.is_ok() {
         observed.changed = lease.look().unwrap_or(0);
+        tracing::debug!(target: "agent", task = task.task.0, since = ?begun.elapsed(), ?outcome, "ended");
         lease.release();
     }
     outcome

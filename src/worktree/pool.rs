@@ -140,6 +140,7 @@ impl<'a> Pool<'a> {
         let state = SlotState {
             token: old.token.wrapping_add(1),
             clean: false,
+            slow: None,
             path: Some(path),
             commit: None,
             holder: Some(holder.clone()),
@@ -452,6 +453,7 @@ impl Lease<'_, '_> {
     /// Gives the slot back; nothing of the task may be running any more.
     pub fn release(mut self) {
         self.state.past = self.checkout.past().clone();
+        self.state.slow = self.checkout.why_slow();
         self.checkout.release();
         self.state.clean = true;
         self.state.holder = None;

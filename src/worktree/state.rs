@@ -4,6 +4,7 @@
 //! is empty, torn or made up counts as a slot that was left in disorder, in which
 //! processes may still run. Only the lock says whether somebody has the slot.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -117,6 +118,9 @@ pub(super) struct SlotState {
     /// The worktree that this is about: who has another cache directory has another one.
     #[serde(default, with = "crate::model::path::option")]
     pub(super) path: Option<PathBuf>,
+    /// Why its checkouts take longer than they might, where that will not change by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) slow: Option<String>,
     /// The commit that the worktree was last brought to.
     #[serde(default)]
     pub(super) commit: Option<Oid>,
@@ -197,6 +201,19 @@ pub fn holders(ci_dir: &Path) -> Vec<(u32, Holder)> {
     }
     found.sort_by_key(|(slot, _)| *slot);
     found
+}
+
+/// Why checkouts take longer than they might, each reason once: of the last task in each slot.
+pub fn slow_reasons(ci_dir: &Path) -> Vec<String> {
+    let mut found = BTreeSet::new();
+    for locks in all_locks(ci_dir) {
+        for entry in fs::read_dir(locks).into_iter().flatten().flatten() {
+            let file = private::open(&entry.path(), private::Open::Read).ok();
+            let state = file.as_ref().and_then(SlotState::read);
+            found.extend(state.and_then(|state| state.slow));
+        }
+    }
+    found.into_iter().collect()
 }
 
 fn holders_in(locks: &Path, found: &mut Vec<(u32, Holder)>) {

@@ -53,6 +53,7 @@ mod storm;
 mod support;
 mod survivors;
 mod terminals;
+mod trace;
 mod usage;
 
 mod watch;

@@ -9,7 +9,7 @@ use crate::config::{self, ConfigFrom, JOBS_FILE, LoadError};
 use crate::git::revs::RevError;
 use crate::git::{Repo, identity, setting_scope};
 use crate::settings::{self, Settings, SettingsError};
-use crate::worktree::{IdleSlot, slots_on_disk};
+use crate::worktree::{IdleSlot, slots_on_disk, slow_reasons};
 
 use super::{Findings, locks, machine, quote, with_causes};
 
@@ -37,6 +37,13 @@ pub(super) fn check(repo: &Repo, findings: &mut Findings) {
     if let Some(settings) = &settings {
         places.push(nearest_existing(&settings.worktree_root));
         worktrees(repo, settings, findings);
+    }
+    for reason in slow_reasons(&repo.ci_dir()) {
+        let message = format!(
+            "git itself checks out each commit, which takes longer than it might: {reason}"
+        );
+        let trace = "GIT_CI_TRACE=1 git ci run --force  # says why at each";
+        findings.info("checkouts", message, &[trace]);
     }
     disks(&places, findings);
     writable(repo, settings.as_ref(), findings);

@@ -23,6 +23,7 @@ use super::ground::Ground;
 use super::index::{Image, stamp};
 use super::past::Past;
 use super::scan::scan;
+use super::slow::Slow;
 use super::submodules::{self, Sources, Super};
 use super::template::Template;
 use super::{CheckoutError, Goal, MARK};
@@ -43,8 +44,8 @@ enum Attempt {
 pub(super) enum Arrived {
     /// A move in process can start from there.
     Plain(Box<Known>),
-    /// The next move is git's, too.
-    Other(Option<Left>),
+    /// The next move is git's, too, for this reason.
+    Other(Option<Left>, Option<Slow>),
 }
 
 /// Brings the worktree at `path` to `commit`; returns what is known of it then. `left` is what
@@ -97,19 +98,21 @@ pub(super) fn move_to(
                     let image = Image::of(&worktree.admin.index(), &file)?;
                     Some(Left::new(image))
                 });
-                if ground.plain
-                    && let Some(known) =
-                        Known::after_git(repo, template, worktree.admin, ground, commit)
-                {
-                    return Ok(Arrived::Plain(Box::new(known)));
-                }
-                return Ok(Arrived::Other(left));
+                let mut ground = ground;
+                let known = match ground.slow.take() {
+                    Some(slow) => Err(slow),
+                    None => Known::after_git(repo, template, worktree.admin, ground, commit),
+                };
+                return Ok(match known {
+                    Ok(known) => Arrived::Plain(Box::new(known)),
+                    Err(slow) => Arrived::Other(left, Some(slow)),
+                });
             }
             Err(error) if error.is_final() => return Err(error),
             Err(error) => last = Some(error),
         }
     }
-    last.map_or(Ok(Arrived::Other(None)), Err)
+    last.map_or(Ok(Arrived::Other(None, None)), Err)
 }
 
 /// Programs and terminals that somebody would have to answer.

@@ -5,18 +5,20 @@ use gix::{ObjectId, Repository};
 
 use super::index::{Changes, EXECUTABLE, FILE, Image, LINK};
 use super::plain;
-
-/// Why the difference is not for us to apply: something in it is git's business, or
-/// an object cannot be read, and git says better why.
-pub(super) struct NotPlain;
+use super::slow::Slow;
+use crate::model::printable_line;
 
 /// What leads from `old`, whose files `image` lists, to `new`.
+///
+/// # Errors
+/// Where the difference is not for us to apply: something in it is git's business, or
+/// an object cannot be read, and git says better why.
 pub(super) fn diff(
     objects: &Repository,
     image: &Image,
     old: ObjectId,
     new: ObjectId,
-) -> Result<Changes, NotPlain> {
+) -> Result<Changes, Slow> {
     let mut diff = Diff {
         objects,
         image,
@@ -46,12 +48,12 @@ struct Item {
 
 impl Diff<'_> {
     /// The entries of a tree, sorted by name alone.
-    fn read(&self, tree: Option<ObjectId>) -> Result<Vec<Item>, NotPlain> {
+    fn read(&self, tree: Option<ObjectId>) -> Result<Vec<Item>, Slow> {
         let Some(tree) = tree else {
             return Ok(Vec::new());
         };
-        let tree = self.objects.find_tree(tree).map_err(|_| NotPlain)?;
-        let tree = tree.decode().map_err(|_| NotPlain)?;
+        let tree = self.objects.find_tree(tree).map_err(|_| Slow::Object)?;
+        let tree = tree.decode().map_err(|_| Slow::Object)?;
         let mut items: Vec<Item> = tree
             .entries
             .iter()
@@ -63,13 +65,14 @@ impl Diff<'_> {
             .collect();
         items.sort_by(|a, b| a.name.cmp(&b.name));
         // A name twice: git refuses or repairs that, as it sees fit.
-        if items.windows(2).any(|pair| pair[0].name == pair[1].name) {
-            return Err(NotPlain);
+        let twice = items.windows(2).find(|pair| pair[0].name == pair[1].name);
+        if let Some(pair) = twice {
+            return Err(Slow::Twice(printable_line(&pair[0].name).into_owned()));
         }
         Ok(items)
     }
 
-    fn trees(&mut self, old: Option<ObjectId>, new: Option<ObjectId>) -> Result<(), NotPlain> {
+    fn trees(&mut self, old: Option<ObjectId>, new: Option<ObjectId>) -> Result<(), Slow> {
         let (old, new) = (self.read(old)?, self.read(new)?);
         let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
         loop {
@@ -87,15 +90,15 @@ impl Diff<'_> {
         }
     }
 
-    fn item(&mut self, old: Option<&Item>, new: Option<&Item>) -> Result<(), NotPlain> {
+    fn item(&mut self, old: Option<&Item>, new: Option<&Item>) -> Result<(), Slow> {
         let Some(name) = new.or(old).map(|item| &item.name) else {
             return Ok(());
         };
-        if new.is_some() && !plain::name(name) {
-            return Err(NotPlain);
-        }
         let length = self.path.len();
         self.path.extend_from_slice(name);
+        if new.is_some() && !plain::name(name) {
+            return Err(Slow::name(&self.path));
+        }
         let old_tree = old.filter(|old| old.kind == EntryKind::Tree);
         let new_tree = new.filter(|new| new.kind == EntryKind::Tree);
         if old.is_some() && old_tree.is_none() && (new.is_none() || new_tree.is_some()) {
@@ -110,12 +113,12 @@ impl Diff<'_> {
                 EntryKind::Blob => Some(FILE),
                 EntryKind::BlobExecutable => Some(EXECUTABLE),
                 EntryKind::Link => Some(LINK),
-                EntryKind::Commit => return Err(NotPlain),
+                EntryKind::Commit => return Err(Slow::submodule(&self.path)),
             };
             match mode {
                 Some(mode) => {
                     if name == b".gitattributes" && !self.attributes(mode, new.id) {
-                        return Err(NotPlain);
+                        return Err(Slow::attributes(&self.path));
                     }
                     self.changes.insert(self.path.clone(), Some((mode, new.id)));
                 }

@@ -7,7 +7,6 @@
 //! trusts a worktree.
 
 use std::ffi::OsStr;
-use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::Instant;
@@ -24,12 +23,13 @@ use super::Goal;
 use super::admin::Admin;
 use super::apart::tell_apart;
 use super::before::WALK_COUNTS;
-use super::diff::{NotPlain, diff};
+use super::diff::diff;
 use super::files::{Holds, Tree, is_special, umask};
 use super::ground::Ground;
 use super::index::{Changes, Image, Written, mtime};
 use super::past::{self, Past};
 use super::scan::scan;
+use super::slow::Slow;
 use super::template::Template;
 use crate::model::{Clean, Oid};
 
@@ -61,21 +61,6 @@ struct Walked {
     nested: Vec<Vec<u8>>,
 }
 
-/// Why a move was given up. Whatever the reason, git does it then.
-pub(super) struct GivenUp;
-
-impl From<NotPlain> for GivenUp {
-    fn from(_: NotPlain) -> Self {
-        Self
-    }
-}
-
-impl From<io::Error> for GivenUp {
-    fn from(_: io::Error) -> Self {
-        Self
-    }
-}
-
 /// What is left to do after a move.
 pub(super) enum Left {
     /// Nothing.
@@ -92,21 +77,21 @@ impl Known {
         admin: Admin,
         ground: Ground,
         commit: &Oid,
-    ) -> Option<Self> {
+    ) -> Result<Self, Slow> {
         let objects = repo.objects();
-        let image = Image::load(&admin.index(), objects.object_hash())?;
+        let image = Image::load(&admin.index(), objects.object_hash()).ok_or(Slow::Index)?;
         let attributes = (0..image.len()).filter(|&i| {
             let path = image.path(i);
             path == b".gitattributes" || path.ends_with(b"/.gitattributes")
         });
         for i in attributes {
-            let blob = objects.find_blob(image.id(i)).ok()?;
+            let blob = objects.find_blob(image.id(i)).map_err(|_| Slow::Object)?;
             if !super::plain::keeps_blobs(&blob.data) {
-                return None;
+                return Err(Slow::attributes(image.path(i)));
             }
         }
-        let tree = tree_of(&objects, commit)?;
-        Some(Self {
+        let tree = tree_of(&objects, commit).ok_or(Slow::Object)?;
+        Ok(Self {
             admin,
             ground,
             seen: template.ground(),
@@ -121,7 +106,7 @@ impl Known {
 
     /// Walks over the worktree at `path` after a job; returns how many tracked files it
     /// changed or removed.
-    pub(super) fn look(&mut self, path: &Path) -> Result<u64, GivenUp> {
+    pub(super) fn look(&mut self, path: &Path) -> Result<u64, Slow> {
         self.job_ended = Some(past::precisely());
         let walked = self.walk(&mut Tree::open(path)?)?;
         let changed = walked.changed;
@@ -142,7 +127,7 @@ impl Known {
     }
 
     /// Brings the worktree to the commit.
-    pub(super) fn move_to(&mut self, goal: &Goal<'_>, past: &mut Past) -> Result<Left, GivenUp> {
+    pub(super) fn move_to(&mut self, goal: &Goal<'_>, past: &mut Past) -> Result<Left, Slow> {
         let Goal {
             repo,
             template,
@@ -150,9 +135,11 @@ impl Known {
             commit,
             clean,
         } = *goal;
-        let known = self.seen == template.ground() && self.ground.unchanged();
-        if !known || !self.admin.is_there() {
-            return Err(GivenUp);
+        if self.seen != template.ground() || !self.ground.unchanged() {
+            return Err(Slow::Changed);
+        }
+        if !self.admin.is_there() {
+            return Err(Slow::Replaced);
         }
         self.admin.renew(template)?;
         past.begin();
@@ -161,7 +148,7 @@ impl Known {
             Some(walked) if walked.at.elapsed() < WALK_COUNTS => walked,
             _ => self.walk(&mut files)?,
         };
-        let new = tree_of(&self.objects, commit).ok_or(GivenUp)?;
+        let new = tree_of(&self.objects, commit).ok_or(Slow::Object)?;
         let mut changes = diff(&self.objects, &self.image, self.tree, new)?;
         for &i in &walked.restore {
             let change = Some((self.image.mode(i), self.image.id(i)));
@@ -197,7 +184,7 @@ impl Known {
     }
 
     /// Finds out what was done to the files.
-    fn walk(&mut self, files: &mut Tree) -> Result<Walked, GivenUp> {
+    fn walk(&mut self, files: &mut Tree) -> Result<Walked, Slow> {
         let found = scan(files, &self.image)?;
         let mut walked = Walked {
             at: Instant::now(),
@@ -210,7 +197,7 @@ impl Known {
         // where somebody put back what was there, since caches may know of the time between.
         for i in found.suspects {
             let (mode, id, path) = (self.image.mode(i), self.image.id(i), self.image.path(i));
-            let blob = self.objects.find_blob(id).map_err(|_| GivenUp)?;
+            let blob = self.objects.find_blob(id).map_err(|_| Slow::Object)?;
             let known = self.image.stamp(i);
             match files.compare(path, mode, &blob.data, self.umask, known) {
                 Holds::AsWritten(stamp) => {
@@ -235,7 +222,7 @@ impl Known {
         changes: &Changes,
         past: &mut Past,
         gate: &Gate,
-    ) -> Result<Written, GivenUp> {
+    ) -> Result<Written, Slow> {
         let mut written = Written::new();
         let mut leave = |files: &mut Tree, path: &[u8]| match files.status(path) {
             Some(stat) => past.leaves(path, &stat),
@@ -251,10 +238,10 @@ impl Known {
         for (path, change) in changes {
             let Some((mode, id)) = *change else { continue };
             if gate.is_closed() {
-                return Err(GivenUp);
+                return Err(Slow::Interrupted);
             }
             leave(files, path);
-            let blob = self.objects.find_blob(id).map_err(|_| GivenUp)?;
+            let blob = self.objects.find_blob(id).map_err(|_| Slow::Object)?;
             let stamp = files.write(path, mode, &blob.data)?;
             written.insert(path.clone(), Some((stamp, id)));
         }
@@ -269,7 +256,7 @@ impl Known {
         walked: &Walked,
         clean: Clean,
         past: &mut Past,
-    ) -> Result<Left, GivenUp> {
+    ) -> Result<Left, Slow> {
         if clean == Clean::None {
             return Ok(Left::Nothing);
         }
@@ -308,7 +295,7 @@ impl Known {
         files: &mut Tree,
         path: &[u8],
         is_dir: bool,
-    ) -> Result<bool, GivenUp> {
+    ) -> Result<bool, Slow> {
         let parse = Ignore {
             support_precious: false,
         };

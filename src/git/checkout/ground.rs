@@ -14,6 +14,8 @@ use super::super::conversion::{Conversion, EXPAND_ATTRIBUTES, Places, said_path}
 use super::super::{GitError, Repo};
 use super::by_git::GitIn;
 use super::mark::Marks;
+use super::slow::Slow;
+use crate::model::printable_line;
 
 /// A setting of a cache on a host: what of home's surroundings it cannot have.
 pub(in crate::git) const NOT_HERE: &str = "ci.nothere";
@@ -32,8 +34,8 @@ const EXTENSIONS: [&str; 6] = [
 pub(super) struct Ground {
     /// Of every file that this was read from, or that would count if it came to be.
     marks: Marks,
-    /// Whether nothing of it stands against a plain checkout.
-    pub(super) plain: bool,
+    /// What of it stands against a plain checkout.
+    pub(super) slow: Option<Slow>,
     /// How blobs become files.
     pub(super) conversion: Conversion,
     /// Whether only a part of the tree may be there.
@@ -63,7 +65,7 @@ impl Ground {
         let listed = repo.git().output(&mut list)?.stdout;
         let mut ground = Self {
             marks: Marks::default(),
-            plain: !repo.is_partial(),
+            slow: repo.is_partial().then_some(Slow::Partial),
             conversion: Conversion::default(),
             sparse: false,
             excludes: places.user.as_ref().map(|user| user.join("ignore")),
@@ -82,7 +84,7 @@ impl Ground {
                 }
                 // Ours.
                 None if origin.starts_with(b"command line:") => continue,
-                None => ground.plain = false,
+                None => ground.only_if(false, || Slow::Elsewhere),
             }
             let mut parts = entry.splitn(2, |&byte| byte == b'\n');
             let key = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
@@ -106,7 +108,8 @@ impl Ground {
             let said = git.run(&["rev-parse", "-q", "--verify", tree]).ok()?;
             Some(String::from_utf8_lossy(said.stdout.trim_ascii()).into_owned())
         });
-        ground.plain &= ground.conversion.keeps_blobs();
+        let keeps = ground.conversion.keeps_blobs();
+        ground.only_if(keeps, || Slow::Conversion);
         files.extend(ground.conversion.files().map(Path::to_owned));
         ground.marks = Marks::since(began, files);
         Ok(ground)
@@ -123,18 +126,28 @@ impl Ground {
         let value = value.to_ascii_lowercase();
         let no = matches!(value.as_slice(), b"false" | b"no" | b"off" | b"0" | b"");
         let yes = matches!(value.as_slice(), b"true" | b"yes" | b"on" | b"1");
-        match key {
-            "core.autocrlf" => self.plain &= no || value == b"input" || yes,
-            "core.eol" => self.plain &= matches!(value.as_slice(), b"lf" | b"native" | b"crlf"),
-            "core.filemode" | "core.symlinks" => self.plain &= yes,
-            "core.ignorecase" | "core.precomposeunicode" | "core.protecthfs" => self.plain &= no,
-            "core.sparsecheckout" | "core.sparsecheckoutcone" if !no => {
-                self.plain = false;
-                self.sparse = true;
+        let followed = match key {
+            "core.autocrlf" => no || value == b"input" || yes,
+            "core.eol" => matches!(value.as_slice(), b"lf" | b"native" | b"crlf"),
+            "core.filemode" | "core.symlinks" => yes,
+            "core.ignorecase" | "core.precomposeunicode" | "core.protecthfs" => no,
+            "core.sparsecheckout" | "core.sparsecheckoutcone" => {
+                self.sparse |= !no;
+                no
             }
-            "core.virtualfilesystem" => self.plain = false,
-            _ if key.starts_with("extensions.") => self.plain &= EXTENSIONS.contains(&key),
-            _ => {}
+            "core.virtualfilesystem" => false,
+            _ if key.starts_with("extensions.") => EXTENSIONS.contains(&key),
+            _ => true,
+        };
+        self.only_if(followed, || {
+            Slow::Setting(printable_line(key.as_bytes()).into_owned())
+        });
+    }
+
+    /// Keeps the first reason why a checkout is not plain.
+    fn only_if(&mut self, plain: bool, why: impl FnOnce() -> Slow) {
+        if !plain && self.slow.is_none() {
+            self.slow = Some(why());
         }
     }
 
@@ -146,7 +159,7 @@ impl Ground {
             Err(_) if path.is_absolute() => Some(path.to_owned()),
             Err(_) if value.is_empty() => None,
             Err(_) => {
-                self.plain = false;
+                self.only_if(false, || Slow::Setting("core.excludesfile".to_owned()));
                 None
             }
         }
