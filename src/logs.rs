@@ -21,7 +21,7 @@ mod removed;
 mod writer;
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -302,7 +302,7 @@ impl LogStore {
     pub fn remove(&self, entry: &LogEntry) -> io::Result<bool> {
         // It is the beginning that is locked, until all is compressed.
         let plain = entry.path.with_file_name(entry.stem() + ".log");
-        match File::open(&plain) {
+        match private::open(&plain, private::Open::Read) {
             Ok(file) if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() => {
                 return Ok(false);
             }

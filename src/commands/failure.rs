@@ -84,6 +84,10 @@ impl From<NotesError> for Failure {
                 let commands = obstacle.commands().into_iter();
                 commands.fold(Failure::of(FailureKind::Fatal, &error), Failure::hint)
             }
+            NotesError::Elsewhere { name, .. } => {
+                let command = format!("git symbolic-ref --delete {}", shell_words::quote(name));
+                Failure::of(FailureKind::Fatal, &error).hint(command)
+            }
             NotesError::Tree(_) => Failure::of(FailureKind::Fatal, &error)
                 .hint("`git ci doctor` finds the last notes that are whole, and how to go back"),
             NotesError::Write(error) if error.is_full() => Failure::of(FailureKind::Fatal, error)

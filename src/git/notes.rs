@@ -30,6 +30,7 @@ use super::notes_tree::NotesTree;
 use super::objects::{NewObjects, ObjectWriter, WriteError};
 use super::packs::Kept;
 use super::reading::Objects;
+use super::ref_store::RefStore;
 use super::repo::Repo;
 use crate::fail;
 use crate::model::{Note, Oid};
@@ -57,6 +58,9 @@ const LOOK_BACK: usize = 1000;
 
 /// How often others may move the ref first before that is an error.
 const LOST_RACES: u32 = 1000;
+
+/// No file of a ref is longer, in bytes.
+const MAX_LOOSE: u64 = 4096;
 
 /// How often an update may fail that nothing is in the way of before that is an error.
 const FAILURES: u32 = 3;
@@ -104,6 +108,14 @@ pub enum NotesError {
         /// What git says.
         source: GitError,
     },
+    /// The ref is a name for another one, which is somebody's branch or the like.
+    #[error("write to {name}: it is a symbolic ref to {target}, and not to notes")]
+    Elsewhere {
+        /// The ref.
+        name: String,
+        /// Where it leads to.
+        target: String,
+    },
     /// The ref could not be moved.
     #[error("update {name}")]
     Update {
@@ -144,6 +156,20 @@ pub enum NotesError {
 pub fn notes_tip(repo: &Repo, notes_ref: &str) -> Result<Option<Oid>, NotesError> {
     let tip = read_ref(&repo.objects(), notes_ref)?;
     Ok(tip.as_ref().map(from_gix))
+}
+
+/// Where a symbolic ref leads to, if not to notes.
+fn led_elsewhere(repo: &Repo, notes_ref: &str) -> Option<String> {
+    // Most are not symbolic, which is seen without a process.
+    let loose = super::checkout::read_file(&repo.common_dir().join(notes_ref), MAX_LOOSE);
+    let files = RefStore::of(repo.common_dir()) != RefStore::Reftable;
+    if files && !loose.is_some_and(|text| text.starts_with(b"ref:")) {
+        return None;
+    }
+    let mut ask = repo.git_command();
+    ask.args(["symbolic-ref", "-q", notes_ref]);
+    let target = repo.git().read(&mut ask).ok()?;
+    (!target.starts_with("refs/notes/")).then_some(target)
 }
 
 /// The note of `commit` as it stands, with the lines of everybody; empty where there is
@@ -209,6 +235,10 @@ impl NoteStore {
         // long must not gather them.
         objects.object_cache_size(1024 * 1024);
         read_ref(&objects, notes_ref)?;
+        if let Some(target) = led_elsewhere(repo, notes_ref) {
+            let name = notes_ref.to_owned();
+            return Err(NotesError::Elsewhere { name, target });
+        }
         let identity = Identity::ask(repo)?;
         let common_dir = repo.common_dir();
         let writer = ObjectWriter::new(common_dir, objects.object_hash(), repo.sharing());
@@ -421,7 +451,12 @@ impl NoteStore {
             return Ok((None, refused));
         }
         let root = tree.write(&mut new)?;
-        let commit = self.identity.commit(root, old);
+        // git allows a tree in a commit's place, and a tree is nobody's parent.
+        let is_commit = |tip: &ObjectId| {
+            let found = self.objects.find_header(*tip);
+            found.is_ok_and(|found| found.kind().is_commit())
+        };
+        let commit = self.identity.commit(root, old.filter(is_commit));
         let tip = new.add(Kind::Commit, commit)?;
         Ok((Some((tip, new)), refused))
     }

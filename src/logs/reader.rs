@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use flate2::read::GzDecoder;
 use rustix::fs::{FlockOperation, flock};
 
+use crate::private;
+
 use super::{Span, marker, packed_path, read_spans, rest_path};
 
 /// A log that is being read. What was left out of the output stands as a line that says
@@ -58,7 +60,7 @@ impl LogReader {
         if let Some(packed) = open_packed(&path)? {
             return Ok(reader(path, Source::Packed(packed), None));
         }
-        match File::open(&path) {
+        match private::open(&path, private::Open::Read) {
             Ok(file) => {
                 let lock = file.try_clone()?;
                 Ok(reader(path, Source::Run(file), Some(lock)))
@@ -92,7 +94,10 @@ impl LogReader {
             let Some(at) = next_run(&rest_path(&self.path), self.at.max(self.run + 1))? else {
                 return Ok(open_packed(&self.path)?.map(Next::Packed));
             };
-            match File::open(rest_path(&self.path).join(at.to_string())) {
+            match private::open(
+                &rest_path(&self.path).join(at.to_string()),
+                private::Open::Read,
+            ) {
                 // It was one of the oldest.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 file => return Ok(Some(Next::Run(at, file?))),
@@ -176,7 +181,7 @@ fn next_run(dir: &Path, at: u64) -> io::Result<Option<u64>> {
 }
 
 fn open_packed(path: &Path) -> io::Result<Option<Box<GzDecoder<BufReader<File>>>>> {
-    match File::open(packed_path(path)) {
+    match private::open(&packed_path(path), private::Open::Read) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         file => Ok(Some(Box::new(GzDecoder::new(BufReader::new(file?))))),
     }

@@ -187,7 +187,7 @@ impl LogWriter {
                 0 => self.path.clone(),
                 at => rest_path(&self.path).join(at.to_string()),
             };
-            let mut file = File::open(path)?;
+            let mut file = private::open(&path, private::Open::Read)?;
             file.seek(SeekFrom::Start(at - from.at))?;
             let wanted = span.end().min(from.end()) - at;
             let copied = io::copy(&mut file.take(wanted), to)?;

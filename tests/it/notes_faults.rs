@@ -391,3 +391,37 @@ fn git_may_tidy_up_when_packs_are_many() {
     assert!(pack_files(&repo, ".pack").len() <= 2);
     assert_eq!(repo.verdicts("HEAD").len(), 2);
 }
+
+#[test]
+fn notes_that_are_at_a_tree_get_a_history() {
+    let repo = with_commits(1);
+    repo.ci(["run"]).expect_code(0);
+    repo.git(["update-ref", NOTES, &format!("{NOTES}^{{tree}}")]);
+    repo.commit("more");
+    repo.ci(["run"]).expect_code(0);
+    assert_eq!(repo.git(["rev-list", "--count", NOTES]), "1");
+    assert_eq!(repo.noted_commits(), 2);
+    expect_whole(&repo, "after the run");
+    repo.git(["fsck", "--strict"]);
+}
+
+#[test]
+fn no_branch_is_taken_for_notes() {
+    for format in ["files", "reftable"] {
+        let made = ["-b", "main", &format!("--ref-format={format}")];
+        let repo = TestRepo::init(&made);
+        repo.job("test", "touch $HOME/ran");
+        let one = repo.commit("one");
+        repo.git(["symbolic-ref", NOTES, "refs/heads/main"]);
+        let refused = repo.ci(["run"]).expect_code(128).stderr();
+        assert!(
+            refused.contains("symbolic ref to refs/heads/main"),
+            "{refused}"
+        );
+        assert!(refused.contains("git symbolic-ref --delete"), "{refused}");
+        assert!(!repo.root().join("home/ran").exists());
+        assert_eq!(repo.git(["rev-parse", "main"]), one);
+        repo.git(["symbolic-ref", "--delete", NOTES]);
+        repo.ci(["run"]).expect_code(0);
+    }
+}

@@ -450,6 +450,34 @@ fn a_log_that_is_not_here_is_an_error_that_says_where_it_is() {
     assert!(shown.contains("its log is on mira"), "{shown}");
 }
 
+#[test]
+fn what_is_no_file_in_the_place_of_a_log_is_named() {
+    let repo = TestRepo::new();
+    repo.job("test", "echo out; exit 1").commit("one");
+    repo.ci(["run"]).expect_code(1);
+    let mut logs = fs::read_dir(repo.git_dir().join("ci/logs")).unwrap();
+    let log = logs.next().unwrap().unwrap().path();
+    let secret = repo.root().join("secret");
+    fs::write(&secret, "secret\n").unwrap();
+    for make in [
+        "mkfifo $LOG",
+        "ln -s $SECRET $LOG",
+        "ln -s /dev/zero $LOG",
+        "mkdir $LOG",
+    ] {
+        let mut shell = repo.command("sh", repo.path());
+        let script = format!("rm -rf $LOG; {make}");
+        let made = shell.args(["-ec", &script]).env("LOG", &log);
+        assert!(made.env("SECRET", &secret).status().unwrap().success());
+        let shown = repo.ci(["show"]).expect_code(0).stdout();
+        let read = repo.ci(["logs"]);
+        assert_eq!(read.code(), 128, "{make}: {}", read.stderr());
+        assert!(read.stderr().contains("failed to read log"), "{make}");
+        assert!(!(shown + &read.stdout()).contains("secret"), "{make}");
+        repo.ci(["gc"]).expect_code(0);
+    }
+}
+
 /// A run whose job waits for the file `go`.
 fn waiting_run(repo: &TestRepo) -> Child {
     let go = repo.root().join("go");
