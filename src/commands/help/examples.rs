@@ -230,7 +230,9 @@ mod tests {
             for (line, _) in of(name) {
                 let words = shell_words::split(line).unwrap();
                 assert_eq!(words[..2], ["git", "ci"], "{line}");
-                let parsed = command().try_get_matches_from(&words[1..]);
+                let words = words[1..].iter().map(Into::into);
+                let words = crate::commands::slips::spelled_out(words);
+                let parsed = command().try_get_matches_from(words);
                 assert!(parsed.is_ok(), "{line}: {:?}", parsed.err());
             }
         }
