@@ -70,7 +70,6 @@
 //! clap clap_complete clap_mangen ← commands
 //! anstyle   ← commands reporter model
 //! rayon     ← engine
-//! indicatif ← reporter
 //! gix       ← git
 //! memchr    ← runner
 //! libc      ← process

@@ -141,16 +141,12 @@ pub fn raw(to: Stream, bytes: &[u8]) -> io::Result<()> {
 pub enum Control {
     /// So many lines up.
     Up(usize),
-    /// So many lines down.
-    Down(usize),
-    /// So many columns to the right.
-    Right(usize),
-    /// So many columns to the left.
-    Left(usize),
     /// To the beginning of the line.
     Begin,
-    /// To the beginning of the line, with nothing on it.
-    ClearLine,
+    /// Nothing on the line from here on.
+    ClearRest,
+    /// Nothing from here on, in this line and below.
+    ClearBelow,
     /// The bell.
     Bell,
 }
@@ -159,13 +155,11 @@ impl Control {
     /// What a terminal takes for it.
     pub fn sequence(self) -> String {
         match self {
-            Self::Up(0) | Self::Down(0) | Self::Right(0) | Self::Left(0) => String::new(),
+            Self::Up(0) => String::new(),
             Self::Up(count) => format!("\x1b[{count}A"),
-            Self::Down(count) => format!("\x1b[{count}B"),
-            Self::Right(count) => format!("\x1b[{count}C"),
-            Self::Left(count) => format!("\x1b[{count}D"),
             Self::Begin => "\r".to_owned(),
-            Self::ClearLine => "\r\x1b[2K".to_owned(),
+            Self::ClearRest => "\x1b[K".to_owned(),
+            Self::ClearBelow => "\x1b[J".to_owned(),
             Self::Bell => "\x07".to_owned(),
         }
     }

@@ -11,12 +11,12 @@ use jiff::Timestamp;
 use crate::error::Failure;
 use crate::git::{CommitReader, Records, Repo, revs};
 use crate::model::{Commit, JobName, Oid, Record, Status};
-use crate::reporter::{human_duration, status_style, why_text};
+use crate::reporter::{JOB_WIDTH, human_duration, status_style, subject_text, why_text};
 use crate::settings::Settings;
 use crate::verdict::Standing;
 
 use super::pager::Page;
-use super::reading::{Configured, Line, READ_FORMAT, RecordLine, human_time, safe};
+use super::reading::{Configured, Line, READ_FORMAT, RecordLine, human_time};
 use super::select::{ConfigArgs, RevArgs};
 use super::{color, output, reading, slips};
 
@@ -245,6 +245,8 @@ impl Commits {
 struct Widths {
     job: usize,
     runner: usize,
+    /// Of all together.
+    columns: Option<usize>,
 }
 
 impl Widths {
@@ -254,8 +256,9 @@ impl Widths {
             widths.max().unwrap_or(0)
         };
         Self {
-            job: widest(|record| record.job.as_str().len()),
+            job: widest(|record| record.job.as_str().len()).min(JOB_WIDTH),
             runner: widest(|record| record.runner.as_str().len()),
+            columns: output::columns(),
         }
     }
 }
@@ -264,14 +267,14 @@ impl Widths {
 fn one_line(id: &Oid, record: &Record, subject: Option<&str>, widths: &Widths) -> String {
     let yellow = Style::new().fg_color(Some(AnsiColor::Yellow.into()));
     let style = status_style(Some(record.status));
-    format!(
-        "{yellow}{}{yellow:#} {style}{:<5}{style:#} {:<job$} {}\n",
+    let line = format!(
+        "{yellow}{}{yellow:#} {style}{:<5}{style:#} {:<job$} ",
         id.short(),
         record.status,
         record.job,
-        subject.map_or("(not in this repository)".into(), safe),
         job = widths.job,
-    )
+    );
+    ended(line, subject, widths)
 }
 
 fn render(
@@ -282,8 +285,8 @@ fn render(
     widths: &Widths,
 ) -> String {
     let style = status_style(Some(record.status));
-    format!(
-        "{style}{:<5}{style:#} {} {:<job$} {:>7}  {}  {:<runner$}  {}{}\n",
+    let line = format!(
+        "{style}{:<5}{style:#} {} {:<job$} {:>7}  {}  {:<runner$}  {}",
         record.status,
         id.short(),
         record.job,
@@ -291,10 +294,17 @@ fn render(
         human_time(record.finished),
         record.runner,
         remarks(record, standing.and_then(Standing::mark)),
-        subject.map_or("(not in this repository)".into(), safe),
         job = widths.job,
         runner = widths.runner,
-    )
+    );
+    ended(line, subject, widths)
+}
+
+/// A line with the commit's subject at its end, as far as there is room.
+fn ended(line: String, subject: Option<&str>, widths: &Widths) -> String {
+    let subject = subject.unwrap_or("(not in this repository)");
+    let subject = subject_text(subject, &line, widths.columns);
+    (line + &subject).trim_end().to_owned() + "\n"
 }
 
 /// Why a record says what it says, and what it is worth, in parentheses and with a space

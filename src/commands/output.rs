@@ -62,6 +62,15 @@ pub(super) fn note(text: &str) {
     let _ = printer::text(Stream::Err, &format!("{}\n", printable(text.as_bytes())));
 }
 
+/// How wide lines on standard output may be: `COLUMNS`, as for git, else the terminal's
+/// width; `None` where it is none.
+pub(super) fn columns() -> Option<usize> {
+    let set = std::env::var("COLUMNS").ok();
+    set.and_then(|text| text.parse().ok())
+        .filter(|&columns: &usize| columns > 0)
+        .or_else(|| Stream::Out.window().map(|(_, columns)| columns))
+}
+
 /// Names a way out of what is no failure of the command.
 pub(super) fn hint(text: &str) {
     let _ = printer::text(Stream::Err, &hint_lines(&[text.to_owned()]));

@@ -10,7 +10,7 @@ use crate::git::{Look, NoteStore, Records, Repo, care, revs};
 use crate::logs::LogStore;
 use crate::model::{CommandLine, Commit, Job, JobName, Oid, Task};
 use crate::plan::{Action, Entry, Plan, PlannedJob, Trust};
-use crate::reporter::{Reporter, Verbosity};
+use crate::reporter::{JOB_WIDTH, Reporter, Verbosity, subject_text};
 use crate::settings::Settings;
 use crate::watch::wanted::Order;
 use crate::watch::{Holder, Lease, Options, Patterns, WatchJobs};
@@ -308,8 +308,7 @@ fn look(args: &Args, repo: &Repo, commits: &[Commit]) -> Option<Look> {
 /// Prints what a run would do, and why: to standard output, one line a task. The exit code
 /// says whether it would run anything.
 fn print_plan(args: &Args, plan: &Plan) -> Result<ExitCode, Failure> {
-    use crate::model::printable_line;
-
+    let columns = output::columns();
     let mut text = String::new();
     if args.talk.json {
         text += &serde_json::json!({
@@ -320,7 +319,7 @@ fn print_plan(args: &Args, plan: &Plan) -> Result<ExitCode, Failure> {
         text.push('\n');
     }
     let widest = |width: fn(&Entry) -> usize| plan.entries.iter().map(width).max().unwrap_or(0);
-    let job_width = widest(|entry| entry.task.job.name.as_str().len());
+    let job_width = widest(|entry| entry.task.job.name.as_str().len()).min(JOB_WIDTH);
     let reason_width = widest(|entry| entry.task.reason.text().len());
     for entry in &plan.entries {
         let Task {
@@ -346,13 +345,14 @@ fn print_plan(args: &Args, plan: &Plan) -> Result<ExitCode, Failure> {
                 Some(status) => format!("known {status}"),
                 None => "run".to_owned(),
             };
-            text += &format!(
-                "{} {:<job_width$}  {action:<11}  {:<reason_width$}  {}",
+            let line = format!(
+                "{} {:<job_width$}  {action:<11}  {:<reason_width$}  ",
                 commit.id.short(),
                 job.name,
                 reason.text(),
-                printable_line(commit.subject.as_bytes()),
             );
+            let subject = subject_text(&commit.subject, &line, columns);
+            text += (line + &subject).trim_end();
         }
         text.push('\n');
     }

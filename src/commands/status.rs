@@ -1,7 +1,6 @@
 //! `git ci status`: commits × jobs, what runs now, and what waits.
 
 use std::collections::BTreeSet;
-use std::env;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +12,6 @@ use crate::error::Failure;
 use crate::git::{CommitReader, Records, Repo, revs};
 use crate::model::{Commit, JobName};
 use crate::plan::PlannedJob;
-use crate::printer::Stream;
 use crate::reporter::{Cell, Matrix, Row, Symbols, human_duration};
 use crate::settings::Settings;
 use crate::verdict::{Standing, Verdict};
@@ -283,7 +281,7 @@ fn render(shown: &Shown, columns: &[JobName], judged: &[Judged<'_>]) -> String {
         jobs: columns.iter().map(JobName::to_string).collect(),
         rows: judged.iter().map(Judged::row).collect(),
     };
-    text += &matrix.render(width(), symbols());
+    text += &matrix.render(output::columns(), Symbols::here());
     let dim = Style::new().dimmed();
     let mut foot = |note: String| text += &format!("{dim}{note}{dim:#}\n");
     let mut verdicts = judged.iter().flat_map(|one| one.verdicts.iter().flatten());
@@ -367,24 +365,4 @@ fn json(columns: &[JobName], judged: &[Judged<'_>], running: &[Running]) -> Stri
         text += &line.render();
     }
     text
-}
-
-/// How wide lines may be: `COLUMNS`, as for git, else the terminal's width.
-fn width() -> Option<usize> {
-    let set = env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
-    set.filter(|&columns: &usize| columns > 0)
-        .or_else(|| Stream::Out.window().map(|(_, columns)| columns))
-}
-
-/// What the user's locale can show.
-fn symbols() -> Symbols {
-    let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
-    let locale = set("LC_ALL")
-        .or_else(|| set("LC_CTYPE"))
-        .or_else(|| set("LANG"));
-    let locale = locale.unwrap_or_default().to_ascii_lowercase();
-    match locale.contains("utf-8") || locale.contains("utf8") {
-        true => Symbols::Unicode,
-        false => Symbols::Ascii,
-    }
 }

@@ -24,6 +24,9 @@ const SLOP: u32 = 5;
 /// More commits than this are not kept in mind, about 8 MB.
 const MOST_KEPT: usize = 50_000;
 
+/// No more commits than this are looked at for what is only shown.
+const MOST_LOOKED_AT: usize = 20_000;
+
 /// A commit that cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("read commit {id}")]
@@ -253,6 +256,50 @@ impl History {
     pub fn reaches(&mut self, descendant: &Oid, ancestor: &Oid) -> bool {
         let missing = self.unseen(&[*ancestor], &[*descendant]);
         missing.commits.is_empty() && missing.unreadable.is_empty()
+    }
+
+    /// Those of `targets` that one of `tips` has in its history, or is. It looks at what is
+    /// newer than the oldest of them, and at a bounded number of commits: what was not found
+    /// by then counts as reached.
+    pub fn reached(&mut self, tips: &[Oid], targets: &[Oid]) -> HashSet<Oid> {
+        let times = targets
+            .iter()
+            .filter_map(|id| Some(self.node(id).ok()?.time));
+        let Some(oldest) = times.min() else {
+            return HashSet::new();
+        };
+        let mut left: HashSet<_> = targets.iter().copied().collect();
+        let mut reached = HashSet::new();
+        let mut queue = BinaryHeap::new();
+        let mut queued = HashSet::new();
+        let mut next: Vec<_> = tips.to_vec();
+        let mut slop = SLOP;
+        for _ in 0..MOST_LOOKED_AT {
+            for id in next.drain(..) {
+                if queued.insert(id)
+                    && let Ok(node) = self.node(&id)
+                {
+                    queue.push((node.time, id));
+                }
+            }
+            let Some((time, id)) = queue.pop() else {
+                return reached;
+            };
+            if left.remove(&id) {
+                reached.insert(id);
+            }
+            slop = match time < oldest {
+                true => slop.saturating_sub(1),
+                false => SLOP,
+            };
+            if left.is_empty() || slop == 0 {
+                return reached;
+            }
+            if let Ok(node) = self.node(&id) {
+                next.extend(node.parents.iter().copied());
+            }
+        }
+        targets.iter().copied().collect()
     }
 
     /// The parents of a commit.

@@ -177,7 +177,8 @@ pub enum Event {
         /// Tasks that wait for a worker.
         waiting: u64,
     },
-    /// What is watched: the newest commits, newest first, with what is wanted of them.
+    /// What is watched: the newest commits, children before their parents and otherwise newest
+    /// first, with what is wanted of them. What no watched ref reaches any more is left out.
     Watching {
         /// At most a few dozen.
         commits: Vec<WatchedCommit>,
@@ -221,6 +222,12 @@ pub struct WatchedCommit {
     pub refs: Vec<String>,
     /// The jobs that count for it.
     pub jobs: Vec<JobName>,
+    /// Those of them that were cancelled on request.
+    #[serde(default)]
+    pub cancelled: Vec<JobName>,
+    /// It is what is checked out here.
+    #[serde(default)]
+    pub current: bool,
 }
 
 /// Durations as whole milliseconds.

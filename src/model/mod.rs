@@ -31,5 +31,5 @@ pub use reason::{Reason, Rule};
 pub use record::{MAX_LINE, ParseRecordError, RECORD_VERSION, Rank, Record, Seen, Tests, latest};
 pub use ref_name::RefName;
 pub use task::{Commit, Known, Task, TaskId, TaskKey};
-pub use text::{printable, printable_json, printable_line, printable_styled};
+pub use text::{printable, printable_json, printable_line, printable_output, printable_styled};
 pub use units::{UnitError, duration_text, parse_duration, parse_size};

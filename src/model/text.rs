@@ -3,6 +3,11 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use unicode_width::UnicodeWidthStr as _;
+
+/// From one tab stop to the next, in columns.
+const TAB: usize = 8;
+
 /// Whether a terminal takes `c` as something to draw, one cell or more, in reading order.
 ///
 /// Control characters (C0, DEL, C1) drive the terminal; bidirectional controls reorder
@@ -25,6 +30,47 @@ pub fn printable(bytes: &[u8]) -> Cow<'_, str> {
 /// Like [`printable`], for text that must stay on one line: line feeds and tabs are escaped, too.
 pub fn printable_line(bytes: &[u8]) -> Cow<'_, str> {
     escape(bytes, |_| false)
+}
+
+/// A line of a job's output as [`printable_line`] has it, without the colours that programs
+/// give their output, and with its tabs as spaces: beside a mark of ours, a tab would lead
+/// to another column than the job meant.
+pub fn printable_output(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find(['\x1b', '\t']) {
+        out += &printable_line(&rest.as_bytes()[..at]);
+        rest = &rest[at..];
+        match color_len(rest) {
+            0 if rest.starts_with('\t') => {
+                out.push(' ');
+                while !out.width().is_multiple_of(TAB) {
+                    out.push(' ');
+                }
+                rest = &rest[1..];
+            }
+            0 => {
+                out += &printable_line(&rest.as_bytes()[..1]);
+                rest = &rest[1..];
+            }
+            len => rest = &rest[len..],
+        }
+    }
+    out += &printable_line(rest.as_bytes());
+    out
+}
+
+/// The length of the sequence at the front of `text` that sets a colour, or erases the rest
+/// of a line with one, as compilers do; 0 where there is none.
+fn color_len(text: &str) -> usize {
+    let Some(params) = text.strip_prefix("\x1b[") else {
+        return 0;
+    };
+    let end = params.find(|c: char| !c.is_ascii_digit() && !matches!(c, ';' | ':'));
+    match end.map(|end| (end, params.as_bytes()[end])) {
+        Some((end, b'm' | b'K')) => end + 3,
+        _ => 0,
+    }
 }
 
 fn escape(bytes: &[u8], keep: fn(char) -> bool) -> Cow<'_, str> {
@@ -167,6 +213,25 @@ mod tests {
             }
         }
         assert_eq!(printable_styled("\x1b\x1b[1mx", true), "\\x1b\x1b[1mx");
+    }
+
+    #[test]
+    fn output_loses_its_colours_and_keeps_its_columns() {
+        for (line, shown) in [
+            ("plain", "plain"),
+            ("[\x1b[1;34mINFO\x1b[m] built", "[INFO] built"),
+            ("\x1b[01m\x1b[Ka.c:1:\x1b[m\x1b[K no", "a.c:1: no"),
+            ("\x1b[38;2;1;2;3mred\x1b[0m", "red"),
+            ("a\tb", "a       b"),
+            ("12345678\tb", "12345678        b"),
+            ("\x1b[31ma\x1b[0m\tb", "a       b"),
+            ("字\tb", "字      b"),
+            ("\x1b[2J\x1b]0;x\x07\x1b", "\\x1b[2J\\x1b]0;x\\x07\\x1b"),
+            ("\x1b[31", "\\x1b[31"),
+            ("a\rb", "a\\x0db"),
+        ] {
+            assert_eq!(printable_output(line), shown, "{line:?}");
+        }
     }
 
     #[test]

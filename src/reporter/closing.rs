@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anstyle::Style;
 
-use crate::model::{Counts, Event, JobName, Oid, Status, Uncommitted, Why, printable_line};
+use crate::model::{Counts, Event, JobName, Oid, Status, Uncommitted, Why};
 
-use super::text::{counted, fit, status_style, summary_text, why_text};
+use super::text::{counted, status_style, subject_text, summary_text, why_text};
 
 /// No more failures are listed.
 const LISTED: usize = 10;
@@ -102,13 +102,11 @@ impl Closing {
         let width = commands.iter().map(String::len).max().unwrap_or(0);
         for (failed, command) in self.failed.iter().zip(&commands) {
             let style = status_style(Some(failed.status));
-            let about = failed.about();
-            let about = fit(&about, columns.map(|all| all.saturating_sub(width + 10)));
             let word = failed.status;
-            let _ = write!(
-                text,
-                "\n  {command:<width$}  {style}{word:<5}{style:#} {about}"
-            );
+            let mut line = format!("  {command:<width$}  {style}{word:<5}{style:#} ");
+            line += &failed.remarks();
+            line += &subject_text(&failed.subject, &line, columns);
+            let _ = write!(text, "\n{}", line.trim_end());
         }
         if self.more > 0 {
             let _ = write!(text, "\n  and {} more", self.more);
@@ -146,13 +144,13 @@ impl Failed {
         format!("git ci logs {} {}", self.commit.short(), quote(&self.job))
     }
 
-    fn about(&self) -> String {
+    /// Why it failed, in parentheses and with a space behind them.
+    fn remarks(&self) -> String {
         let known = self.known.then(|| "known".to_owned());
         let remarks: Vec<_> = self.why.map(why_text).into_iter().chain(known).collect();
-        let subject = printable_line(self.subject.as_bytes());
         match remarks.is_empty() {
-            true => subject.into_owned(),
-            false => format!("({}) {subject}", remarks.join(", ")),
+            true => String::new(),
+            false => format!("({}) ", remarks.join(", ")),
         }
     }
 }

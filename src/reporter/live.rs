@@ -9,25 +9,31 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use anstyle::Style;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use unicode_width::UnicodeWidthChar as _;
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::model::{Event, JobName, Oid, Status, TaskId, WatchedCommit, printable, printable_line};
 use crate::printer::{self, Stream};
 
 use super::Reporter;
+use super::matrix;
 use super::plain::{Verbosity, verdict};
-use super::screen::{is_behind, screen, window};
-use super::text::{human_duration, status_style, summary_text};
+use super::screen::{Screen, window};
+use super::symbols::Symbols;
+use super::text::{elapsed_text, summary_text, whole_seconds};
 
 /// How often it is drawn while something runs, and while nothing does: then only to see
 /// whether the window has changed.
 const BUSY: Duration = Duration::from_millis(200);
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Columns of jobs are between these.
-const NARROWEST: usize = 6;
+/// No name of a job is wider.
 const WIDEST: usize = 16;
+
+/// Between columns.
+const GAP: usize = 2;
+
+/// The mark of the current commit and a commit's short id.
+const COMMIT: usize = 12;
 
 /// Where a task stands.
 #[derive(Debug, Clone)]
@@ -41,12 +47,17 @@ enum Cell {
     Done(Option<Status>),
 }
 
+/// A column of the matrix.
+struct Column<'a> {
+    job: &'a JobName,
+    width: usize,
+    /// Something in it needs attention.
+    matters: bool,
+}
+
 /// The matrix.
 pub struct LiveMatrix {
-    screen: MultiProgress,
-    block: Option<ProgressBar>,
-    /// What is drawn now, and the window it was made for.
-    drawn: (String, (usize, usize)),
+    screen: Screen,
     /// Standard output is not this terminal, and gets the lines of finished tasks.
     apart: bool,
     verbosity: Verbosity,
@@ -58,6 +69,9 @@ pub struct LiveMatrix {
     /// The running time of so many tasks.
     measured: (Duration, u32),
     dirty: bool,
+    /// The run is over: what has not begun never will.
+    over: bool,
+    symbols: Symbols,
 }
 
 impl LiveMatrix {
@@ -65,9 +79,7 @@ impl LiveMatrix {
     /// output as well where that is `apart`.
     pub fn new(apart: bool, verbosity: Verbosity) -> Self {
         Self {
-            screen: screen(),
-            block: None,
-            drawn: (String::new(), (0, 0)),
+            screen: Screen::default(),
             apart,
             verbosity,
             job_width: 4,
@@ -77,33 +89,40 @@ impl LiveMatrix {
             waiting: 0,
             measured: (Duration::ZERO, 0),
             dirty: false,
+            over: false,
+            symbols: Symbols::here(),
         }
     }
 
-    fn scroll(&mut self, text: &str) {
-        let _ = self.screen.println(text.trim_end_matches('\n'));
+    fn all_cells(&self) -> impl Iterator<Item = &Cell> {
+        self.cells.values().flat_map(BTreeMap::values)
     }
 
     fn running(&self) -> usize {
-        let cells = self.cells.values().flat_map(BTreeMap::values);
-        cells
-            .filter(|cell| matches!(cell, Cell::Running { .. }))
-            .count()
+        let running = |cell: &&Cell| matches!(cell, Cell::Running { .. });
+        self.all_cells().filter(running).count()
     }
 
     /// The matrix and the line below it, for a window of `rows` and `columns`.
-    fn text(&self, (rows, columns): (usize, usize)) -> String {
-        let mut lines = self.matrix(rows.saturating_sub(4).max(1), columns);
-        lines.push(self.status(columns));
-        lines.join("\n")
+    fn text(&self, (rows, columns): (usize, usize)) -> Vec<String> {
+        // The last column stays free, and so does a row for the cursor.
+        let columns = columns.saturating_sub(1);
+        let mut lines = self.matrix(rows.saturating_sub(3).max(1), columns);
+        lines.push(self.symbols.fit(&self.status(), columns));
+        lines
     }
 
-    fn status(&self, columns: usize) -> String {
+    fn status(&self) -> String {
         let running = self.running();
+        let failed = |cell: &&Cell| matches!(cell, Cell::Done(Some(Status::Fail | Status::Error)));
+        let failed = self.all_cells().filter(failed).count();
         let mut text = match running {
             0 if self.waiting == 0 => "waiting for commits".to_owned(),
-            _ => format!("{running} running, {} waiting", self.waiting),
+            _ => format!("{running} running, {} queued", self.waiting),
         };
+        if failed > 0 {
+            text += &format!(", {failed} FAILED");
+        }
         let (sum, count) = self.measured;
         if running > 0
             && let Some(mean) = sum.checked_div(count)
@@ -114,70 +133,101 @@ impl LiveMatrix {
                 } => estimate.unwrap_or(mean).saturating_sub(since.elapsed()),
                 Cell::Done(_) => Duration::ZERO,
             };
-            let running: Duration = self
-                .cells
-                .values()
-                .flat_map(BTreeMap::values)
-                .map(left)
-                .sum();
+            let running: Duration = self.all_cells().map(left).sum();
             let waiting = mean.saturating_mul(u32::try_from(self.waiting).unwrap_or(u32::MAX));
             let slots = u32::try_from(self.slots.max(1)).unwrap_or(1);
             let eta = (running + waiting) / slots;
-            text += &format!(", about {} to go", human_duration(eta));
+            text += &format!(", about {} to go", whole_seconds(eta));
         }
-        cut(&text, columns)
+        text
     }
 
     fn matrix(&self, rows: usize, columns: usize) -> Vec<String> {
-        let mut jobs: Vec<&JobName> = Vec::new();
-        for name in self.commits.iter().flat_map(|commit| &commit.jobs) {
-            if !jobs.contains(&name) {
-                jobs.push(name);
-            }
-        }
-        if jobs.is_empty() {
+        let commits = self.pick(rows);
+        let all = self.columns(&commits);
+        if all.is_empty() {
             return Vec::new();
         }
-        // The commit, a third for its subject, the rest for jobs.
-        let room = columns.saturating_sub(11 + columns / 3);
-        let width = |name: &JobName| name.as_str().len().clamp(NARROWEST, WIDEST) + 1;
-        let mut used = 0;
-        let fits = |name: &&&JobName| {
-            used += width(name);
-            used <= room
-        };
-        let shown = jobs.iter().take_while(fits).count().max(1);
-        let hidden = jobs.len() - shown;
-        let jobs = &jobs[..shown];
+        let shown = choose(&all, columns);
         let dim = Style::new().dimmed();
-        let mut head = format!("{:<11}", "");
-        for name in jobs {
-            let title = cut(name.as_str(), width(name) - 1);
-            head += &format!("{title:<width$}", width = width(name));
+        let mut head = " ".repeat(COMMIT);
+        for column in &shown {
+            let title = self.symbols.shorten(column.job.as_str(), WIDEST);
+            head += &format!("{:GAP$}{}", "", pad(title, column.width));
         }
-        if hidden > 0 {
-            head += &format!("+{hidden} more");
+        match all.len() - shown.len() {
+            0 => {}
+            hidden => head += &format!("{:GAP$}+{hidden} more", ""),
         }
-        let mut lines = vec![format!("{dim}{}{dim:#}", cut(&head, columns))];
-        for commit in self.pick(rows) {
-            let mut line = format!("{:<11}", commit.commit.short());
-            let mut taken = 11;
-            for name in jobs {
-                let (style, word) = self.cell(commit, name);
-                let word = cut(&word, width(name) - 1);
-                line += &format!("{style}{word}{style:#}{:1$}", "", width(name) - word.len());
-                taken += width(name);
-            }
-            let mut about = String::new();
-            if !commit.refs.is_empty() {
-                let refs = commit.refs.join(", ");
-                about += &format!("({}) ", printable_line(refs.as_bytes()));
-            }
-            about += &printable_line(commit.subject.as_bytes());
-            line += &cut(&about, columns.saturating_sub(taken));
-            lines.push(line);
-        }
+        let head = self.symbols.fit(head.trim_end(), columns);
+        let mut lines = vec![format!("{dim}{head}{dim:#}")];
+        lines.extend(
+            commits
+                .iter()
+                .map(|commit| self.row(commit, &shown, columns)),
+        );
         lines
+    }
+
+    fn row(&self, commit: &WatchedCommit, shown: &[&Column<'_>], columns: usize) -> String {
+        let bold = Style::new().bold();
+        let mark = if commit.current { "*" } else { " " };
+        let mut line = format!("{bold}{mark}{bold:#} {}", commit.commit.short());
+        let mut taken = COMMIT;
+        for column in shown {
+            let (style, word) = self.cell(commit, column.job);
+            // A window may be too narrow for a single column.
+            let room = columns.saturating_sub(taken + GAP).min(column.width);
+            let word = self.symbols.fit(&word, room);
+            let padding = column.width.saturating_sub(word.width());
+            line += &format!("{:GAP$}{style}{word}{style:#}{:padding$}", "", "");
+            taken += GAP + column.width;
+        }
+        let mut about = String::new();
+        if !commit.refs.is_empty() {
+            let refs = commit.refs.join(", ");
+            about += &format!("({}) ", printable_line(refs.as_bytes()));
+        }
+        about += &printable_line(commit.subject.as_bytes());
+        let room = columns.saturating_sub(taken + GAP);
+        if room > 0 {
+            line += &format!("{:GAP$}{}", "", self.symbols.fit(&about, room));
+        }
+        line.trim_end().to_owned()
+    }
+
+    /// Every job of `commits`, in their order.
+    fn columns<'a>(&self, commits: &[&'a WatchedCommit]) -> Vec<Column<'a>> {
+        let mut found: Vec<Column<'a>> = Vec::new();
+        for job in commits.iter().flat_map(|commit| &commit.jobs) {
+            if found.iter().any(|column| column.job == job) {
+                continue;
+            }
+            let name = job.as_str().len().min(WIDEST);
+            let cells = commits
+                .iter()
+                .map(|commit| self.cell(commit, job).1.width());
+            found.push(Column {
+                job,
+                width: cells.max().unwrap_or(0).max(name),
+                matters: commits.iter().any(|commit| self.matters(commit, job)),
+            });
+        }
+        found
+    }
+
+    fn get(&self, commit: &WatchedCommit, job: &JobName) -> Option<&Cell> {
+        self.cells.get(&commit.commit)?.get(job)
+    }
+
+    fn matters(&self, commit: &WatchedCommit, job: &JobName) -> bool {
+        matches!(
+            self.get(commit, job),
+            Some(
+                Cell::Running { .. }
+                    | Cell::Done(Some(Status::Fail | Status::Error | Status::Flaky))
+            )
+        )
     }
 
     /// The commits that are shown: those where something runs, and the newest.
@@ -201,51 +251,24 @@ impl LiveMatrix {
     }
 
     fn cell(&self, commit: &WatchedCommit, job: &JobName) -> (Style, String) {
-        let cell = self
-            .cells
-            .get(&commit.commit)
-            .and_then(|cells| cells.get(job));
-        match cell {
-            Some(Cell::Done(status)) => {
-                let word = status.map_or("gone", Status::as_str);
-                (status_style(*status), word.to_owned())
+        let cell = match self.get(commit, job) {
+            Some(Cell::Running {
+                since, estimate, ..
+            }) => {
+                let mark = self.symbols.pick("▶", ">");
+                let elapsed = elapsed_text(since.elapsed(), *estimate);
+                return (Style::new().bold(), format!("{mark} {elapsed}"));
             }
-            Some(Cell::Running { since, .. }) => {
-                (Style::new().bold(), human_duration(since.elapsed()))
-            }
-            None if commit.jobs.contains(job) => (Style::new().dimmed(), "wait".to_owned()),
-            None => (Style::new(), "-".to_owned()),
-        }
-    }
-
-    fn draw(&mut self) {
-        let window = window();
-        let text = self.text(window);
-        self.dirty = false;
-        if self.drawn == (text.clone(), window) && self.block.is_some() {
-            return;
-        }
-        if window != self.drawn.1 {
-            // What is there was broken into other lines by the new width.
-            let _ = self.screen.clear();
-        }
-        let block = self.block.get_or_insert_with(|| {
-            let block = self.screen.add(ProgressBar::new_spinner());
-            if let Ok(style) = ProgressStyle::with_template("{msg}") {
-                block.set_style(style);
-            }
-            block
-        });
-        block.set_message(text.clone());
-        block.tick();
-        self.drawn = (text, window);
-    }
-
-    fn end(&mut self) {
-        if let Some(block) = self.block.take() {
-            block.finish_and_clear();
-        }
-        let _ = self.screen.clear();
+            Some(Cell::Done(Some(status))) => matrix::Cell::Verdict {
+                status: *status,
+                outdated: false,
+            },
+            Some(Cell::Done(None)) => matrix::Cell::Cancelled,
+            None if commit.cancelled.contains(job) => matrix::Cell::Cancelled,
+            None if commit.jobs.contains(job) && !self.over => matrix::Cell::Queued,
+            None => matrix::Cell::Nothing,
+        };
+        (cell.style(), cell.text(self.symbols))
     }
 
     fn set(&mut self, commit: Oid, job: &JobName, cell: Cell) {
@@ -256,16 +279,28 @@ impl LiveMatrix {
     }
 }
 
-/// `text` as far as it fits into `columns`.
-fn cut(text: &str, columns: usize) -> String {
-    let mut left = columns;
-    let fits = |c: &char| {
-        let width = c.width().unwrap_or(0);
-        let fits = width <= left;
-        left = left.saturating_sub(width);
-        fits
-    };
-    text.chars().take_while(fits).collect()
+/// The columns that fit beside a third of the window for subjects: what needs attention
+/// before the others, and all in their order.
+fn choose<'c, 'a>(all: &'c [Column<'a>], columns: usize) -> Vec<&'c Column<'a>> {
+    let room = columns.saturating_sub(COMMIT + columns / 3);
+    let mut used = 0;
+    let mut taken = vec![false; all.len()];
+    for matters in [true, false] {
+        for (at, column) in all.iter().enumerate() {
+            let is_first = !taken.contains(&true);
+            if column.matters == matters && (is_first || used + GAP + column.width <= room) {
+                used += GAP + column.width;
+                taken[at] = true;
+            }
+        }
+    }
+    let shown = all.iter().zip(taken).filter(|(_, taken)| *taken);
+    shown.map(|(column, _)| column).collect()
+}
+
+fn pad(text: String, width: usize) -> String {
+    let padding = width.saturating_sub(text.width());
+    format!("{text}{:padding$}", "")
 }
 
 impl Reporter for LiveMatrix {
@@ -311,7 +346,9 @@ impl Reporter for LiveMatrix {
                 if !other {
                     self.set(*commit, job, Cell::Done(*status));
                 }
-                self.measured = (self.measured.0 + *duration, self.measured.1 + 1);
+                if status.is_some() {
+                    self.measured = (self.measured.0 + *duration, self.measured.1 + 1);
+                }
             }
             Event::TaskReused {
                 commit,
@@ -319,23 +356,27 @@ impl Reporter for LiveMatrix {
                 status,
                 ..
             } => self.set(*commit, job, Cell::Done(Some(*status))),
-            Event::Note { message } => self.scroll(&printable(message.as_bytes())),
+            Event::Note { message } => self.screen.scroll(&printable(message.as_bytes())),
             Event::Warning { message } => {
-                self.scroll(&format!("warning: {}", printable(message.as_bytes())));
+                let message = printable(message.as_bytes());
+                self.screen.scroll(&format!("warning: {message}"));
             }
             Event::RunFinished {
                 counts, elapsed, ..
             } => {
-                self.end();
+                self.screen.end();
+                self.over = true;
                 let (rows, columns) = window();
-                for line in self.matrix(rows.saturating_sub(3).max(1), columns) {
-                    self.scroll(&line);
-                }
-                self.scroll(&summary_text(counts, *elapsed));
+                let rows = rows.saturating_sub(4).max(1);
+                let mut lines = self.matrix(rows, columns.saturating_sub(1));
+                lines.push(summary_text(counts, *elapsed));
+                self.screen.scroll(&lines.join("\n"));
             }
             _ => {}
         }
-        if let Some((line, details)) = verdict(event, self.verbosity, &mut self.job_width) {
+        let columns = (!self.apart).then(|| window().1);
+        let told = verdict(event, self.verbosity, &mut self.job_width, columns);
+        if let Some((line, details)) = told {
             let bad = matches!(
                 event,
                 Event::TaskFinished {
@@ -348,7 +389,7 @@ impl Reporter for LiveMatrix {
                 let _ = printer::text(Stream::Out, &line);
             }
             if bad || self.verbosity >= Verbosity::Verbose {
-                self.scroll(&(line + &details));
+                self.screen.scroll(&(line + &details));
             }
         }
     }
@@ -361,16 +402,15 @@ impl Reporter for LiveMatrix {
     }
 
     fn tick(&mut self) {
-        let changed = self.dirty || self.running() > 0 || window() != self.drawn.1;
-        if changed && !is_behind() {
-            self.draw();
+        if self.dirty || self.running() > 0 || self.screen.is_resized() {
+            self.dirty = !self.screen.draw(self.text(window()));
         }
     }
 
     fn suspend(&mut self) {
-        let _ = self.screen.clear();
+        self.screen.clear();
         printer::settle();
-        self.drawn.0.clear();
+        self.dirty = true;
     }
 }
 
@@ -385,17 +425,22 @@ mod tests {
             subject: subject.to_owned(),
             refs: Vec::new(),
             jobs: jobs.iter().map(|name| name.parse().unwrap()).collect(),
+            cancelled: Vec::new(),
+            current: false,
         }
     }
 
     fn matrix() -> LiveMatrix {
         let mut matrix = LiveMatrix::new(false, Verbosity::Normal);
+        matrix.symbols = Symbols::Unicode;
         matrix.commits = vec![
             watched(3, "three \x1b[31m", &["test", "lint"]),
             watched(2, "two", &["test"]),
             watched(1, "one", &["test", "lint"]),
         ];
         matrix.commits[0].refs.push("main".to_owned());
+        matrix.commits[0].current = true;
+        matrix.commits[2].cancelled.push("test".parse().unwrap());
         let (test, lint) = ("test".parse().unwrap(), "lint".parse().unwrap());
         let id = |n| Oid::from_bytes(&[n; 20]).unwrap();
         matrix.set(id(3), &test, Cell::Done(Some(Status::Fail)));
@@ -404,17 +449,43 @@ mod tests {
         matrix
     }
 
+    fn shown(matrix: &LiveMatrix, rows: usize, columns: usize) -> String {
+        let text = matrix.text((rows, columns)).join("\n");
+        printable_styled(&text, false).into_owned()
+    }
+
     #[test]
     fn it_shows_commits_and_jobs() {
-        let matrix = matrix();
-        let text = printable_styled(&matrix.text((24, 60)), false).into_owned();
-        insta::assert_snapshot!(text, @"
-                   test   lint   
-        0303030303 FAIL   wait   (main) three \\x1b[31m
-        0202020202 gone   -      two
-        0101010101 wait   pass   one
-        waiting for commits
+        let mut matrix = matrix();
+        insta::assert_snapshot!(shown(&matrix, 24, 70), @r"
+                      test         lint
+        * 0303030303  ✗ FAIL       · queued  (main) three \x1b[31m
+          0202020202  - cancelled  -         two
+          0101010101  - cancelled  ✓ pass    one
+        waiting for commits, 1 FAILED
         ");
+        // At the end nothing waits any more.
+        matrix.over = true;
+        assert!(!shown(&matrix, 24, 70).contains("queued"));
+        matrix.symbols = Symbols::Ascii;
+        assert!(shown(&matrix, 24, 70).is_ascii());
+    }
+
+    #[test]
+    fn what_needs_attention_has_a_column() {
+        let mut matrix = matrix();
+        let jobs: Vec<_> = (0..30).map(|n| format!("job-{n}")).collect();
+        let names: Vec<_> = jobs.iter().map(String::as_str).collect();
+        matrix.commits = vec![watched(1, "one", &names)];
+        matrix.cells.clear();
+        let id = Oid::from_bytes(&[1; 20]).unwrap();
+        let fails = "job-27".parse().unwrap();
+        matrix.set(id, &fails, Cell::Done(Some(Status::Fail)));
+        for columns in [30, 80, 120] {
+            let text = shown(&matrix, 24, columns);
+            assert!(text.contains("✗ FAIL") && text.contains("job-27"), "{text}");
+            assert!(columns < 80 || text.contains(" more"), "{text}");
+        }
     }
 
     #[test]
@@ -430,14 +501,10 @@ mod tests {
         matrix.set(id, &test, running);
         for rows in 1..12 {
             for columns in [1, 10, 20, 35, 80] {
-                let text = matrix.text((rows, columns));
-                let text = printable_styled(&text, false);
+                let text = shown(&matrix, rows, columns);
                 assert!(text.lines().count() <= rows.max(3), "{rows}: {text}");
                 if columns > 20 {
-                    assert!(
-                        text.lines().all(|line| line.chars().count() <= columns),
-                        "{text}"
-                    );
+                    assert!(text.lines().all(|line| line.width() < columns), "{text}");
                 }
                 // What runs is always there.
                 assert!(text.contains("0101010101"), "{text}");

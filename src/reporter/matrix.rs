@@ -9,10 +9,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use anstyle::Style;
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::model::{Oid, Status, printable_line};
 
+use super::symbols::Symbols;
 use super::text::{human_duration, status_style};
 
 /// The width of the column of commits.
@@ -47,29 +48,20 @@ pub enum Cell {
     Running(Duration),
     /// It waits for a worker.
     Queued,
-}
-
-/// Which symbols the terminal can draw.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Symbols {
-    /// Any.
-    Unicode,
-    /// ASCII only.
-    Ascii,
+    /// It was ended on request, or before its turn.
+    Cancelled,
 }
 
 impl Cell {
-    fn text(self, symbols: Symbols) -> String {
-        let symbol = |unicode, ascii| match symbols {
-            Symbols::Unicode => unicode,
-            Symbols::Ascii => ascii,
-        };
+    pub(super) fn text(self, symbols: Symbols) -> String {
+        let symbol = |unicode, ascii| symbols.pick(unicode, ascii);
         match self {
             Self::Nothing => "-".to_owned(),
             Self::Running(elapsed) => {
                 format!("{} running {}", symbol('▶', '>'), human_duration(elapsed))
             }
             Self::Queued => format!("{} queued", symbol('·', '.')),
+            Self::Cancelled => "- cancelled".to_owned(),
             Self::Verdict { status, outdated } => {
                 let symbol = match status {
                     Status::Error => '!',
@@ -83,12 +75,12 @@ impl Cell {
         }
     }
 
-    fn style(self) -> Style {
+    pub(super) fn style(self) -> Style {
         match self {
             Self::Verdict { outdated: true, .. } => Style::new().dimmed(),
             Self::Verdict { status, .. } => status_style(Some(status)),
             Self::Running(_) => Style::new().bold(),
-            Self::Queued => Style::new().dimmed(),
+            Self::Queued | Self::Cancelled => Style::new().dimmed(),
             Self::Nothing => status_style(None),
         }
     }
@@ -123,7 +115,7 @@ impl Matrix {
         let columns = self.columns(&full, symbols);
         let columns = match total(&columns) + subject <= width {
             true => columns,
-            false => self.columns(&shortened(&self.jobs), symbols),
+            false => self.columns(&shortened(&self.jobs, symbols), symbols),
         };
         let mut text = String::new();
         let mut rest = columns.as_slice();
@@ -133,7 +125,7 @@ impl Matrix {
                 count += 1;
             }
             let (block, later) = rest.split_at(count);
-            self.render_block(block, width, &mut text);
+            self.render_block(block, width, symbols, &mut text);
             rest = later;
             if rest.is_empty() {
                 return text;
@@ -159,7 +151,7 @@ impl Matrix {
         names.iter().enumerate().map(column).collect()
     }
 
-    fn render_block(&self, columns: &[Column], width: usize, text: &mut String) {
+    fn render_block(&self, columns: &[Column], width: usize, symbols: Symbols, text: &mut String) {
         let bold = Style::new().bold();
         let dim = Style::new().dimmed();
         let room = width.saturating_sub(total(columns) + GAP);
@@ -180,7 +172,7 @@ impl Matrix {
             }
             if room >= LEAST_SUBJECT {
                 let subject = printable_line(row.subject.as_bytes());
-                line += &format!("{:GAP$}{dim}{}{dim:#}", "", cut(&subject, room));
+                line += &format!("{:GAP$}{dim}{}{dim:#}", "", symbols.fit(&subject, room));
             }
             *text += line.trim_end();
             text.push('\n');
@@ -205,45 +197,17 @@ fn pad(text: &str, width: usize) -> String {
     format!("{text}{:padding$}", "")
 }
 
-/// The front of `text` that fits `width`, with an ellipsis where something is missing.
-fn cut(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let mut cut = String::new();
-    let mut left = width.saturating_sub(1);
-    for c in text.chars() {
-        let wide = c.width().unwrap_or(0);
-        if wide > left {
-            break;
-        }
-        left -= wide;
-        cut.push(c);
-    }
-    cut + "…"
-}
-
 /// The names, each as short as [`SHORTEST_NAME`] allows while all of them stay different.
-fn shortened(names: &[String]) -> Vec<String> {
+fn shortened(names: &[String], symbols: Symbols) -> Vec<String> {
     let longest = names.iter().map(|name| name.len()).max().unwrap_or(0);
     let different: HashSet<_> = names.iter().collect();
     (SHORTEST_NAME..longest)
-        .map(|width| names.iter().map(|name| shorten(name, width)).collect())
+        .map(|width| {
+            let short = |name: &String| symbols.shorten(name, width);
+            names.iter().map(short).collect()
+        })
         .find(|short: &Vec<String>| short.iter().collect::<HashSet<_>>().len() == different.len())
         .unwrap_or_else(|| names.to_vec())
-}
-
-/// A job's name (ASCII) in at most `width` cells: its middle goes.
-pub fn shorten(name: &str, width: usize) -> String {
-    let count = name.chars().count();
-    if count <= width {
-        return name.to_owned();
-    }
-    let tail = width.saturating_sub(1) / 2;
-    let head = width.saturating_sub(1 + tail);
-    let front: String = name.chars().take(head).collect();
-    let back: String = name.chars().skip(count - tail).collect();
-    format!("{front}…{back}")
 }
 
 #[cfg(test)]

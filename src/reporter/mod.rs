@@ -8,6 +8,7 @@ mod live;
 mod matrix;
 mod plain;
 mod screen;
+mod symbols;
 mod terminal;
 mod text;
 
@@ -18,11 +19,13 @@ use crate::model::Event;
 pub use bell::Bell;
 pub use json::Json;
 pub use live::LiveMatrix;
-pub use matrix::{Cell, Matrix, Row, Symbols, shorten};
+pub use matrix::{Cell, Matrix, Row};
 pub use plain::{Plain, Verbosity};
+pub use symbols::Symbols;
 pub use terminal::Terminal;
 pub use text::{
-    TaskLine, counted, human_duration, status_style, summary_text, tail_text, why_text,
+    JOB_WIDTH, TaskLine, counted, human_duration, status_style, subject_text, summary_text,
+    tail_text, why_text,
 };
 
 /// Turns events into something to see.

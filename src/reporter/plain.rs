@@ -6,7 +6,7 @@ use crate::printer::{self, Stream};
 
 use super::Reporter;
 use super::closing::Closing;
-use super::text::{TaskLine, counted, human_duration, outlook_text, tail_text};
+use super::text::{JOB_WIDTH, TaskLine, counted, human_duration, outlook_text, tail_text};
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -58,11 +58,13 @@ pub(super) fn start(event: &Event, verbosity: Verbosity) -> Option<String> {
 }
 
 /// The line of a finished or known task, with the end of its log; `None` where
-/// `verbosity` leaves it out. Widens the column of jobs as needed.
+/// `verbosity` leaves it out. Widens the column of jobs as needed; the line is cut to fit
+/// into `columns`.
 pub(super) fn verdict(
     event: &Event,
     verbosity: Verbosity,
     job_width: &mut usize,
+    columns: Option<usize>,
 ) -> Option<(String, String)> {
     let (status, commit, job, duration, why, subject) = match event {
         Event::TaskFinished {
@@ -116,7 +118,7 @@ pub(super) fn verdict(
     if !wanted {
         return None;
     }
-    *job_width = (*job_width).max(job.as_str().len());
+    *job_width = (*job_width).max(job.as_str().len()).min(JOB_WIDTH);
     let reason = match event {
         Event::TaskReused { reason, .. } if verbosity >= Verbosity::Verbose => Some(reason.clone()),
         // A formatter that repairs passes for the wrong reason.
@@ -136,6 +138,7 @@ pub(super) fn verdict(
         why,
         unstored,
         subject,
+        columns,
     };
     let mut details = match event {
         Event::TaskReused { tail, .. } => tail_text(tail),
@@ -180,7 +183,9 @@ impl Reporter for Plain {
                 }
             }
             Event::TaskFinished { .. } | Event::TaskReused { .. } => {
-                if let Some((line, details)) = verdict(event, self.verbosity, &mut self.job_width) {
+                let columns = Stream::Out.window().map(|(_, columns)| columns);
+                let told = verdict(event, self.verbosity, &mut self.job_width, columns);
+                if let Some((line, details)) = told {
                     // There is nobody to tell when they are closed.
                     let _ = printer::text(Stream::Out, &line);
                     let _ = printer::text(Stream::Err, &details);
@@ -198,7 +203,8 @@ impl Reporter for Plain {
                 uncommitted,
                 ..
             } if self.verbosity >= Verbosity::Normal => {
-                notice(&self.closing.text(counts, *elapsed, *uncommitted, None));
+                let columns = Stream::Err.window().map(|(_, columns)| columns);
+                notice(&self.closing.text(counts, *elapsed, *uncommitted, columns));
             }
             _ => {}
         }

@@ -1,4 +1,5 @@
-//! The live display: a row a busy worker, the total below, finished tasks above.
+//! The live display of a run: a row for each task that runs, the total below, finished
+//! tasks above.
 //!
 //! Rows come in the order of the workers, and keep their place while the worker has
 //! a task. Everything is drawn on standard error; nothing that came from outside is
@@ -8,34 +9,43 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::model::{Event, Status, TaskId, printable, printable_line};
+use crate::model::{Event, Status, TaskId, printable, printable_line, printable_output};
 use crate::printer::{self, Stream};
 
 use super::Reporter;
 use super::closing::Closing;
 use super::plain::{Verbosity, start, verdict};
-use super::screen::{is_behind, screen, window};
-use super::text::human_duration;
+use super::screen::{Screen, window};
+use super::symbols::Symbols;
+use super::text::{JOB_WIDTH, counted, elapsed_text, whole_seconds};
 
 /// How often the rows are brought up to date.
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(200);
+
+/// No more of a subject stands in a row, in columns.
+const SUBJECT: usize = 30;
+
+/// How long the bar is, in columns.
+const BAR: usize = 24;
 
 /// A task that runs, as a row.
 struct Row {
-    bar: ProgressBar,
-    title: String,
+    task: TaskId,
+    commit: String,
+    job: String,
+    subject: String,
     started: Instant,
     estimate: Option<Duration>,
+    /// What it printed last.
     line: String,
 }
 
 /// The live display.
 pub struct Terminal {
-    screen: MultiProgress,
-    total: Option<ProgressBar>,
-    rows: BTreeMap<usize, (TaskId, Row)>,
+    screen: Screen,
+    /// By worker.
+    rows: BTreeMap<usize, Row>,
     /// Standard output is not this terminal, and gets the lines of finished tasks.
     apart: bool,
     verbosity: Verbosity,
@@ -55,8 +65,7 @@ impl Terminal {
     /// output where that is `apart`, else they scroll above the rows.
     pub fn new(apart: bool, verbosity: Verbosity) -> Self {
         Self {
-            screen: screen(),
-            total: None,
+            screen: Screen::default(),
             rows: BTreeMap::new(),
             apart,
             verbosity,
@@ -70,70 +79,81 @@ impl Terminal {
         }
     }
 
-    fn scroll(&mut self, text: &str) {
-        let _ = self.screen.println(text.trim_end_matches('\n'));
+    /// The rows and the total, for a window of `rows` and `columns`.
+    fn block(&self, (rows, columns): (usize, usize)) -> Vec<String> {
+        if self.tasks == 0 {
+            return Vec::new();
+        }
+        // The last column stays free.
+        let width = columns.saturating_sub(1);
+        let symbols = Symbols::here();
+        let shown = match rows.saturating_sub(3) {
+            room if room >= self.rows.len() => self.rows.len(),
+            room => room.saturating_sub(1),
+        };
+        let cyan = Style::new().fg_color(Some(AnsiColor::Cyan.into()));
+        let mark = symbols.pick("▶", ">");
+        let mut lines = Vec::new();
+        for row in self.rows.values().take(shown) {
+            let text = symbols.fit(&row.text(self.job_width), width.saturating_sub(2));
+            lines.push(format!("{cyan}{mark}{cyan:#} {text}"));
+        }
+        if shown < self.rows.len() {
+            let more = counted((self.rows.len() - shown) as u64, "more task");
+            lines.push(symbols.fit(&format!("  and {more}"), width));
+        }
+        lines.push(self.total(width));
+        lines
     }
 
-    fn draw(&mut self) {
-        for (_, row) in self.rows.values() {
-            let elapsed = row.started.elapsed();
-            let of = match row.estimate {
-                Some(estimate) => format!("/{}", human_duration(estimate)),
-                None => String::new(),
-            };
-            row.bar.set_message(format!(
-                "{} {}{of}  {}",
-                row.title,
-                human_duration(elapsed),
-                row.line
-            ));
-            row.bar.tick();
+    fn total(&self, width: usize) -> String {
+        let done = usize::try_from(self.finished.min(self.tasks)).unwrap_or(0);
+        let all = usize::try_from(self.tasks.max(1)).unwrap_or(usize::MAX);
+        let filled = BAR.saturating_mul(done) / all;
+        let mut text = format!(
+            "[{}{}] {}/{}",
+            "=".repeat(filled),
+            "-".repeat(BAR - filled),
+            self.finished,
+            self.tasks
+        );
+        if self.failed > 0 {
+            text += &format!("  {} FAILED", self.failed);
         }
-        let eta = self.eta();
-        if let Some(total) = &self.total {
-            let mut message = String::new();
-            if self.failed > 0 {
-                message += &format!("  {} FAILED", self.failed);
-            }
-            if let Some(eta) = eta {
-                message += &format!("  about {} to go", human_duration(eta));
-            }
-            total.set_position(self.finished);
-            total.set_message(message);
-            total.tick();
+        if let Some(eta) = self.eta() {
+            text += &format!("  about {} to go", whole_seconds(eta));
         }
+        Symbols::here().fit(&text, width)
     }
 
     /// The time that the rest will take, from earlier records and from what ran so far.
     fn eta(&self) -> Option<Duration> {
         let (sum, count) = self.measured;
         let mean = sum.checked_div(u32::try_from(count).ok()?)?;
-        let running: Duration = self
-            .rows
-            .values()
-            .map(|(_, row)| {
-                row.estimate
-                    .unwrap_or(mean)
-                    .saturating_sub(row.started.elapsed())
-            })
-            .sum();
+        let left = |row: &Row| {
+            let estimate = row.estimate.unwrap_or(mean);
+            estimate.saturating_sub(row.started.elapsed())
+        };
+        let running: Duration = self.rows.values().map(left).sum();
         let waiting = self
             .tasks
             .saturating_sub(self.finished + self.rows.len() as u64);
         let work = mean * u32::try_from(waiting).ok()? + running;
         Some(work / u32::try_from(self.slots.max(1)).ok()?)
     }
+}
 
-    fn row(&mut self, worker: usize) -> ProgressBar {
-        // Below the rows of the workers before this one, above the total.
-        let above = self.rows.range(..worker).count();
-        let bar = self.screen.insert(above, ProgressBar::new_spinner());
-        let cyan = Style::new().fg_color(Some(AnsiColor::Cyan.into()));
-        let template = format!("{cyan}{{spinner}}{cyan:#} {{wide_msg}}");
-        if let Ok(style) = ProgressStyle::with_template(&template) {
-            bar.set_style(style);
+impl Row {
+    fn text(&self, job_width: usize) -> String {
+        let elapsed = elapsed_text(self.started.elapsed(), self.estimate);
+        let mut text = format!(
+            "{} {:<job_width$} {elapsed:<11} {}",
+            self.commit, self.job, self.subject
+        );
+        if !self.line.is_empty() {
+            text += &format!("  {} {}", Symbols::here().pick("│", "|"), self.line);
         }
-        bar
+        text
     }
 }
 
@@ -154,15 +174,6 @@ impl Reporter for Terminal {
                 {
                     self.measured = (*estimate, *tasks);
                 }
-                if *tasks > 0 {
-                    let total = self.screen.add(ProgressBar::new(*tasks));
-                    let green = Style::new().fg_color(Some(AnsiColor::Green.into()));
-                    let template = format!("{green}{{bar:24}}{green:#} {{pos}}/{{len}}{{msg}}");
-                    if let Ok(style) = ProgressStyle::with_template(&template) {
-                        total.set_style(style);
-                    }
-                    self.total = Some(total);
-                }
             }
             Event::TaskStarted {
                 id,
@@ -173,27 +184,22 @@ impl Reporter for Terminal {
                 estimate,
                 ..
             } => {
-                self.job_width = self.job_width.max(job.as_str().len());
-                let bar = self.row(*worker);
+                self.job_width = self.job_width.max(job.as_str().len()).min(JOB_WIDTH);
                 let subject = printable_line(subject.as_bytes());
-                let subject: String = subject.chars().take(30).collect();
                 let row = Row {
-                    bar,
-                    title: format!(
-                        "{} {job:<width$} {subject:<30}",
-                        commit.short(),
-                        width = self.job_width
-                    ),
+                    task: *id,
+                    commit: commit.short(),
+                    job: job.to_string(),
+                    subject: Symbols::here().fit(&subject, SUBJECT),
                     started: Instant::now(),
                     estimate: *estimate,
                     line: String::new(),
                 };
-                self.rows.insert(*worker, (*id, row));
+                self.rows.insert(*worker, row);
             }
             Event::TaskOutput { id, line } => {
-                let row = self.rows.values_mut().find(|(task, _)| task == id);
-                if let Some((_, row)) = row {
-                    row.line = printable_line(line.as_bytes()).into_owned();
+                if let Some(row) = self.rows.values_mut().find(|row| row.task == *id) {
+                    row.line = printable_output(line);
                 }
             }
             Event::TaskFinished {
@@ -203,20 +209,15 @@ impl Reporter for Terminal {
                 allowed,
                 ..
             } => {
-                let worker = self.rows.iter().find(|(_, (task, _))| task == id);
-                if let Some((&worker, _)) = worker
-                    && let Some((_, row)) = self.rows.remove(&worker)
-                {
-                    row.bar.finish_and_clear();
-                    self.screen.remove(&row.bar);
-                }
+                self.rows.retain(|_, row| row.task != *id);
                 self.finished += 1;
                 self.failed += u64::from(*status == Some(Status::Fail) && !allowed);
                 self.measured = (self.measured.0 + *duration, self.measured.1 + 1);
             }
-            Event::Note { message } => self.scroll(&printable(message.as_bytes())),
+            Event::Note { message } => self.screen.scroll(&printable(message.as_bytes())),
             Event::Warning { message } => {
-                self.scroll(&format!("warning: {}", printable(message.as_bytes())));
+                let message = printable(message.as_bytes());
+                self.screen.scroll(&format!("warning: {message}"));
             }
             Event::RunFinished {
                 counts,
@@ -224,29 +225,28 @@ impl Reporter for Terminal {
                 uncommitted,
                 ..
             } => {
-                if let Some(total) = self.total.take() {
-                    total.finish_and_clear();
-                }
-                let _ = self.screen.clear();
+                self.screen.end();
                 if self.verbosity >= Verbosity::Normal {
                     let columns = Some(window().1);
                     let text = self.closing.text(counts, *elapsed, *uncommitted, columns);
-                    self.scroll(&text);
+                    self.screen.scroll(&text);
                 }
             }
             _ => {}
         }
         if let Some(line) = start(event, self.verbosity) {
-            self.scroll(&line);
+            self.screen.scroll(&line);
         }
-        if let Some((line, details)) = verdict(event, self.verbosity, &mut self.job_width) {
+        let columns = (!self.apart).then(|| window().1);
+        let told = verdict(event, self.verbosity, &mut self.job_width, columns);
+        if let Some((line, details)) = told {
             if !self.apart {
-                return self.scroll(&(line + &details));
+                return self.screen.scroll(&(line + &details));
             }
             // There is nobody to tell when it is closed.
             let _ = printer::text(Stream::Out, &line);
             if !details.is_empty() {
-                self.scroll(&details);
+                self.screen.scroll(&details);
             }
         }
     }
@@ -256,13 +256,12 @@ impl Reporter for Terminal {
     }
 
     fn tick(&mut self) {
-        if !is_behind() {
-            self.draw();
-        }
+        let lines = self.block(window());
+        self.screen.draw(lines);
     }
 
     fn suspend(&mut self) {
-        let _ = self.screen.clear();
+        self.screen.clear();
         printer::settle();
     }
 }

@@ -1,16 +1,23 @@
 //! Events as lines of text: the one wording that the terminal and plain output share.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::UnicodeWidthStr as _;
 
-use crate::model::{Counts, Oid, Status, Why, printable, printable_line};
+use crate::model::{Counts, Oid, Status, Why, printable_line, printable_output, printable_styled};
 
-/// No more of a subject is shown, in characters.
+use super::symbols::Symbols;
+
+/// No more of a subject is shown, in columns.
 const SUBJECT: usize = 160;
+
+/// Less of one is not worth showing, in columns.
+const LEAST_SUBJECT: usize = 8;
+
+/// Names of jobs are lined up where none is wider.
+pub const JOB_WIDTH: usize = 20;
 
 /// How a status is drawn; the word says it all without the colour.
 pub fn status_style(status: Option<Status>) -> Style {
@@ -38,6 +45,23 @@ pub fn human_duration(duration: Duration) -> String {
         0..100 if tenths < 1000 => format!("{}.{}s", tenths / 10, tenths % 10),
         0..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
         _ => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// The same to the second, for what changes while it is looked at: `12s`, `3m07s`.
+pub(super) fn whole_seconds(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..100 => format!("{seconds}s"),
+        seconds => human_duration(Duration::from_secs(seconds)),
+    }
+}
+
+/// For how long something has been running, and how long it is expected to: `12s/41s`.
+pub(super) fn elapsed_text(elapsed: Duration, expected: Option<Duration>) -> String {
+    let elapsed = whole_seconds(elapsed);
+    match expected.filter(|expected| expected.as_secs() > 0) {
+        Some(expected) => format!("{elapsed}/{}", whole_seconds(expected)),
+        None => elapsed,
     }
 }
 
@@ -78,6 +102,8 @@ pub struct TaskLine<'a> {
     pub unstored: bool,
     /// The commit's subject, raw.
     pub subject: &'a str,
+    /// What a window has room for; the subject is cut to fit.
+    pub columns: Option<usize>,
 }
 
 impl TaskLine<'_> {
@@ -101,33 +127,23 @@ impl TaskLine<'_> {
         if self.unstored {
             line += "(not stored) ";
         }
-        // A subject may be as long as a whole message that has no empty line.
-        match self.subject.char_indices().nth(SUBJECT) {
-            None => line += &printable_line(self.subject.as_bytes()),
-            Some((end, _)) => {
-                line += &printable_line(&self.subject.as_bytes()[..end]);
-                line.push('…');
-            }
-        }
-        line
+        let subject = subject_text(self.subject, &line, self.columns);
+        line + &subject
     }
 }
 
-/// `text` as far as it fits into so many columns, with a mark where something is left out.
-/// It must hold no escape sequences.
-pub(super) fn fit(text: &str, columns: Option<usize>) -> Cow<'_, str> {
-    let Some(columns) = columns.filter(|&columns| text.width() > columns) else {
-        return text.into();
-    };
-    let mut used = 1;
-    let end = text.char_indices().find(|(_, c)| {
-        used += c.width().unwrap_or(0);
-        used > columns
-    });
-    let end = end.map_or(text.len(), |(at, _)| at);
-    match columns {
-        0 => "".into(),
-        _ => format!("{}…", &text[..end]).into(),
+/// A subject behind `line`, which may have styles, in a window of so many columns: cut to
+/// fit, and left out where only a few letters would.
+pub fn subject_text(subject: &str, line: &str, columns: Option<usize>) -> String {
+    // It may be as long as a whole message that has no empty line.
+    let end = subject.char_indices().nth(SUBJECT + 1);
+    let front = end.map_or(subject, |(end, _)| &subject[..end]);
+    let safe = printable_line(front.as_bytes());
+    let used = printable_styled(line, false).width();
+    let room = columns.map_or(usize::MAX, |columns| columns.saturating_sub(used));
+    match room {
+        0..LEAST_SUBJECT if safe.width() > room => String::new(),
+        _ => Symbols::here().fit(&safe, room.min(SUBJECT)),
     }
 }
 
@@ -135,8 +151,8 @@ pub(super) fn fit(text: &str, columns: Option<usize>) -> Cow<'_, str> {
 pub fn tail_text(tail: &[String]) -> String {
     let dim = Style::new().dimmed();
     let mut text = String::new();
-    for line in tail {
-        let _ = writeln!(text, "      {dim}|{dim:#} {}", printable(line.as_bytes()));
+    for line in tail.iter().flat_map(|lines| lines.split('\n')) {
+        let _ = writeln!(text, "      {dim}|{dim:#} {}", printable_output(line));
     }
     text
 }

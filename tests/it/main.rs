@@ -47,6 +47,7 @@ mod readme;
 mod repositories;
 mod requests;
 mod run;
+mod screens;
 mod signals;
 mod slots;
 mod storm;

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
 
 use crate::fail;
-use crate::git::Move;
+use crate::git::{Move, RefReader, WantedRefs};
 use crate::watch::jobs::Change;
 use crate::watch::wanted;
 
@@ -68,6 +68,7 @@ impl Observer<'_> {
                 return Ok(());
             }
         };
+        let switched = self.read_head();
         let spooled = self.read_spool(moved || self.first);
         let moved = moved || spooled;
         let jobs = self.look_at_jobs(moved);
@@ -85,6 +86,8 @@ impl Observer<'_> {
             self.first = false;
             self.took = self.looked.elapsed();
             self.publish(jobs);
+        } else if switched {
+            self.show();
         }
         Ok(())
     }
@@ -137,6 +140,22 @@ impl Observer<'_> {
         self.moved.retain(|name, _| tips.contains_key(name));
         self.tips = tips;
         Ok(moved)
+    }
+
+    /// Reads what is checked out, which the display marks; whether that is another commit.
+    fn read_head(&mut self) -> bool {
+        let wanted = WantedRefs {
+            dirs: Vec::new(),
+            head: true,
+        };
+        let head = match self.repo.work_tree() {
+            Some(_) => RefReader::new(self.repo).read(&wanted).ok(),
+            None => None,
+        };
+        let head = head.and_then(|found| Some(found.into_iter().next()?.1));
+        let switched = self.head != head;
+        self.head = head;
+        switched
     }
 
     pub(super) fn look_at_jobs(&mut self, moved: bool) -> bool {
@@ -203,6 +222,10 @@ impl Observer<'_> {
         self.graph = graph;
         self.forced = forced;
         let live: HashSet<_> = self.order.iter().copied().collect();
+        let recent: Vec<_> = self.recent.iter().map(|seen| seen.commit.id).collect();
+        let all: Vec<_> = self.tips.values().copied().collect();
+        let reached = self.history.reached(&all, &recent);
+        self.recent.retain(|seen| reached.contains(&seen.commit.id));
         self.handled.retain(|id| live.contains(id));
         self.offered.retain(|id, _| live.contains(id));
         self.errored.retain(|(id, _), _| live.contains(id));

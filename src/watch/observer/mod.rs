@@ -179,6 +179,15 @@ struct Offered {
     results: Vec<TaskResult>,
 }
 
+/// A commit as the display is told of it.
+#[derive(Clone)]
+struct Seen {
+    commit: Arc<Commit>,
+    jobs: Vec<JobName>,
+    /// Those of the jobs that were cancelled on request.
+    cancelled: Vec<JobName>,
+}
+
 /// A task whose last try ended without a verdict.
 struct Errored {
     tries: usize,
@@ -232,7 +241,9 @@ pub struct Observer<'a> {
     dropped: HashSet<(Oid, JobName)>,
     running: HashMap<(Oid, JobName), Instant>,
     /// The latest commits that were handled, for the display.
-    recent: VecDeque<(Arc<Commit>, Vec<JobName>)>,
+    recent: VecDeque<Seen>,
+    /// What is checked out in this work tree.
+    head: Option<Oid>,
 
     /// A look is due.
     stale: bool,
@@ -292,6 +303,7 @@ impl<'a> Observer<'a> {
             dropped: HashSet::new(),
             running: HashMap::new(),
             recent: VecDeque::new(),
+            head: None,
             stale: true,
             dirty: false,
             advanced: None,

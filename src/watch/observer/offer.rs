@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::engine::Wanted;
-use crate::git::HistoryError;
-use crate::model::{Commit, Event, JobName, Oid, WatchedCommit};
+use crate::git::{Graph, GraphCommit, HistoryError};
+use crate::model::{Event, JobName, Oid, WatchedCommit};
 use crate::plan::PlannedJob;
 use crate::watch::wanted::Order;
 
-use super::{Observer, Offered, SHOWN, WINDOW};
+use super::{Observer, Offered, SHOWN, Seen, WINDOW};
 
 impl Observer<'_> {
     /// Tells the dispatcher what is wanted, unless it knows.
@@ -87,34 +87,54 @@ impl Observer<'_> {
         }))
     }
 
+    /// A commit as the display is told of it.
+    pub(super) fn seen(&self, offered: &Offered) -> Seen {
+        let jobs = offered.jobs.iter();
+        let jobs: Vec<_> = jobs.map(|job| job.job.name.clone()).collect();
+        let commit = Arc::clone(&offered.commit);
+        let is_dropped = |job: &&JobName| self.dropped.contains(&(commit.id, (*job).clone()));
+        Seen {
+            cancelled: jobs.iter().filter(is_dropped).cloned().collect(),
+            jobs,
+            commit,
+        }
+    }
+
     /// Tells the display what is watched.
     pub(super) fn show(&mut self) {
         let mut refs: HashMap<Oid, Vec<String>> = HashMap::new();
         for (name, id) in &self.tips {
             refs.entry(*id).or_default().push(name.short());
         }
-        let offered = self
-            .sent
-            .iter()
-            .filter_map(|id| self.offered.get(id))
-            .map(|offered| {
-                let names = offered.jobs.iter().map(|job| job.job.name.clone());
-                (Arc::clone(&offered.commit), names.collect())
-            });
-        let mut shown: Vec<(Arc<Commit>, Vec<JobName>)> = offered.collect();
-        let waiting: HashSet<_> = self.sent.iter().collect();
-        let recent = self
+        let sent = self.sent.iter().filter_map(|id| self.offered.get(id));
+        let sent: Vec<_> = sent.map(|offered| self.seen(offered)).collect();
+        let mut shown: HashMap<Oid, Seen> = self
             .recent
             .iter()
-            .filter(|(commit, _)| !waiting.contains(&commit.id));
-        shown.extend(recent.cloned());
-        shown.sort_by_key(|(commit, _)| std::cmp::Reverse(commit.time));
-        shown.truncate(SHOWN);
-        let commits = shown.into_iter().map(|(commit, jobs)| WatchedCommit {
-            commit: commit.id,
-            subject: commit.subject.clone(),
-            refs: refs.remove(&commit.id).unwrap_or_default(),
-            jobs,
+            .cloned()
+            .chain(sent)
+            .map(|seen| (seen.commit.id, seen))
+            .collect();
+        let mut commits: Vec<_> = shown
+            .values()
+            .map(|seen| GraphCommit {
+                id: seen.commit.id,
+                time: seen.commit.time,
+                parents: self.history.parents(&seen.commit.id).unwrap_or_default(),
+            })
+            .collect();
+        // What has the same time and is not related comes in the same order each time.
+        commits.sort_unstable_by_key(|commit| commit.id);
+        let graph = Graph::new(commits);
+        let commits = graph.commits.iter().take(SHOWN);
+        let commits = commits.filter_map(|commit| shown.remove(&commit.id));
+        let commits = commits.map(|seen| WatchedCommit {
+            commit: seen.commit.id,
+            subject: seen.commit.subject.clone(),
+            refs: refs.remove(&seen.commit.id).unwrap_or_default(),
+            jobs: seen.jobs,
+            cancelled: seen.cancelled,
+            current: self.head == Some(seen.commit.id),
         });
         self.feed.tell(Event::Watching {
             commits: commits.collect(),

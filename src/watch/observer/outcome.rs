@@ -1,7 +1,6 @@
 //! What came of it: results, tasks that are tried again, commits that are done.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Instant;
 
 use crate::model::{Event, JobName, Oid, Status};
@@ -100,12 +99,8 @@ impl Observer<'_> {
         }
         self.dirty = true;
         self.since_care += 1;
-        let names = offered
-            .jobs
-            .iter()
-            .map(|job| job.job.name.clone())
-            .collect();
-        self.recent.push_front((Arc::clone(&offered.commit), names));
+        let seen = self.seen(offered);
+        self.recent.push_front(seen);
         self.recent.truncate(SHOWN);
         self.pass_on(id);
         let done = self
