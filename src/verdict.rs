@@ -44,16 +44,18 @@ impl Standing {
         criteria: Option<&Criteria>,
         is_forgotten: bool,
     ) -> Self {
+        let is_of_another = match (criteria, record.seen.commit()) {
+            (Some(criteria), Some(_)) => !criteria.holds_for(record.seen, &commit.id),
+            _ => matches!(record.seen, Seen::Commit(other) if other != commit.id),
+        };
+        if record.tree != commit.tree || is_of_another {
+            return Self::Stale;
+        }
         let mismatch = match criteria {
-            _ if record.tree != commit.tree => return Self::Stale,
             Some(criteria) => criteria.check(record, commit).err(),
-            None if matches!(record.seen, Seen::Commit(other) if other != commit.id) => {
-                return Self::Stale;
-            }
             None => Some(Mismatch::Contents),
         };
         match mismatch {
-            Some(Mismatch::Commit) if record.seen.commit().is_some() => Self::Stale,
             _ if is_forgotten => Self::Forgotten,
             None => Self::Current,
             Some(Mismatch::Contents) => Self::Unconfigured,
@@ -285,6 +287,14 @@ mod tests {
         assert_eq!(
             standing(|record, other| record.seen = Seen::Ignored(other)),
             None
+        );
+        let both = standing(|record, other| {
+            record.seen = Seen::Commit(other);
+            record.def = "e".repeat(32).parse().unwrap();
+        });
+        assert_eq!(
+            both, None,
+            "that the job has changed makes it no verdict on this commit"
         );
         assert_eq!(
             standing(|record, _| record.runner = "gone".parse().unwrap()),

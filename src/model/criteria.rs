@@ -119,7 +119,7 @@ impl Criteria {
     }
 
     /// Whether the verdict of a job of which that was seen holds for this commit.
-    fn holds_for(&self, seen: Seen, commit: &Oid) -> bool {
+    pub fn holds_for(&self, seen: Seen, commit: &Oid) -> bool {
         match (seen.commit(), self.reuse) {
             (_, Reuse::Tree) => true,
             (None, _) => !self.binds,

@@ -238,7 +238,10 @@ impl<'a> Keys<'a> {
         match key {
             "why" => once(&mut self.why, value),
             "tests" => once(&mut self.tests, value),
-            "try" => once(&mut self.try_, value),
+            "try" => match self.try_.replace(number(value)?) {
+                None => Some(()),
+                Some(_) => None,
+            },
             "on" => once(&mut self.on, value),
             "env" => once(&mut self.env, value),
             "def" => once(&mut self.def, value),
@@ -260,14 +263,9 @@ impl FromStr for Tests {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let (failed, all) = text.split_once('/').ok_or(())?;
-        let number = |digits: &str| {
-            // `parse` would take a sign, too.
-            let digits = Some(digits).filter(|digits| digits.bytes().all(|c| c.is_ascii_digit()));
-            digits.ok_or(())?.parse().map_err(|_| ())
-        };
         Ok(Self {
-            failed: number(failed)?,
-            all: number(all)?,
+            failed: number(failed).ok_or(())?,
+            all: number(all).ok_or(())?,
         })
     }
 }
@@ -303,10 +301,10 @@ impl<'a> Words<'a> {
 
     /// Whether it is of the version that is understood here.
     pub(super) fn check_version(&self) -> Result<(), ParseRecordError> {
-        match self.version.parse() {
-            Ok(RECORD_VERSION) => Ok(()),
-            Ok(_) => Err(ParseRecordError::Version),
-            Err(_) => Err(ParseRecordError::Foreign),
+        match number(self.version) {
+            Some(RECORD_VERSION) => Ok(()),
+            Some(_) => Err(ParseRecordError::Version),
+            None => Err(ParseRecordError::Foreign),
         }
     }
 }
@@ -352,12 +350,26 @@ impl FromStr for Record {
     }
 }
 
+/// Reads `412`: digits and nothing else; `parse` by itself would take a sign, too.
+fn number(digits: &str) -> Option<u32> {
+    match digits.bytes().all(|c| c.is_ascii_digit()) {
+        true => digits.parse().ok(),
+        false => None,
+    }
+}
+
 /// Reads `2026-08-23T10:11:55Z`: whole seconds of UTC and nothing else.
 fn parse_time(text: &str) -> Option<Timestamp> {
-    if text.len() != 20 || !text.ends_with('Z') {
-        return None;
+    const FORM: &[u8] = b"0000-00-00T00:00:00Z";
+    let fits = |(c, form): (u8, &u8)| match form {
+        b'0' => c.is_ascii_digit(),
+        form => c == *form,
+    };
+    // jiff takes what ISO 8601 allows besides.
+    match text.len() == FORM.len() && text.bytes().zip(FORM).all(fits) {
+        true => text.parse().ok(),
+        false => None,
     }
-    text.parse().ok()
 }
 
 /// Reads `41.8s`.
@@ -468,6 +480,9 @@ pub(super) mod tests {
             ("41.8s", "41.8"),
             ("41.8s", "-1.8s"),
             ("55Z", "55+02:00"),
+            ("2026-08-23T10:11:55Z", "20260823T101155.123Z"),
+            (" v=1", " v=+1"),
+            (" on=", " try=+2 on="),
             (" on=", " try=0 on="),
             (" on=", " tests=1 on="),
             (" on=", " env=12 on="),
