@@ -94,9 +94,10 @@ fn every_setting_is_documented() {
 #[test]
 fn git_opens_the_manual() {
     let repo = TestRepo::new();
-    let man = repo.root().join("share/man/man1");
-    fs::create_dir_all(&man).unwrap();
     for page in pages() {
+        let section = page.extension().unwrap().to_str().unwrap();
+        let man = repo.root().join(format!("share/man/man{section}"));
+        fs::create_dir_all(&man).unwrap();
         fs::copy(&page, man.join(page.file_name().unwrap())).unwrap();
     }
     let bin = Path::new(env!("CARGO_BIN_EXE_git-ci")).parent().unwrap();
@@ -127,20 +128,30 @@ fn git_opens_the_manual() {
         );
     }
     assert!(run("man", &["git-ci-run"]).starts_with("GIT-CI-RUN(1)"));
+    let shown = run("git", &["ci", "help", "note"]);
+    assert!(shown.starts_with("GIT-CI-NOTE(5)"), "{shown}");
     // Of a subcommand git knows nothing, and asks the program.
     assert!(run("git", &["ci", "run", "--help"]).contains("Usage: git ci run"));
+}
+
+/// Where a line stands.
+fn place(lines: &[&str], wanted: &str) -> usize {
+    lines.iter().position(|line| *line == wanted).unwrap()
 }
 
 #[test]
 fn every_command_that_people_use_has_a_page_and_no_other() {
     let repo = TestRepo::new();
     let help = repo.ci(["--help"]).expect_code(0).stdout();
-    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
-    let mut listed: Vec<_> = commands
-        .take_while(|line| !line.starts_with('`'))
-        .filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next())
-        .map(|name| format!("git-ci-{name}.1"))
-        .collect();
+    let lines: Vec<_> = help.lines().collect();
+    let (commands, formats) = lines.split_at(place(&lines, "Formats:"));
+    let commands = &commands[place(commands, "Commands:")..];
+    let mut listed = Vec::new();
+    for (section, lines) in [(1, commands), (5, formats)] {
+        let entries = lines.iter().take_while(|line| !line.ends_with("ptions:"));
+        let names = entries.filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next());
+        listed.extend(names.map(|name| format!("git-ci-{name}.{section}")));
+    }
     listed.push("git-ci.1".to_owned());
     listed.sort();
     let mut there: Vec<_> = pages()

@@ -16,6 +16,7 @@ mod completions;
 mod doctor;
 mod environment;
 mod fault;
+mod formats;
 mod gc;
 mod generated;
 mod hook_managers;

@@ -64,6 +64,11 @@ fn help_is_grouped_and_opens_pages_or_says_what_it_can() {
         let shown = Ran(command.output().unwrap()).expect_code(0).stdout();
         assert!(shown.starts_with("GIT-CI-RUN(1)"), "{shown}");
     }
+    // What there is of a format is its page, installed or not.
+    let mut command = repo.ci_command(["help", "note"]);
+    command.env("MANPATH", repo.root()).env("MANPAGER", "cat");
+    let shown = Ran(command.output().unwrap()).expect_code(0).stdout();
+    assert!(shown.starts_with("GIT-CI-NOTE(5)"), "{shown}");
     let said = repo.ci(["help", "rnu"]).expect_code(129).stderr();
     assert!(said.contains("`git ci help run`"), "{said}");
 }

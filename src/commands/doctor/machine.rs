@@ -152,17 +152,16 @@ fn manual(findings: &mut Findings) {
         return;
     }
     let prefix = program.parent().and_then(Path::parent);
-    let dir = prefix
-        .unwrap_or(Path::new("/usr/local"))
-        .join("share/man/man1");
-    let dir = dir.to_string_lossy();
-    let install = format!(
-        "install -Dm644 -t {} man/*.1  # in a checkout of git-ci",
-        shell_words::quote(&dir)
-    );
+    let dir = prefix.unwrap_or(Path::new("/usr/local")).join("share/man");
+    let install = ["1", "5"].map(|section| {
+        let dir = dir.join(format!("man{section}"));
+        let dir = dir.to_string_lossy();
+        let dir = shell_words::quote(&dir);
+        format!("install -Dm644 -t {dir} man/*.{section}  # in a checkout of git-ci")
+    });
     findings.info(
         "manual",
         "`git ci --help` has no page to open: man(1) does not find git-ci",
-        &[&install],
+        &[&install[0], &install[1]],
     );
 }

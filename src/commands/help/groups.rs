@@ -1,5 +1,6 @@
 //! Which commands there are, by what somebody wants to do, as `git help` groups its own.
 
+use super::man::FORMATS;
 use super::visible;
 
 /// Every command that people may know about, in the order in which they are met.
@@ -36,7 +37,11 @@ pub(super) fn list(command: &clap::Command) -> String {
             );
         }
     }
-    text + "\n`git ci help COMMAND` opens its manual page."
+    text += "\nFormats:\n";
+    for (name, about) in FORMATS {
+        text += &format!("  {name:<width$}  {about}\n", width = width.unwrap_or(0));
+    }
+    text + "\n`git ci help COMMAND` opens its manual page, `git ci help FORMAT` that of a format."
 }
 
 /// Every name in the order of the groups.

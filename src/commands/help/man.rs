@@ -1,4 +1,5 @@
-//! The manual pages: git-ci(1), the overview, and one for each subcommand.
+//! The manual pages: git-ci(1), the overview, one for each subcommand, and in section 5
+//! one for each format.
 
 use clap_mangen::Man;
 
@@ -7,6 +8,15 @@ use crate::settings::KEYS;
 
 /// The overview, with gaps for what is known from the code.
 const OVERVIEW: &str = include_str!("overview.roff");
+
+/// The format of notes, with gaps for what a test or a shell reads.
+const NOTE: &str = include_str!("note.roff");
+
+/// Lines of a note, and what each of them means.
+const VECTORS: &str = include_str!("vectors.txt");
+
+/// A program that reads notes.
+const READER: &str = include_str!("records.sh");
 
 /// What every subcommand's page ends with.
 const ENDING: &str = "\
@@ -31,6 +41,9 @@ More in \\fBgit-ci\\fR(1).
 .SH SEE ALSO
 ";
 
+/// The formats that have a page in section 5: what `git ci help` calls them, and what they are.
+pub(super) const FORMATS: [(&str, &str); 1] = [("note", "how results are written in git notes")];
+
 /// Every page with its file name.
 pub(super) fn pages(command: &clap::Command) -> Vec<(String, String)> {
     let mut pages = vec![("git-ci.1".to_owned(), overview(command))];
@@ -38,7 +51,37 @@ pub(super) fn pages(command: &clap::Command) -> Vec<(String, String)> {
         let name = format!("git-ci-{}", sub.get_name());
         pages.push((format!("{name}.1"), page(command, sub, &name)));
     }
+    for (name, _) in FORMATS {
+        pages.extend(format(name).map(|text| (format!("git-ci-{name}.5"), text)));
+    }
     pages
+}
+
+/// The page of a format.
+pub(super) fn format(name: &str) -> Option<String> {
+    match name {
+        "note" => Some(note()),
+        _ => None,
+    }
+}
+
+fn note() -> String {
+    NOTE.replace("@VERSION@", &version())
+        .replace("@VECTORS@\n", &verbatim(VECTORS))
+        .replace("@READER@\n", &verbatim(READER))
+}
+
+/// Lines that stand in a page as they are, indented, and can be copied from there: some
+/// characters are typographic ones otherwise.
+fn verbatim(text: &str) -> String {
+    let line = |line: &str| match line {
+        "" => "\n".to_owned(),
+        line => {
+            let line = escape(line).replace('^', "\\(ha").replace('~', "\\(ti");
+            format!("    {}\n", line.replace('`', "\\(ga"))
+        }
+    };
+    text.lines().map(line).collect()
 }
 
 fn overview(command: &clap::Command) -> String {

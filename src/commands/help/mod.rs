@@ -68,12 +68,17 @@ pub(super) fn long(name: &str) -> Option<String> {
     Some(found.next()?.clone().render_long_help().to_string())
 }
 
-/// The names of the commands.
+/// The manual page of a format, as roff; `None` where there is no such format.
+pub(super) fn format(name: &str) -> Option<String> {
+    man::format(name)
+}
+
+/// The names of the commands and formats.
 pub(super) fn names() -> Vec<String> {
     let whole = command();
-    visible(&whole)
-        .map(|sub| sub.get_name().to_owned())
-        .collect()
+    let commands = visible(&whole).map(|sub| sub.get_name().to_owned());
+    let formats = man::FORMATS.iter().map(|(name, _)| (*name).to_owned());
+    commands.chain(formats).collect()
 }
 
 /// The subcommands that people may know about.
