@@ -7,7 +7,7 @@
 mod parse;
 mod source;
 
-pub use parse::{ConfigError, Problem, is_label, nearest, parse};
+pub use parse::{ConfigError, KEYS, Problem, is_label, nearest, parse};
 pub use source::{
     CommitJobs, ConfigFrom, LoadError, choose, load, load_bisected, load_file, no_such_job,
 };

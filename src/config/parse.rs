@@ -11,8 +11,8 @@ use toml::de::{DeTable, DeValue};
 
 use crate::model::{Clean, CommandLine, Job, JobName, Reuse, parse_duration, printable_line};
 
-/// The keys of a job.
-const KEYS: [&str; 10] = [
+/// The keys of a job; a page of the manual has them all.
+pub const KEYS: [&str; 10] = [
     "allow-failure",
     "clean",
     "env",

@@ -376,3 +376,107 @@ fn the_reader_on_the_page_of_notes_reads_what_the_program_reads() {
         }
     }
 }
+
+/// The words in bold that entries of a section begin with, each with the entry.
+fn entries<'p>(page: &'p str, section: &str) -> Vec<(String, &'p str)> {
+    let (_, rest) = page.split_once(&format!("\n.SH {section}\n")).unwrap();
+    let text = rest.split("\n.SH ").next().unwrap();
+    let mut found = Vec::new();
+    for entry in text.split("\n.TP\n").skip(1) {
+        let (head, body) = entry.split_once('\n').unwrap();
+        for word in head.split(", ").filter(|word| word.starts_with("\\fB")) {
+            let word = word.trim_start_matches("\\fB").trim_end_matches("\\fR");
+            found.push((word.replace("\\-", "-"), body));
+        }
+    }
+    found
+}
+
+/// The job of a jobs file with one job and these lines in it.
+fn job(lines: &str) -> git_ci::model::Job {
+    let text = format!("[jobs.test]\n{lines}\n");
+    let mut jobs = git_ci::config::parse(&text, "test").unwrap_or_else(|error| panic!("{error}"));
+    jobs.pop().unwrap()
+}
+
+#[test]
+fn every_key_of_a_job_is_on_its_page_with_its_default_and_what_it_identifies() {
+    let page = page("jobs");
+    let entries = entries(&page, "KEYS");
+    let names: Vec<_> = entries.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, git_ci::config::KEYS, "in the order of the alphabet");
+    let plain = job("run = 'true'");
+    for (name, entry) in &entries {
+        let value = match name.as_str() {
+            "allow-failure" => "true",
+            "clean" => "'all'",
+            "env" => "{ A = '1' }",
+            "grace" => "'3s'",
+            "key" => "'rustc -V'",
+            "labels" => "['gpu']",
+            "platform" => "'any'",
+            "reuse" => "'tree'",
+            "run" => "['false']",
+            "timeout" => "'1m30s'",
+            other => panic!("no value for {other}"),
+        };
+        let run = if name == "run" { "" } else { "run = 'true'\n" };
+        let changed = job(&format!("{run}{name} = {value}"));
+        assert_ne!(changed, plain, "{name}");
+        let about = entry.lines().next().unwrap().replace("\\-", "-");
+        let (about, is_part) = about.rsplit_once("; ").unwrap();
+        let says = match is_part {
+            "part of the definition." => true,
+            "no part of the definition." => false,
+            other => panic!("{name}: {other}"),
+        };
+        assert_eq!(changed.definition() != plain.definition(), says, "{name}");
+        let (_, default) = about.rsplit_once("; ").unwrap();
+        match default.strip_prefix("by default \\fI") {
+            Some(value) => {
+                let value = value.strip_suffix("\\fR").unwrap();
+                assert_eq!(job(&format!("{run}{name} = {value}")), plain, "{name}");
+            }
+            None => assert!(default.ends_with("there is none") || default == "there is no default"),
+        }
+    }
+    // The example is one.
+    let example = block(&page, "DESCRIPTION");
+    assert_eq!(git_ci::config::parse(&example, "page").unwrap().len(), 2);
+}
+
+#[test]
+fn what_a_job_finds_in_its_environment_is_on_the_page() {
+    let repo = TestRepo::new();
+    repo.tree_job(
+        "test",
+        "env > \"$GIT_CI_ARTIFACTS/env\"; pwd > \"$GIT_CI_ARTIFACTS/pwd\"",
+    );
+    let commit = repo.commit("one");
+    repo.ci(["run"]).expect_code(0);
+    let artifacts = repo.git_dir().join(format!("ci/artifacts/{commit}/test"));
+    let env = fs::read_to_string(artifacts.join("env")).unwrap();
+    let caller = repo.command("env", repo.path()).output().unwrap();
+    let caller = String::from_utf8_lossy(&caller.stdout).into_owned();
+    let name = |line: &str| line.split('=').next().unwrap().to_owned();
+    let known: Vec<_> = caller.lines().map(name).collect();
+    // What the shell itself sets.
+    let shell = ["PWD", "OLDPWD", "SHLVL", "_"].map(str::to_owned);
+    let mut found: Vec<_> = env.lines().map(name).collect();
+    found.retain(|name| !known.contains(name) && !shell.contains(name));
+    found.sort();
+    let page = page("jobs");
+    let mut listed: Vec<_> = entries(&page, "WHAT A JOB IS GIVEN")
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    listed.sort();
+    assert_eq!(found, listed);
+    let value = |name: &str| {
+        let mut lines = env.lines();
+        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+    };
+    let pwd = fs::read_to_string(artifacts.join("pwd")).unwrap();
+    assert_eq!(value("GIT_CI_WORKTREE"), Some(pwd.trim_end()));
+    assert_eq!(value("GIT_CI_COMMIT"), Some(&*commit));
+}

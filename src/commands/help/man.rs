@@ -12,6 +12,9 @@ const OVERVIEW: &str = include_str!("overview.roff");
 /// The format of notes, with gaps for what a test or a shell reads.
 const NOTE: &str = include_str!("note.roff");
 
+/// The format of the jobs file.
+const JOBS: &str = include_str!("jobs.roff");
+
 /// Lines of a note, and what each of them means.
 const VECTORS: &str = include_str!("vectors.txt");
 
@@ -42,7 +45,10 @@ More in \\fBgit-ci\\fR(1).
 ";
 
 /// The formats that have a page in section 5: what `git ci help` calls them, and what they are.
-pub(super) const FORMATS: [(&str, &str); 1] = [("note", "how results are written in git notes")];
+pub(super) const FORMATS: [(&str, &str); 2] = [
+    ("note", "how results are written in git notes"),
+    ("jobs", "the jobs file, and what a job is given and says"),
+];
 
 /// Every page with its file name.
 pub(super) fn pages(command: &clap::Command) -> Vec<(String, String)> {
@@ -61,6 +67,7 @@ pub(super) fn pages(command: &clap::Command) -> Vec<(String, String)> {
 pub(super) fn format(name: &str) -> Option<String> {
     match name {
         "note" => Some(note()),
+        "jobs" => Some(JOBS.replace("@VERSION@", &version())),
         _ => None,
     }
 }
