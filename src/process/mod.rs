@@ -13,6 +13,7 @@
 //! | `tree` | everything below this process |
 //! | `adopted` | what a process below this one left when it was killed |
 //! | `memory` | what becomes of this process without memory |
+//! | `mounts` | what is mounted where |
 //! | `occupants` | who is in a directory that a task left in disorder |
 //! | `peer` | a process of another run, named in a file |
 //! | `signals` | signals that end or stop this process |
@@ -26,6 +27,7 @@ mod detach;
 mod environment;
 mod job;
 mod memory;
+mod mounts;
 mod occupants;
 mod peer;
 mod session;
@@ -39,6 +41,7 @@ pub use adopted::{end_adopted, reap_adopted};
 pub use detach::start_detached;
 pub use environment::keep_from_jobs;
 pub use job::{JobProcess, SpawnSpec, command};
+pub use mounts::{mounts_at, refuse_mounts};
 pub use occupants::{Birth, Occupants, describe, evict, occupants};
 pub use peer::{Peer, check_proc, here};
 pub use session::{ExitKind, Leader, Leftover, Streams, start, start_agent};

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use signal_hook::consts::{
-    SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2,
+    SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGXFSZ,
 };
 
 use super::{memory, sys};
@@ -30,6 +30,9 @@ pub fn prepare() -> io::Result<()> {
     memory::end_well_without_memory()?;
     sys::unblock_signals()?;
     sys::hear_of_children()?;
+    // A file that grows too large for the caller's limit is an error of writing, and no end.
+    // Not ignored, since that would be inherited.
+    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     for fd in descriptors() {
         // The directory that told of it is closed by now.
         let _ = sys::close_on_exec(fd);

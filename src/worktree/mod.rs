@@ -23,8 +23,10 @@
 //! | `pool` | leasing and giving back |
 //! | `waiting` | who is waited for, what is waited out |
 //! | `reclaim` | giving back disk space |
+//! | `linked` | worktrees that jobs made beside theirs |
 //! | `room` | whether a job could write |
 
+mod linked;
 mod pool;
 mod reclaim;
 mod room;

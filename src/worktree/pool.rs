@@ -12,6 +12,7 @@ use crate::model::{Clean, EnvId, Oid};
 use crate::private;
 use crate::process;
 
+use super::linked;
 use super::state::{self, SlotState, is_held, slot_lock, try_lock};
 use super::waiting::end_orphan;
 use super::{Holder, LeaseError, MARK};
@@ -335,6 +336,15 @@ impl<'a> Pool<'a> {
                 return Ok(None);
             };
             let path = self.path(slot);
+            if let Some(point) = process::mounts_at(&path).first() {
+                self.note(format!(
+                    "slot {slot} is left as it is: something is mounted at {}; \
+                     `umount` gives it back",
+                    point.display()
+                ));
+                self.occupied.insert(slot, Instant::now());
+                continue;
+            }
             let (mut clean, mut left) = (false, None);
             let mut born = None;
             if let Some(old) = &state {
@@ -425,6 +435,7 @@ impl Lease<'_, '_> {
     /// # Errors
     /// Those of [`Checkout::move_to`].
     pub fn move_to(&mut self, commit: &Oid, clean: Clean) -> Result<(), CheckoutError> {
+        linked::remove(self.checkout.path());
         self.checkout.move_to(commit, clean)?;
         self.state.commit = Some(*commit);
         Ok(())

@@ -194,8 +194,9 @@ fn last_use(ci_dir: &Path, root: &Path, slot: u32) -> SystemTime {
 /// some tools make those of their caches. That there is none is right, too.
 ///
 /// # Errors
-/// Those of removing files.
+/// Those of removing files, and where something is mounted in it, which is not removed.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
+    process::refuse_mounts(path)?;
     let remove = || match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         done => done,

@@ -160,6 +160,19 @@ fn a_watcher_under_any_limit_ends_or_waits_for_better_times() {
 }
 
 #[test]
+fn a_file_that_grows_past_the_limit_is_an_error_and_no_end() {
+    let repo = TestRepo::new();
+    repo.job("loud", "head -c 3000000 /dev/urandom | od -x");
+    repo.job("quiet", "true");
+    repo.commit("one");
+    let mut run = repo.command("bash", repo.path());
+    run.args(["-c", "ulimit -f 200; exec \"$0\" run"]);
+    let ran = Ran(run.arg(env!("CARGO_BIN_EXE_git-ci")).output().unwrap()).expect_code(125);
+    assert!(ran.stderr().contains("File too large"), "{}", ran.stderr());
+    assert_eq!(repo.verdicts("HEAD"), ["ERROR loud", "pass quiet"]);
+}
+
+#[test]
 fn memory_that_runs_out_in_the_middle_is_no_bug() {
     let Some(bound) = Bound::new() else { return };
     // A note that takes more than there is.

@@ -237,3 +237,45 @@ fn objects_that_a_partial_clone_cannot_fetch_are_no_verdict() {
     fs::rename(&away, origin.path()).unwrap();
     ci("test").expect_code(0);
 }
+
+#[test]
+fn what_a_job_mounted_and_left_is_not_cleaned_up_behind_its_back() {
+    for at in ["mm", "d", "."] {
+        let repo = TestRepo::new();
+        repo.git(["config", "ci.slots", "1"]);
+        let precious = repo.root().join("precious");
+        fs::create_dir(&precious).unwrap();
+        fs::write(precious.join("f"), "keep").unwrap();
+        repo.job(
+            "test",
+            &format!(
+                "mkdir -p {at}; test -e $HOME/done || mount --bind {} {at}; touch $HOME/done",
+                precious.display()
+            ),
+        );
+        repo.jobs_file("clean = \"all\"\nreuse = \"tree\"\n");
+        repo.write("d/f", "one");
+        repo.commit("one");
+        repo.write("d/f", "two");
+        repo.commit("two");
+        // In a place of its own, so that nothing stays mounted.
+        let ci = env!("CARGO_BIN_EXE_git-ci");
+        let script = format!(
+            "{ci} run -j1 HEAD~1 && {ci} run -j1 HEAD && {{ {ci} gc || :; }} && exec \"$0\" \"$@\""
+        );
+        let script = format!("({script})");
+        let Some(ran) = ci_with_mounts(&repo, "true", &["version"]) else {
+            return;
+        };
+        ran.expect_code(0);
+        let mut command = repo.command("unshare", repo.path());
+        command.args([
+            "-m", "sh", "-c", &script, ci, "run", "--force", "-j1", "HEAD",
+        ]);
+        let ran = Ran(command.output().unwrap()).expect_code(0);
+        let said = ran.stderr();
+        assert!(said.contains("something is mounted at"), "{at}: {said}");
+        assert_eq!(fs::read_to_string(precious.join("f")).unwrap(), "keep");
+        assert_eq!(fs::read_dir(&precious).unwrap().count(), 1, "{at}");
+    }
+}

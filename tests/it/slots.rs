@@ -699,3 +699,40 @@ fn a_job_finds_no_repository_around_its_own() {
     assert_eq!(repo.git(["tag"]), "");
     assert_eq!(fs::read(repo.git_dir().join("config")).unwrap(), config);
 }
+
+#[test]
+fn a_worktree_that_a_job_adds_is_gone_before_the_next_task() {
+    let repo = TestRepo::new();
+    let elsewhere = repo.root().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join("f"), "").unwrap();
+    repo.job(
+        "test",
+        &format!(
+            "git worktree add -q ../beside && git worktree add -q inside && touch ../beside/x \
+             && git worktree add -q -f ../other && rm -rf ../other && ln -s {} ../other",
+            elsewhere.display()
+        ),
+    );
+    repo.commit("one");
+    repo.commit("two");
+    repo.ci(["run", "-j1", "HEAD~1"]).expect_code(0);
+    let root = slot_root(&repo);
+    fs::remove_file(root.join("other")).unwrap();
+    // Somebody else's, and one that says it is the slot's.
+    fs::create_dir(root.join("mine")).unwrap();
+    let lies = root.join("slot-1/.git/worktrees/lies");
+    fs::create_dir_all(&lies).unwrap();
+    let named = format!("{}/mine/.git\n", root.display());
+    fs::write(lies.join("gitdir"), named).unwrap();
+    repo.ci(["run", "-j1", "HEAD"]).expect_code(0);
+    assert!(root.join("mine").is_dir());
+    assert!(elsewhere.join("f").exists());
+}
+
+/// The directory that the slots are in.
+fn slot_root(repo: &TestRepo) -> PathBuf {
+    let caches = fs::read_dir(repo.root().join("home/.cache/git-ci")).unwrap();
+    let mut roots = caches.map(|entry| entry.unwrap().path());
+    roots.find(|path| path.join("slot-1").exists()).unwrap()
+}
