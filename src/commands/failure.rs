@@ -74,7 +74,7 @@ impl From<NotesError> for Failure {
             NotesError::Ref(_) => Failure::of(FailureKind::Fatal, &error)
                 .hint("ci.notesRef names the ref; `git ci doctor` looks at it"),
             NotesError::ReadOnly { .. } => Failure::of(FailureKind::Fatal, &error)
-                .hint("`git ci run -x CMD` without --as records nothing, and so writes no notes"),
+                .hint("in a clone that you can write to: git clone DIR"),
             NotesError::Locked { path, .. } => {
                 let path = path.display().to_string();
                 let command = format!("rm {}", shell_words::quote(&path));

@@ -7,9 +7,15 @@
 //! optional locks (a background `git status` makes the user's `git add` fail).
 
 use std::ffi::OsStr;
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::gate::Gate;
 
@@ -295,19 +301,19 @@ impl Git {
         let mut child = started.map_err(io)?;
         tracing::trace!(target: "git", pid = child.id(), "git {verb}");
         let Some(mut stdin) = child.stdin.take() else {
-            return Self::outcome(verb, child.wait_with_output());
+            return Self::outcome(verb, collect(child));
         };
         // A process that stops reading early says why by its exit code.
         let output = if input.len() <= PIPE {
             let _ = stdin.write_all(input);
             drop(stdin);
-            child.wait_with_output()
+            collect(child)
         } else {
             std::thread::scope(|scope| {
                 let writing =
                     std::thread::Builder::new().spawn_scoped(scope, move || stdin.write_all(input));
                 match writing {
-                    Ok(_) => child.wait_with_output(),
+                    Ok(_) => collect(child),
                     Err(error) => {
                         let _ = child.kill();
                         let _ = child.wait();
@@ -355,6 +361,67 @@ impl Git {
             text.pop();
         }
         Ok(text)
+    }
+}
+
+/// What a process prints until it ends. What it started may live on and have its pipes: that
+/// is not waited for.
+fn collect(mut child: Child) -> io::Result<Output> {
+    let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
+    let mut pipes: [(Option<File>, Vec<u8>); 2] = [
+        (
+            child
+                .stdout
+                .take()
+                .map(|pipe| File::from(OwnedFd::from(pipe))),
+            Vec::new(),
+        ),
+        (
+            child
+                .stderr
+                .take()
+                .map(|pipe| File::from(OwnedFd::from(pipe))),
+            Vec::new(),
+        ),
+    ];
+    for pipe in pipes.iter().filter_map(|(pipe, _)| pipe.as_ref()) {
+        fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?;
+    }
+    loop {
+        let mut fds = vec![PollFd::new(&ended, PollFlags::IN)];
+        let open = pipes.iter().filter_map(|(pipe, _)| pipe.as_ref());
+        fds.extend(open.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+        match poll(&mut fds, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let is_over = !fds[0].revents().is_empty();
+        for (pipe, bytes) in &mut pipes {
+            if let Some(open) = pipe
+                && read_all_there_is(open, bytes)?
+            {
+                *pipe = None;
+            }
+        }
+        if is_over {
+            let status = child.wait()?;
+            let [(_, stdout), (_, stderr)] = pipes;
+            return Ok(Output {
+                status,
+                stdout,
+                stderr,
+            });
+        }
+    }
+}
+
+/// Reads from a pipe that does not block; whether that was its end.
+fn read_all_there_is(pipe: &mut File, bytes: &mut Vec<u8>) -> io::Result<bool> {
+    match pipe.read_to_end(bytes) {
+        Ok(_) => Ok(true),
+        // What came before stays in `bytes`.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

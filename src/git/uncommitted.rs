@@ -4,9 +4,12 @@
 //! takes a while, for which no run waits. Its answer counts only where it comes in time.
 
 use std::io::{BufRead as _, BufReader, Read};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::Repo;
 use crate::model::Uncommitted;
@@ -31,8 +34,12 @@ impl Look {
             .arg(repo.git_dir())
             .arg("--work-tree")
             .arg(top)
+            // Nothing is to stay behind.
+            .args(["-c", "core.fsmonitor=false"])
             .args(["status", "--porcelain=v1", "-z"])
             .current_dir(top)
+            // With the filters that it may start.
+            .process_group(0)
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
         let mut git = status.spawn().ok()?;
@@ -52,13 +59,17 @@ impl Look {
     pub fn finish(mut self, patience: Duration) -> Option<Uncommitted> {
         let found = self.found.recv_timeout(patience).ok()?;
         // It has said all, and ends now.
-        self.git.wait().ok()?.success().then_some(found)
+        let ended = self.git.wait();
+        ended.ok()?.success().then_some(found)
     }
 }
 
 impl Drop for Look {
     fn drop(&mut self) {
-        let _ = self.git.kill();
+        // Until it was waited for its number is nobody else's.
+        if let Ok(None) = self.git.try_wait() {
+            let _ = kill_process_group(Pid::from_child(&self.git), Signal::KILL);
+        }
         let _ = self.git.wait();
     }
 }

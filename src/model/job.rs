@@ -51,6 +51,9 @@ pub enum Reuse {
 /// The variable that tells a job which commit it tests.
 pub const COMMIT_VARIABLE: &str = "GIT_CI_COMMIT";
 
+/// The variable that leads a job to the user's repository.
+pub const REPOSITORY_VARIABLE: &str = "GIT_CI_REPOSITORY";
+
 /// One configured command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
@@ -100,9 +103,11 @@ impl Job {
         }
     }
 
-    /// Whether the definition names the variable that holds the commit: then it looks at it.
+    /// Whether the definition names the variable that holds the commit, or the one that leads
+    /// to the user's repository: then it looks at it.
     pub fn names_commit(&self) -> bool {
-        let names = |text: &String| text.contains(COMMIT_VARIABLE);
+        let telling = [COMMIT_VARIABLE, REPOSITORY_VARIABLE];
+        let names = |text: &String| telling.iter().any(|name| text.contains(name));
         let run = match &self.run {
             CommandLine::Shell(script) => names(script),
             CommandLine::Argv(argv) => argv.iter().any(names),

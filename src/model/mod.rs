@@ -24,7 +24,9 @@ pub use event::{Counts, EVENT_FORMAT, Event, Uncommitted, WatchedCommit};
 pub use forget::{Forget, Forgotten};
 pub use hash::{DefId, EnvId, InputId, KeyId};
 pub use ids::{JobName, LogId, Oid, ParseIdError, Platform, RunnerLabel};
-pub use job::{COMMIT_VARIABLE, Clean, CommandLine, DEFAULT_GRACE, Job, Reuse};
+pub use job::{
+    COMMIT_VARIABLE, Clean, CommandLine, DEFAULT_GRACE, Job, REPOSITORY_VARIABLE, Reuse,
+};
 pub use note::{Census, Line, Note};
 pub use outcome::{Outcome, Status, Why};
 pub use reason::{Reason, Rule};

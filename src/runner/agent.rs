@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::git::{CheckoutError, Repo, RepoError};
-use crate::model::{COMMIT_VARIABLE, Clean, Outcome, Why};
+use crate::model::{COMMIT_VARIABLE, Clean, Outcome, REPOSITORY_VARIABLE, Why};
 use crate::process::{self, ExitKind, JobProcess, SpawnSpec};
 use crate::worktree::{Holder, Lease, Pool, check_room};
 
@@ -414,7 +414,7 @@ fn environment(
         ("CI", "true".into()),
         ("GIT_CI", "1".into()),
         // For those who mean the user's repository, and not the slot's.
-        ("GIT_CI_REPOSITORY", setup.repository.clone().into()),
+        (REPOSITORY_VARIABLE, setup.repository.clone().into()),
         ("GIT_CI_TREE", task.tree.to_string().into()),
         ("GIT_CI_JOB", task.job.name.as_str().into()),
         ("GIT_CI_TRY", task.try_.to_string().into()),

@@ -56,10 +56,15 @@ pub enum LeaseError {
         source: io::Error,
     },
     /// The place for its worktree.
-    #[error("use slot {slot}")]
+    #[error(
+        "use slot {slot} in {}; `git config ci.worktreeDir DIR` puts worktrees elsewhere",
+        .path.display()
+    )]
     Place {
         /// The slot.
         slot: u32,
+        /// Where it would be.
+        path: std::path::PathBuf,
         /// Why not.
         source: io::Error,
     },

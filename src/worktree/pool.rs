@@ -386,7 +386,11 @@ impl<'a> Pool<'a> {
     /// Locks a slot; `None` where somebody has it.
     fn find(&self, slot: u32) -> Result<Option<(Locks, Option<SlotState>)>, LeaseError> {
         let lock = |source| LeaseError::Lock { slot, source };
-        let place = |source| LeaseError::Place { slot, source };
+        let place = |source| LeaseError::Place {
+            slot,
+            path: self.path(slot),
+            source,
+        };
         let Some(file) = try_lock(&slot_lock(&self.locks, slot)).map_err(lock)? else {
             return Ok(None);
         };

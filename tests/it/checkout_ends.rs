@@ -161,3 +161,12 @@ fn it_can_be_stopped_and_goes_on() {
     terminal.wait();
     assert_eq!(repo.verdicts("HEAD"), ["pass test"]);
 }
+
+#[test]
+fn a_git_that_is_killed_is_not_waited_for_because_its_filter_lives_on() {
+    let repo = filtered("kill -9 $PPID; touch READY; sleep 300", "");
+    let ran = repo.ci(["run"]).expect_code(125);
+    assert!(ran.stderr().contains("signal: 9"), "{}", ran.stderr());
+    repo.git(["update-ref", "-d", "refs/notes/ci"]);
+    expect_it_goes_on(&repo);
+}
