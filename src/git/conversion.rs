@@ -403,7 +403,7 @@ impl Conversion {
         settings
     }
 
-    /// The hash of [`settings`](Self::settings); `None` where there are none.
+    /// The hash of `settings`; `None` where there are none.
     pub fn id(&self) -> Option<EnvId> {
         let settings = self.settings();
         let parts: Vec<_> = settings
