@@ -16,6 +16,7 @@ use crate::model::{Commit, Criteria, JobName, Known, Mismatch, Oid, Record, Seen
 
 /// What a record means for the commit in whose note it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
     /// Of the commit, and of the job as it would run now.

@@ -22,6 +22,7 @@ done
 [ -e /usr/share/bash-completion/completions/git ] || packages+=(bash-completion)
 [ -e /usr/lib/*/slurm-wlm/select_cons_tres.so ] || packages+=(slurm-wlm-basic-plugins)
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+python3 -c 'import jsonschema' 2>/dev/null || packages+=(python3-jsonschema)
 
 if [ ${#packages[@]} -eq 0 ]; then
     :

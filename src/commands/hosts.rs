@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::{Failure, FailureKind};
 use crate::git::Repo;
-use crate::model::printable_line;
+use crate::model::{JSON_FORMAT, printable_line};
 use crate::private;
 use crate::process;
 use crate::runner::wire::About;
@@ -15,9 +15,9 @@ use crate::runner::{HostError, HostSpec, Probe, probe};
 use crate::settings::{HostSettings, Settings};
 use crate::worktree::Holder;
 
+use super::lines::{HostLine, HostTask, Line};
 use super::output;
 use super::places::{Specs, drain_mark};
-use super::reading::{HostLine, HostTask, Line, READ_FORMAT};
 
 /// Less free space than this is worth a word, in bytes.
 const LITTLE: u64 = 512 << 20;
@@ -111,7 +111,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     };
     let mut text = match args.json {
         true => Line::Hosts {
-            format: READ_FORMAT,
+            format: JSON_FORMAT,
             checked: args.check,
         }
         .render(),

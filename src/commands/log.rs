@@ -10,13 +10,14 @@ use jiff::Timestamp;
 
 use crate::error::Failure;
 use crate::git::{CommitReader, Records, Repo, revs};
-use crate::model::{Commit, JobName, Oid, Record, Status};
+use crate::model::{Commit, JSON_FORMAT, JobName, Oid, Record, Status};
 use crate::reporter::{JOB_WIDTH, human_duration, status_style, subject_text, why_text};
 use crate::settings::Settings;
 use crate::verdict::Standing;
 
+use super::lines::{Line, RecordLine};
 use super::pager::Page;
-use super::reading::{Configured, Line, READ_FORMAT, RecordLine, human_time};
+use super::reading::{Configured, human_time};
 use super::select::{ConfigArgs, RevArgs};
 use super::{color, output, reading, slips};
 
@@ -142,7 +143,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     if args.json {
         page.write(
             &Line::Log {
-                format: READ_FORMAT,
+                format: JSON_FORMAT,
             }
             .render(),
         )?;

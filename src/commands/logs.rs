@@ -8,14 +8,13 @@ use std::time::Duration;
 use crate::error::{Failure, FailureKind};
 use crate::git::{Records, Repo};
 use crate::logs::{LogReader, LogStore, LogTask, Unfinished};
-use crate::model::{Commit, JobName, LogId, Record, printable};
+use crate::model::{Commit, JSON_FORMAT, JobName, LogId, Record, printable};
 use crate::plan::PlannedJob;
 use crate::settings::Settings;
 
+use super::lines::{Line, RecordLine};
 use super::pager::Page;
-use super::reading::{
-    Configured, Line, READ_FORMAT, RecordLine, Running, check_names, judge, running,
-};
+use super::reading::{Configured, Running, check_names, judge, running};
 use super::select::{self, ConfigArgs};
 use super::{color, output};
 
@@ -117,7 +116,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         let record = found.record.as_ref();
         page.write(
             &Line::Logs {
-                format: READ_FORMAT,
+                format: JSON_FORMAT,
                 commit: commit.id,
                 job: &name,
                 log: &found.log,

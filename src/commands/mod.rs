@@ -21,6 +21,7 @@ mod hosts;
 mod init;
 mod kinds;
 mod launch;
+mod lines;
 mod log;
 mod logs;
 mod notify;

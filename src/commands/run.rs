@@ -8,7 +8,7 @@ use crate::engine::{self, Summary, Superseded};
 use crate::error::{Failure, FailureKind};
 use crate::git::{Look, NoteStore, Records, Repo, care, revs};
 use crate::logs::LogStore;
-use crate::model::{CommandLine, Commit, Job, JobName, Oid, Task};
+use crate::model::{CommandLine, Commit, JSON_FORMAT, Job, JobName, Oid, Task};
 use crate::plan::{Action, Entry, Plan, PlannedJob, Trust};
 use crate::reporter::{JOB_WIDTH, Reporter, Verbosity, subject_text};
 use crate::settings::Settings;
@@ -17,6 +17,7 @@ use crate::watch::{Holder, Lease, Options, Patterns, WatchJobs};
 
 use super::kinds::{Kinds, judging};
 use super::launch::{self, Live, TalkArgs};
+use super::lines::{Line, PlannedAction};
 use super::select::{self, ConfigArgs, Jobs, RevArgs};
 use super::suspects::Suspects;
 use super::watch::Extra;
@@ -311,12 +312,12 @@ fn print_plan(args: &Args, plan: &Plan) -> Result<ExitCode, Failure> {
     let columns = output::columns();
     let mut text = String::new();
     if args.talk.json {
-        text += &serde_json::json!({
-            "event": "plan", "format": crate::model::EVENT_FORMAT,
-            "tasks": plan.to_run(), "reused": plan.reused(),
-        })
-        .to_string();
-        text.push('\n');
+        text += &Line::Plan {
+            format: JSON_FORMAT,
+            tasks: plan.to_run(),
+            reused: plan.reused(),
+        }
+        .render();
     }
     let widest = |width: fn(&Entry) -> usize| plan.entries.iter().map(width).max().unwrap_or(0);
     let job_width = widest(|entry| entry.task.job.name.as_str().len()).min(JOB_WIDTH);
@@ -333,13 +334,19 @@ fn print_plan(args: &Args, plan: &Plan) -> Result<ExitCode, Failure> {
             Action::Reuse(known) => (Some(known.record.status), Some(known.from)),
         };
         if args.talk.json {
-            text += &serde_json::json!({
-                "event": "planned", "commit": commit.id, "job": job.name,
-                "action": if status.is_some() { "reuse" } else { "run" },
-                "status": status, "from": from,
-                "reason": reason.text(), "rule": reason.rule(),
-            })
-            .to_string();
+            text += &Line::Planned {
+                commit: commit.id,
+                job: &job.name,
+                action: match entry.action {
+                    Action::Run => PlannedAction::Run,
+                    Action::Reuse(_) => PlannedAction::Reuse,
+                },
+                status,
+                from,
+                reason: reason.text(),
+                rule: reason.rule(),
+            }
+            .render();
         } else {
             let action = match status {
                 Some(status) => format!("known {status}"),
@@ -353,8 +360,8 @@ fn print_plan(args: &Args, plan: &Plan) -> Result<ExitCode, Failure> {
             );
             let subject = subject_text(&commit.subject, &line, columns);
             text += (line + &subject).trim_end();
+            text.push('\n');
         }
-        text.push('\n');
     }
     let (run, reused) = (plan.to_run(), plan.reused());
     if args.talk.json {

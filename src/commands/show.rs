@@ -13,18 +13,20 @@ use crate::error::Failure;
 use crate::git::revs::{self, Details};
 use crate::git::{Records, Repo, read_note};
 use crate::logs::LogStore;
-use crate::model::{CommandLine, Commit, JobName, LogId, Reason, Record, RunnerLabel, Status};
+use crate::model::{
+    CommandLine, Commit, JSON_FORMAT, JobName, LogId, Reason, Record, RunnerLabel, Status,
+};
 use crate::plan::PlannedJob;
 use crate::reporter::{human_duration, status_style, tail_text};
 use crate::settings::Settings;
 use crate::verdict::{Standing, Verdict};
 
 use super::color;
+use super::lines::{Line, RecordLine};
 use super::log::remarks;
 use super::pager::Page;
 use super::reading::{
-    Configured, Line, READ_FORMAT, RecordLine, Running, human_time, judge, millis, reason, running,
-    safe, standing,
+    Configured, Running, human_time, judge, millis, reason, running, safe, standing,
 };
 use super::select::{self, ConfigArgs};
 
@@ -308,7 +310,7 @@ impl Shown<'_> {
 
     fn json(&self, details: &Details, foreign: &[&[u8]]) -> String {
         let mut text = Line::Show {
-            format: READ_FORMAT,
+            format: JSON_FORMAT,
             commit: self.commit.id,
             tree: self.commit.tree,
             subject: &self.commit.subject,

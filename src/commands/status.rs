@@ -10,18 +10,17 @@ use jiff::Timestamp;
 
 use crate::error::Failure;
 use crate::git::{CommitReader, Records, Repo, revs};
-use crate::model::{Commit, JobName};
+use crate::model::{Commit, JSON_FORMAT, JobName};
 use crate::plan::PlannedJob;
 use crate::reporter::{Cell, Matrix, Row, Symbols, human_duration};
 use crate::settings::Settings;
 use crate::verdict::{Standing, Verdict};
 
 use super::color;
+use super::lines::{CellLine, Line, RecordLine};
 use super::output;
 use super::pager::Page;
-use super::reading::{
-    CellLine, Configured, Line, READ_FORMAT, RecordLine, Running, judge, millis, running, safe,
-};
+use super::reading::{Configured, Running, judge, millis, running, safe};
 use super::select::{ConfigArgs, RevArgs};
 use super::watching::Watching;
 
@@ -322,7 +321,7 @@ fn running_text(repo: &Repo, running: &[Running]) -> String {
 
 fn json(columns: &[JobName], judged: &[Judged<'_>], running: &[Running]) -> String {
     let mut text = Line::Status {
-        format: READ_FORMAT,
+        format: JSON_FORMAT,
         jobs: columns.iter().collect(),
     }
     .render();

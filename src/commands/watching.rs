@@ -9,8 +9,9 @@ use crate::git::Repo;
 use crate::model::{JobName, Oid};
 use crate::watch::state::{self, State};
 
+use super::lines::Line;
 use super::output;
-use super::reading::{Line, safe};
+use super::reading::safe;
 
 /// The watching process and its tasks, found by commit and job.
 pub(super) struct Watching {

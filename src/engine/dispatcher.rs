@@ -22,7 +22,7 @@ use crate::fail;
 use crate::git::{Look, Records, Repo};
 use crate::logs::LogStore;
 use crate::model::{
-    Commit, Counts, DefId, EVENT_FORMAT, Event, LogId, RunnerLabel, Status, Surroundings, TaskId,
+    Commit, Counts, DefId, Event, JSON_FORMAT, LogId, RunnerLabel, Status, Surroundings, TaskId,
     TaskKey,
 };
 use crate::plan::{Action, Entry, Plan, PlannedJob, Trust};
@@ -243,7 +243,7 @@ impl<'a> Dispatcher<'a> {
             }
         }
         self.around.reporter.event(&Event::RunStarted {
-            format: EVENT_FORMAT,
+            format: JSON_FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commits: plan.commits() as u64,
             tasks: plan.to_run() as u64,

@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{DefId, JobName, LogId, Oid, Rule, RunnerLabel, Status, TaskId, Why};
 
-/// The version of the JSON form; it changes when a reader of the old form would go wrong.
-pub const EVENT_FORMAT: u32 = 1;
+/// The version of all JSON that is printed for other programs, which stands as `format` at
+/// its beginning; it changes when a reader of the old form would go wrong.
+pub const JSON_FORMAT: u32 = 1;
 
 /// How many tasks ended how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Counts {
     /// Ran and passed.
     pub passed: u64,
@@ -36,6 +38,7 @@ pub struct Counts {
 
 /// What of the work tree is not committed, and so was not tested.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Uncommitted {
     /// Tracked files that are changed.
     pub changed: u64,
@@ -43,13 +46,14 @@ pub struct Uncommitted {
     pub untracked: u64,
 }
 
-/// One thing that happened. `duration` fields are in milliseconds in JSON, as `…_ms`.
+/// One thing that happened. Durations are in milliseconds in JSON, as `…_ms`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// Always the first.
     RunStarted {
-        /// [`EVENT_FORMAT`].
+        /// The version of the format.
         format: u32,
         /// The program's version.
         version: String,
@@ -63,6 +67,7 @@ pub enum Event {
         slots: u64,
         /// Running time of all tasks expected from earlier records, where each job has one.
         #[serde(rename = "estimate_ms", with = "millis::option", default)]
+        #[cfg_attr(test, schemars(with = "Option<u64>"))]
         estimate: Option<Duration>,
     },
     /// A task need not run: its verdict is on record.
@@ -119,6 +124,7 @@ pub enum Event {
         log: LogId,
         /// Running time expected from earlier records.
         #[serde(rename = "estimate_ms", with = "millis::option", default)]
+        #[cfg_attr(test, schemars(with = "Option<u64>"))]
         estimate: Option<Duration>,
         /// Why it runs, for people.
         reason: String,
@@ -157,6 +163,7 @@ pub enum Event {
         try_: u32,
         /// Running time.
         #[serde(rename = "duration_ms", with = "millis")]
+        #[cfg_attr(test, schemars(with = "u64"))]
         duration: Duration,
         /// Where it ran.
         runner: RunnerLabel,
@@ -201,6 +208,7 @@ pub enum Event {
         counts: Counts,
         /// Wall-clock time of the run.
         #[serde(rename = "elapsed_ms", with = "millis")]
+        #[cfg_attr(test, schemars(with = "u64"))]
         elapsed: Duration,
         /// The signal that ended it early.
         signal: Option<i32>,
@@ -213,6 +221,7 @@ pub enum Event {
 
 /// A commit that is watched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WatchedCommit {
     /// The commit.
     pub commit: Oid,

@@ -12,6 +12,7 @@ pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
 /// What to execute: a string goes to `sh -c`, a list is executed as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum CommandLine {
     /// Handed to `sh -c` in one piece.

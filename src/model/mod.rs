@@ -15,12 +15,14 @@ pub mod path;
 mod reason;
 mod record;
 mod ref_name;
+#[cfg(test)]
+mod schema;
 mod task;
 mod text;
 mod units;
 
 pub use criteria::{Criteria, Mismatch, Surroundings, surroundings};
-pub use event::{Counts, EVENT_FORMAT, Event, Uncommitted, WatchedCommit};
+pub use event::{Counts, Event, JSON_FORMAT, Uncommitted, WatchedCommit};
 pub use forget::{Forget, Forgotten};
 pub use hash::{DefId, EnvId, InputId, KeyId};
 pub use ids::{JobName, LogId, Oid, ParseIdError, Platform, RunnerLabel};
@@ -33,5 +35,7 @@ pub use reason::{Reason, Rule};
 pub use record::{MAX_LINE, ParseRecordError, RECORD_VERSION, Rank, Record, Seen, Tests, latest};
 pub use ref_name::RefName;
 pub use task::{Commit, Known, Task, TaskId, TaskKey};
-pub use text::{printable, printable_json, printable_line, printable_output, printable_styled};
+pub use text::{
+    json_line, printable, printable_json, printable_line, printable_output, printable_styled,
+};
 pub use units::{UnitError, duration_text, parse_duration, parse_size};

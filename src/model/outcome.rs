@@ -128,6 +128,7 @@ impl Outcome {
 
 /// The first word of a record. What needs attention is upper case, and so sorts first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Status {
     /// No verdict was reached; the next run retries.
     #[serde(rename = "ERROR")]

@@ -35,23 +35,36 @@ pub enum Reason {
     SameTree(Status, Oid),
 }
 
-/// A [`Reason`] for programs.
+/// Why a task runs, or why it need not, for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "each is the reason of the same name")]
 pub enum Rule {
+    /// It runs: nobody has tested this content with this job.
     NeverRun,
+    /// It runs: the job is defined otherwise by now.
     JobChanged,
+    /// It runs: there was no verdict last time.
     NoVerdict,
+    /// It runs: it failed last time, and what failed is wanted again.
     FailedLastTime,
+    /// It runs: the job looks at the commit, and was run on another one with this content.
     ReadsCommit,
+    /// It runs: the verdict that there is was reached on another platform.
     AnotherPlatform,
+    /// It runs: what else its verdict depends on is otherwise by now.
     SurroundingsChanged,
+    /// It runs: what was known of it was forgotten.
     Forgotten,
+    /// It runs: whatever is known is wanted again.
     Forced,
+    /// It runs each time: the job says so.
     Always,
+    /// It runs: nothing is recorded of it.
     Unrecorded,
+    /// It need not run: it has a verdict.
     Known,
+    /// It need not run: another commit has a verdict, and the same content.
     SameTree,
 }
 

@@ -22,6 +22,7 @@ pub struct Commit {
 
 /// Numbers the tasks of one run, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TaskId(pub u64);
 
 impl fmt::Display for TaskId {

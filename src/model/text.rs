@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use serde::Serialize;
 use unicode_width::UnicodeWidthStr as _;
 
 /// From one tab stop to the next, in columns.
@@ -143,6 +144,13 @@ fn style_len(text: &str) -> usize {
         },
         _ => 0,
     }
+}
+
+/// One line of JSON for other programs, with its line feed: every `--json` and whatever else
+/// hands out JSON is made of these. Nothing in it drives a terminal.
+pub fn json_line(value: &impl Serialize) -> String {
+    // Maps with keys of other types than text are all that can fail here, and there is none.
+    printable_json(serde_json::to_string(value).unwrap_or_default()) + "\n"
 }
 
 /// JSON in which nothing drives a terminal, and which says the same: JSON itself lets

@@ -1,6 +1,6 @@
 //! One event a line, as JSON: for other programs. The first line carries the format's version.
 
-use crate::model::Event;
+use crate::model::{Event, json_line};
 use crate::printer::{self, Stream};
 
 use super::Reporter;
@@ -18,10 +18,8 @@ impl Reporter for Json {
         if sign_of_life && printer::unwritten(Stream::Out) > BEHIND {
             return;
         }
-        if let Ok(line) = serde_json::to_string(event) {
-            // A reader that went away does not end the run. What else goes wrong is
-            // said at its end: whoever relies on the events must know that some are missing.
-            let _ = printer::json(line + "\n");
-        }
+        // A reader that went away does not end the run. What else goes wrong is
+        // said at its end: whoever relies on the events must know that some are missing.
+        let _ = printer::json(json_line(event));
     }
 }

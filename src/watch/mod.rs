@@ -42,5 +42,5 @@ pub use lease::{Lease, LeaseError, Observer as Holder, observer};
 pub use notice::{BACKSTOP, POLL};
 pub use observer::{Inbox, Observed, Observer, Options, WatchError, tips};
 pub use remote::Remote;
-pub use result::{Abandon, OnResult, ResultCommand, on_result};
+pub use result::{Abandon, CommitResult, OnResult, ResultCommand, on_result};
 pub use tips::{PatternError, Patterns};

@@ -12,9 +12,7 @@ use serde::Serialize;
 
 use crate::engine::Feed;
 use crate::git::forget_repository;
-use crate::model::{
-    Event, JobName, LogId, Oid, Status, Why, printable, printable_json, printable_line,
-};
+use crate::model::{Event, JobName, LogId, Oid, Status, Why, json_line, printable, printable_line};
 use crate::process::{self, ExitKind, Leftover, Streams};
 
 /// So many results wait for the command; more are left out.
@@ -32,9 +30,13 @@ const GLANCE: Duration = Duration::from_millis(20);
 /// No more of what it has to say is passed on.
 const MOST_SAID: u64 = 1000;
 
-/// What came of a commit. `duration` fields are in milliseconds.
+/// What came of a commit.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct CommitResult {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CommitResult {
+    /// The version of the format.
+    pub(super) format: u32,
+    /// The commit.
     pub(super) commit: Oid,
     /// The first line of its message, raw.
     pub(super) subject: String,
@@ -42,20 +44,27 @@ pub(super) struct CommitResult {
     pub(super) refs: Vec<String>,
     /// The worst that counts.
     pub(super) status: Status,
+    /// Its tasks.
     pub(super) tasks: Vec<TaskResult>,
 }
 
 /// What came of one of its tasks.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct TaskResult {
+    /// The job.
     pub(super) job: JobName,
+    /// The verdict.
     pub(super) status: Status,
+    /// Why, where the status does not say it all.
     pub(super) why: Option<Why>,
     /// A failure does not count.
     pub(super) allowed: bool,
     /// It was known, and did not run.
     pub(super) reused: bool,
+    /// How long the job ran, in milliseconds.
     pub(super) duration_ms: Option<u64>,
+    /// Its log.
     pub(super) log: LogId,
 }
 
@@ -146,9 +155,9 @@ impl ResultCommand {
         let mut said = tempfile::tempfile().map_err(text)?;
         // A file and no pipe: a command that does not read must not hold us up.
         let mut input = tempfile::tempfile().map_err(text)?;
-        let json = serde_json::to_string(result).map_err(|error| error.to_string())?;
-        let json = printable_json(json + "\n");
-        input.write_all(json.as_bytes()).map_err(text)?;
+        input
+            .write_all(json_line(result).as_bytes())
+            .map_err(text)?;
         input.rewind().map_err(text)?;
         let mut command = Command::new("sh");
         forget_repository(&mut command);

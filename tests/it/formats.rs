@@ -480,3 +480,138 @@ fn what_a_job_finds_in_its_environment_is_on_the_page() {
     assert_eq!(value("GIT_CI_WORKTREE"), Some(pwd.trim_end()));
     assert_eq!(value("GIT_CI_COMMIT"), Some(&*commit));
 }
+
+/// The schema of what is printed, strict: what it does not tell of is refused. As it is
+/// published it leaves room for what comes later.
+fn strict_schema() -> Value {
+    fn tighten(schema: &mut Value) {
+        match schema {
+            Value::Object(fields) => {
+                fields.values_mut().for_each(tighten);
+                if fields.contains_key("$ref") || fields.contains_key("oneOf") {
+                    fields.insert("unevaluatedProperties".to_owned(), false.into());
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(tighten),
+            _ => {}
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("man/git-ci-json.schema.json")).unwrap();
+    let mut schema = serde_json::from_str(&text).unwrap();
+    tighten(&mut schema);
+    schema
+}
+
+/// Checks values by the schema with a validator that is not ours: `tests/setup.sh` gets it.
+const VALIDATOR: &str = r##"
+import json, jsonschema, sys
+schema = json.load(open(sys.argv[1]))
+jsonschema.Draft202012Validator.check_schema(schema)
+bad = 0
+for line in open(sys.argv[2], encoding="utf-8"):
+    kind, value = json.loads(line)
+    one = {"$ref": "#/$defs/" + kind, "$defs": schema["$defs"], "unevaluatedProperties": False}
+    validator = jsonschema.Draft202012Validator(one)
+    for error in validator.iter_errors(value):
+        print(kind, value.get("event"), jsonschema.exceptions.best_match([error]).message, value)
+        bad += 1
+sys.exit(min(bad, 1))
+"##;
+
+#[test]
+fn what_is_printed_as_json_is_what_the_schema_says() {
+    let repo = TestRepo::new();
+    repo.job(
+        "test",
+        "echo \"line of $GIT_CI_TREE\"; test $(cat n) != 2; exit $?",
+    )
+    .job("look", "git log -1 --format=%s")
+    .job("away", "git-ci-no-such-command")
+    .job("allowed", "exit 3")
+    .jobs_file("allow-failure = true\ntimeout = '1m'\n");
+    for subject in ["one", "two \u{1b}[31m", "three"] {
+        repo.commit(subject);
+    }
+    repo.git(["config", "ci-host.gone.command", "false"]);
+    repo.git(["config", "ci-host.gone.labels", "far"]);
+    let result = repo.root().join("result");
+    let on_result = format!("cat >> '{}'", result.display());
+    let is_run = |args: &[&str]| matches!(args[0], "run" | "watch") && !args.contains(&"-n");
+    let mut told: Vec<(&str, Value)> = Vec::new();
+    let outputs: &[&[&str]] = &[
+        &["run", "-n", "--all"],
+        &["run", "HEAD~1"],
+        &["run", "HEAD~1"],
+        &["run", "-n", "--all"],
+        &[
+            "watch",
+            "--until-idle",
+            "--since",
+            "HEAD~2",
+            "--on-result",
+            &on_result,
+        ],
+        &["run", "--new"],
+        &["run", "-x", "true"],
+        &["status", "-n3"],
+        &["log"],
+        &["show", "HEAD~1"],
+        &["show", "HEAD~2"],
+        &["logs", "HEAD~1", "test"],
+        &["hosts"],
+        &["hosts", "--check"],
+        &["doctor"],
+        &["gc", "-n"],
+    ];
+    for args in outputs {
+        if args[0] == "show" {
+            let note = repo.note("HEAD~1") + "\nseen by \u{1b}[31msomebody\n";
+            set_note(&repo, "HEAD~1", note.as_bytes());
+        }
+        let lines = json(&repo.ci(args.iter().chain(&["--json"])));
+        let first = lines
+            .first()
+            .unwrap_or_else(|| panic!("{args:?} says nothing"));
+        assert_eq!(first["format"], git_ci::model::JSON_FORMAT, "{args:?}");
+        let kind = if is_run(args) { "Event" } else { "Line" };
+        told.extend(lines.into_iter().map(|line| (kind, line)));
+    }
+    for line in fs::read_to_string(&result).unwrap().lines() {
+        assert!(line.starts_with("{\"format\":1,"), "{line}");
+        told.push(("CommitResult", serde_json::from_str(line).unwrap()));
+    }
+
+    let schema = strict_schema();
+    let files = ["schema", "values"].map(|name| repo.root().join(name));
+    fs::write(&files[0], schema.to_string()).unwrap();
+    let lines = told
+        .iter()
+        .map(|value| serde_json::to_string(value).unwrap() + "\n");
+    fs::write(&files[1], lines.collect::<String>()).unwrap();
+    let done = Command::new("python3")
+        .args(["-c", VALIDATOR])
+        .args(&files)
+        .output()
+        .unwrap();
+    let done = Ran(done);
+    assert_eq!(done.code(), 0, "{}{}", done.stdout(), done.stderr());
+
+    // What came is nearly all there is; the rest takes a host, a watcher or an accident.
+    let seldom = [
+        "note",
+        "warning",
+        "running",
+        "watching",
+        "queue",
+        "removed",
+        "task-output",
+    ];
+    for kind in ["Event", "Line"] {
+        for line in schema["$defs"][kind]["oneOf"].as_array().unwrap() {
+            let name = &line["properties"]["event"]["const"];
+            let came = told.iter().any(|(_, value)| value["event"] == *name);
+            assert!(came || seldom.contains(&name.as_str().unwrap()), "{name}");
+        }
+    }
+}

@@ -12,12 +12,12 @@ mod results;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
-use serde::Serialize;
 
 use crate::error::Failure;
 use crate::git::{Repo, RepoError};
-use crate::model::{EVENT_FORMAT, printable, printable_line};
+use crate::model::{JSON_FORMAT, printable, printable_line};
 
+use super::lines::{Finding, Line, Severity};
 use super::{color, output};
 
 /// Look for what is wrong with this set-up, and name the command that mends it.
@@ -33,29 +33,6 @@ pub(super) struct Args {
 
     #[command(flatten)]
     color: color::ColorArgs,
-}
-
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Severity {
-    /// git-ci does not work.
-    Error,
-    /// It works, and something will go wrong, or has.
-    Warning,
-    /// Worth knowing.
-    Info,
-}
-
-/// One thing that was found.
-#[derive(Debug, Serialize)]
-struct Finding {
-    severity: Severity,
-    /// What it is about, one word, for tools.
-    check: &'static str,
-    message: String,
-    /// Commands that mend it, in order; text from outside in them is quoted.
-    fix: Vec<String>,
 }
 
 /// What was found so far.
@@ -183,14 +160,11 @@ fn print(findings: &[Finding]) -> Result<(), Failure> {
 }
 
 fn print_json(findings: &[Finding], wrong: usize) -> Result<(), Failure> {
-    let first = serde_json::json!({"event": "doctor", "format": EVENT_FORMAT});
-    let mut text = format!("{first}\n");
-    for finding in findings {
-        let mut line = serde_json::json!(finding);
-        line["event"] = "finding".into();
-        text += &format!("{line}\n");
-    }
-    let last = serde_json::json!({"event": "doctor-finished", "wrong": wrong});
-    text += &format!("{last}\n");
+    let first = Line::Doctor {
+        format: JSON_FORMAT,
+    };
+    let mut text = first.render();
+    text.extend(findings.iter().map(|one| Line::Finding(one).render()));
+    text += &Line::DoctorFinished { wrong }.render();
     output::print_json(text)
 }

@@ -9,13 +9,13 @@ use std::fs::{self, File};
 use std::process::ExitCode;
 
 use rustix::fs::{FlockOperation, flock};
-use serde::Serialize;
 
 use crate::error::{Failure, FailureKind};
 use crate::git::{Records, Repo};
-use crate::model::{EVENT_FORMAT, LogId, Status, printable_line};
+use crate::model::{JSON_FORMAT, LogId, Status, printable_line};
 use crate::settings::{Retention, Settings};
 
+use super::lines::{Line, Removal, RemovalKind as Kind};
 use super::output;
 use sweep::Sweep;
 
@@ -40,37 +40,14 @@ pub(super) struct Args {
     verbose: bool,
 }
 
-/// What a thing is that goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum Kind {
-    Log,
-    Artifacts,
-    Worktree,
-    Checkpoint,
-    Litter,
-}
-
-impl Kind {
-    const ALL: [(Self, &'static str, &'static str); 5] = [
-        (Self::Log, "log", "logs"),
-        (Self::Artifacts, "set of artifacts", "sets of artifacts"),
-        (Self::Worktree, "worktree", "worktrees"),
-        (Self::Checkpoint, "checkpoint", "checkpoints"),
-        (Self::Litter, "left-over file", "left-over files"),
-    ];
-}
-
-/// One thing that goes.
-#[derive(Debug, Serialize)]
-struct Removal {
-    kind: Kind,
-    /// Its path, or the name of a ref.
-    what: String,
-    /// What it took on the disk.
-    bytes: u64,
-    why: &'static str,
-}
+/// The kinds of things, with their names for one and for several.
+const KINDS: [(Kind, &str, &str); 5] = [
+    (Kind::Log, "log", "logs"),
+    (Kind::Artifacts, "set of artifacts", "sets of artifacts"),
+    (Kind::Worktree, "worktree", "worktrees"),
+    (Kind::Checkpoint, "checkpoint", "checkpoints"),
+    (Kind::Litter, "left-over file", "left-over files"),
+];
 
 /// What came of it all.
 #[derive(Debug, Default)]
@@ -148,20 +125,19 @@ fn report(args: &Args, swept: &Swept) -> Result<(), Failure> {
     let freed: u64 = swept.removed.iter().map(|removal| removal.bytes).sum();
     let mut text = String::new();
     if args.json {
-        let first = serde_json::json!({
-            "event": "gc", "format": EVENT_FORMAT, "dry-run": args.dry_run,
-        });
-        text += &format!("{first}\n");
-        for removal in &swept.removed {
-            let mut line = serde_json::json!(removal);
-            line["event"] = "removed".into();
-            text += &format!("{line}\n");
+        let first = Line::Gc {
+            format: JSON_FORMAT,
+            dry_run: args.dry_run,
+        };
+        text += &first.render();
+        text.extend(swept.removed.iter().map(|one| Line::Removed(one).render()));
+        text += &Line::GcFinished {
+            removed: swept.removed.len(),
+            bytes: freed,
+            problems: &swept.problems,
+            notes: &swept.notes,
         }
-        let last = serde_json::json!({
-            "event": "gc-finished", "removed": swept.removed.len(), "bytes": freed,
-            "problems": swept.problems, "notes": swept.notes,
-        });
-        text += &format!("{last}\n");
+        .render();
         return output::print_json(text);
     }
     let verb = if args.dry_run {
@@ -181,7 +157,7 @@ fn report(args: &Args, swept: &Swept) -> Result<(), Failure> {
             removal.why
         );
     }
-    for (kind, one, many) in Kind::ALL {
+    for (kind, one, many) in KINDS {
         let of_kind = swept.removed.iter().filter(|removal| removal.kind == kind);
         let (count, bytes) = of_kind.fold((0, 0), |(n, sum), one| (n + 1, sum + one.bytes));
         if count > 0 {

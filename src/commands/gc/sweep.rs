@@ -14,7 +14,8 @@ use crate::model::LogId;
 use crate::settings::{Retention, Settings};
 use crate::worktree::{self, IdleSlot, remove_tree, slots_on_disk, tree_size};
 
-use super::{Kind, Removal, Swept, older};
+use super::super::lines::{Removal, RemovalKind as Kind};
+use super::{Swept, older};
 
 /// What is younger than this may be about to be used, whatever the limits say.
 const FRESH: Duration = Duration::from_secs(60);

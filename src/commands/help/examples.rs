@@ -169,6 +169,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("git ci help", "the commands, by what they are for"),
             ("git ci help run", "the manual page of one"),
+            ("git ci help note", "that of the format of notes"),
         ],
     ),
     (

@@ -15,6 +15,9 @@ const NOTE: &str = include_str!("note.roff");
 /// The format of the jobs file.
 const JOBS: &str = include_str!("jobs.roff");
 
+/// The format of JSON, as a test makes it from the types that are printed.
+const JSON: &str = include_str!("../../../man/git-ci-json.5");
+
 /// Lines of a note, and what each of them means.
 const VECTORS: &str = include_str!("vectors.txt");
 
@@ -45,21 +48,21 @@ More in \\fBgit-ci\\fR(1).
 ";
 
 /// The formats that have a page in section 5: what `git ci help` calls them, and what they are.
-pub(super) const FORMATS: [(&str, &str); 2] = [
+pub(super) const FORMATS: [(&str, &str); 3] = [
     ("note", "how results are written in git notes"),
     ("jobs", "the jobs file, and what a job is given and says"),
+    ("json", "what is printed for other programs"),
 ];
 
-/// Every page with its file name.
+/// Every page with its file name, but for that of JSON, which is made elsewhere.
 pub(super) fn pages(command: &clap::Command) -> Vec<(String, String)> {
     let mut pages = vec![("git-ci.1".to_owned(), overview(command))];
     for sub in visible(command) {
         let name = format!("git-ci-{}", sub.get_name());
         pages.push((format!("{name}.1"), page(command, sub, &name)));
     }
-    for (name, _) in FORMATS {
-        pages.extend(format(name).map(|text| (format!("git-ci-{name}.5"), text)));
-    }
+    pages.push(("git-ci-note.5".to_owned(), note()));
+    pages.push(("git-ci-jobs.5".to_owned(), jobs()));
     pages
 }
 
@@ -67,7 +70,8 @@ pub(super) fn pages(command: &clap::Command) -> Vec<(String, String)> {
 pub(super) fn format(name: &str) -> Option<String> {
     match name {
         "note" => Some(note()),
-        "jobs" => Some(JOBS.replace("@VERSION@", &version())),
+        "jobs" => Some(jobs()),
+        "json" => Some(JSON.to_owned()),
         _ => None,
     }
 }
@@ -76,6 +80,10 @@ fn note() -> String {
     NOTE.replace("@VERSION@", &version())
         .replace("@VECTORS@\n", &verbatim(VECTORS))
         .replace("@READER@\n", &verbatim(READER))
+}
+
+fn jobs() -> String {
+    JOBS.replace("@VERSION@", &version())
 }
 
 /// Lines that stand in a page as they are, indented, and can be copied from there: some
@@ -147,7 +155,7 @@ fn page(command: &clap::Command, sub: &clap::Command, name: &str) -> String {
     code(&text) + &references(command, sub.get_name())
 }
 
-fn version() -> String {
+pub(super) fn version() -> String {
     format!("git-ci {}", env!("CARGO_PKG_VERSION"))
 }
 
@@ -172,14 +180,14 @@ fn capital(text: &str) -> String {
 }
 
 /// Text as roff takes it.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('\\', "\\e")
         .replace('-', "\\-")
         .replace('\'', "\\(aq")
 }
 
 /// What stands between backticks in bold, which is how manuals show what is typed.
-fn code(text: &str) -> String {
+pub(super) fn code(text: &str) -> String {
     let mut out = String::new();
     for line in text.split_inclusive('\n') {
         let parts: Vec<_> = line.split('`').collect();

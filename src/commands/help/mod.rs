@@ -7,6 +7,8 @@
 mod completions;
 mod examples;
 mod groups;
+#[cfg(test)]
+mod json_page;
 mod man;
 
 use clap::CommandFactory as _;

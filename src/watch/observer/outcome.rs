@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
-use crate::model::{Event, JobName, Oid, Status};
+use crate::model::{Event, JSON_FORMAT, JobName, Oid, Status};
 use crate::plan::PlannedJob;
 use crate::watch::result::{CommitResult, TaskResult, worst};
 
@@ -124,6 +124,7 @@ impl Observer<'_> {
         }
         let at = self.tips.iter().filter(|(_, tip)| **tip == id);
         let result = CommitResult {
+            format: JSON_FORMAT,
             commit: id,
             subject: offered.commit.subject.clone(),
             refs: at.map(|(name, _)| name.to_string()).collect(),
