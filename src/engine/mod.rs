@@ -1,6 +1,6 @@
 //! Runs a plan: one dispatcher that owns all state, and workers that ask it for tasks.
 //!
-//! The rules are in the crate's documentation. What is here never draws, never reads
+//! The rules are in ARCHITECTURE.md. What is here never draws, never reads
 //! the command line, and leaves moving worktrees and running jobs to the runners.
 
 mod claims;

@@ -1,10 +1,10 @@
-//! Dependencies point one way: what `src/lib.rs` documents is what the code does.
+//! Dependencies point one way: what `ARCHITECTURE.md` says is what the code does.
 //!
 //! The reader here knows just enough Rust to find paths: it skips comments and
 //! literals, follows `crate::`, `super::` and groups in braces, and knows in which module
 //! it is. A name that a macro puts together would escape it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -18,14 +18,13 @@ struct Rules {
 }
 
 impl Rules {
-    /// Reads the block below "# Directions" of a crate's documentation.
+    /// Reads the block below "## Directions" of the architecture page.
     fn read(page: &str) -> Self {
         let words =
             |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
         let mut rules = Self::default();
-        let lines = page.lines().map(|line| line.trim_start_matches("//!"));
-        let below = lines.skip_while(|line| line.trim() != "# Directions");
-        for line in below.skip(1).take_while(|line| !line.starts_with(" # ")) {
+        let below = page.lines().skip_while(|line| *line != "## Directions");
+        for line in below.skip(1).take_while(|line| !line.starts_with("## ")) {
             if let Some((from, to)) = line.split_once('→') {
                 rules.modules.push((from.trim().to_owned(), words(to)));
             } else if let Some((crates, users)) = line.split_once('←') {
@@ -53,10 +52,25 @@ impl Rules {
         found
     }
 
+    /// What is allowed and used nowhere: `used` are modules with what they use.
+    fn unused(&self, used: &BTreeSet<(String, String)>) -> Vec<String> {
+        let is_used = |room: &str, name: &str| used.contains(&(room.to_owned(), name.to_owned()));
+        let mut found = Vec::new();
+        for (room, allowed) in &self.modules {
+            let idle = allowed.iter().filter(|name| !is_used(room, name));
+            found.extend(idle.map(|name| format!("{room} → {name}: used nowhere")));
+        }
+        for (name, users) in &self.crates {
+            let idle = users.iter().filter(|room| !is_used(room, name));
+            found.extend(idle.map(|room| format!("{name} ← {room}: used nowhere")));
+        }
+        found
+    }
+
     /// What is wrong with a file of module `room`.
     fn violations(&self, room: &str, path: &[String], source: &str) -> Vec<String> {
         let Some((_, allowed)) = self.modules.iter().find(|(module, _)| module == room) else {
-            return vec![format!("{room} has no line below \"# Directions\"")];
+            return vec![format!("{room} has no line below \"## Directions\"")];
         };
         let mut found = Vec::new();
         for reference in references(source, path) {
@@ -193,7 +207,8 @@ fn references(source: &str, module: &[String]) -> Vec<Reference> {
             if up < module.len() + inline.len() {
                 continue;
             }
-        } else if text(at) == "crate" {
+        } else if matches!(text(at), "crate" | "git_ci") {
+            // The program calls the library by its name.
             end = at + 2;
         } else {
             let (line, name) = tokens[at].clone();
@@ -266,7 +281,7 @@ fn sources() -> Vec<(PathBuf, Vec<String>)> {
 }
 
 fn documented() -> Rules {
-    Rules::read(include_str!("../../src/lib.rs"))
+    Rules::read(include_str!("../../ARCHITECTURE.md"))
 }
 
 #[test]
@@ -285,18 +300,51 @@ fn the_code_depends_as_the_architecture_page_says() {
 }
 
 #[test]
+fn the_page_allows_nothing_that_the_code_does_not_need() {
+    let mut used = BTreeSet::new();
+    for (path, module) in sources() {
+        let source = fs::read_to_string(&path).unwrap();
+        let found = references(&source, &module).into_iter();
+        used.extend(found.map(|reference| (module[0].clone(), reference.name)));
+    }
+    let unused = documented().unused(&used);
+    assert!(unused.is_empty(), "\n{}", unused.join("\n"));
+}
+
+/// Every file of the repository that a page of ours names is there.
+#[test]
+fn the_files_that_pages_name_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for page in ["ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"] {
+        let text = fs::read_to_string(root.join(page)).unwrap();
+        let code = text.split('`').skip(1).step_by(2);
+        let is_path = |word: &&str| {
+            let dirs = ["src/", "tests/", "man/", ".ci/", "completions/"];
+            dirs.iter().any(|dir| word.starts_with(dir)) && !word.contains([' ', '*', '\n'])
+        };
+        let paths: Vec<_> = code.filter(is_path).collect();
+        assert!(!paths.is_empty(), "{page} names none");
+        for path in paths {
+            assert!(root.join(path).exists(), "{page}: {path}");
+        }
+    }
+}
+
+#[test]
 fn every_module_of_the_page_exists() {
     let there: Vec<_> = sources().into_iter().map(|(_, module)| module).collect();
     for (module, _) in documented().modules {
         assert!(there.iter().any(|path| path[0] == module), "{module}");
+        let row = format!("| `{module}` | ");
+        let page = include_str!("../../ARCHITECTURE.md");
+        assert!(module == "main" || page.contains(&row), "{row}");
     }
 }
 
 #[test]
 fn the_checker_finds_what_is_wrong() {
-    let rules = Rules::read(
-        "//! # Directions\n//! top → mid low\n//! mid → low\n//! low →\n//! gix ← low\n//! # Next\n//! x → y\n",
-    );
+    let rules =
+        Rules::read("## Directions\ntop → mid low\nmid → low\nlow →\ngix ← low\n## Next\nx → y\n");
     assert_eq!(rules.modules.len(), 3);
     let check = |room: &str, source: &str| {
         let path = [room.to_owned(), "file".to_owned()];
@@ -358,10 +406,10 @@ fn the_checker_finds_what_is_wrong() {
             "use {std::fs, gix as g};\nuse gix as h;",
             "line 2: top must not use gix",
         ),
-        ("new", "", "new has no line below \"# Directions\""),
+        ("new", "", "new has no line below \"## Directions\""),
     ] {
         assert_eq!(check(room, bad), says, "{bad}");
     }
-    let circle = Rules::read("//! # Directions\n//! a → b\n//! b → a\n");
+    let circle = Rules::read("## Directions\na → b\nb → a\n");
     assert_eq!(circle.contradictions(), ["b → a: a does not stand below b"]);
 }
