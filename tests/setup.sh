@@ -40,7 +40,8 @@ managers=target/hook-managers
 if [ "$(cat "$managers/ready" 2>/dev/null)" != "${node[*]} ${python[*]}" ]; then
     rm -rf "$managers"
     mkdir -p "$managers/npm"
-    npm install --silent --no-audit --no-fund --prefix "$managers/npm" "${node[@]}"
+    # Their own scripts would install hooks here.
+    npm install --ignore-scripts --silent --no-audit --no-fund --prefix "$managers/npm" "${node[@]}"
     python3 -m venv "$managers/venv"
     "$managers/venv/bin/pip" install --quiet --disable-pip-version-check "${python[@]}"
     printf '%s' "${node[*]} ${python[*]}" >"$managers/ready"
