@@ -1,13 +1,33 @@
 //! The README shows what the program does: its transcript is run here, line by line, and
-//! its output compared. `UPDATE_GENERATED=1 cargo test readme` writes it anew.
+//! its output compared; so is the picture of the screen while it watches.
+//! `UPDATE_GENERATED=1 cargo test readme` writes both anew.
 
 use std::fs;
 use std::path::Path;
 
+use crate::beds::have;
+use crate::screens::Window;
 use crate::support::TestRepo;
 
 const BEGIN: &str = "<!-- transcript -->\n```console\n";
+const SCREEN: &str = "<!-- screen -->\n```text\n";
 const END: &str = "```\n";
+
+/// Compares what stands between two marks with what is `real`, or writes that there.
+#[track_caller]
+fn check(begin: &str, real: impl FnOnce(&str) -> String, normal: impl Fn(&str) -> String) {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let text = fs::read_to_string(&readme).unwrap();
+    let (before, rest) = text.split_once(begin).expect("the mark");
+    let (shown, after) = rest.split_once(END).unwrap();
+    let real = real(shown);
+    if std::env::var_os("UPDATE_GENERATED").is_some() {
+        fs::write(&readme, format!("{before}{begin}{real}{END}{after}")).unwrap();
+        return;
+    }
+    let (real, shown) = (normal(&real), normal(shown));
+    assert_eq!(real, shown, "UPDATE_GENERATED=1 writes it anew");
+}
 
 /// The repository that the transcript plays in: a small tool with a bug in the middle.
 fn scene() -> TestRepo {
@@ -77,18 +97,60 @@ fn normal(transcript: &str) -> String {
 
 #[test]
 fn the_transcript_is_what_the_program_prints() {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let text = fs::read_to_string(&readme).unwrap();
-    let (before, rest) = text.split_once(BEGIN).expect("a transcript");
-    let (shown, after) = rest.split_once(END).unwrap();
-    let real = play(&scene(), shown);
-    if std::env::var_os("UPDATE_GENERATED").is_some() {
-        fs::write(&readme, format!("{before}{BEGIN}{real}{END}{after}")).unwrap();
+    check(BEGIN, |shown| play(&scene(), shown), normal);
+}
+
+/// A repository in which a branch and a failure are to be seen, and a test that takes until
+/// there is the file `go`.
+fn watched() -> TestRepo {
+    let repo = TestRepo::new();
+    repo.git(["config", "ci.slots", "2"]);
+    let commit = |n: &str, subject: &str| {
+        repo.write("parser", n);
+        repo.commit(subject);
+    };
+    commit("0", "Begin");
+    commit("1", "Parse numbers");
+    commit("2", "Parse empty input");
+    commit("3", "Add a flag");
+    repo.git(["checkout", "-q", "-b", "topic"]);
+    repo.write("other", "");
+    repo.commit("Try another parser");
+    repo.git(["checkout", "-q", "main"]);
+    commit("4", "Fix the parser");
+    let go = repo.root().join("go");
+    repo.job("build", "true");
+    let wait = format!("until test -e {}; do sleep 0.02; done", go.display());
+    let test = format!(
+        "case $(cat parser) in 3) test -e other || {{ echo left 3, right 4; exit 1; }} ;; 4) {wait} ;; esac"
+    );
+    repo.job("test", &test).job("lint", "true");
+    repo
+}
+
+/// The screen once all but that test is done.
+fn screen() -> String {
+    let repo = watched();
+    let window = Window::open(&repo, 80, 24);
+    window.type_line("clear; git ci watch --since main~4");
+    let is_there =
+        |rows: &str| rows.contains("1 running, 0 queued") && rows.contains("\u{25b6} 2s");
+    let screen = window.wait_until("the screen", is_there);
+    fs::write(repo.root().join("go"), "").unwrap();
+    window.wait_until("the end of the test", |rows| !rows.contains("1 running"));
+    let from = screen.find("              build").expect("the matrix");
+    format!("{}\n", &screen[from..])
+}
+
+#[test]
+fn the_picture_is_what_is_on_the_screen() {
+    if !have(&["tmux"]) {
         return;
     }
-    assert_eq!(
-        normal(&real),
-        normal(shown),
-        "UPDATE_GENERATED=1 writes it anew"
-    );
+    // Without what takes as long as it takes.
+    let normal = |text: &str| {
+        let digits = text.replace(|c: char| c.is_ascii_digit(), "0");
+        digits.replace("00s", "0s")
+    };
+    check(SCREEN, |_| screen(), normal);
 }

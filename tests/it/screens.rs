@@ -9,12 +9,12 @@ use crate::pty::{Terminal, path_with_git_ci};
 use crate::support::{PATIENCE, TestRepo};
 
 /// A window of tmux, with a server of its own, in which a shell runs in the repository.
-struct Window<'r> {
+pub(crate) struct Window<'r> {
     repo: &'r TestRepo,
 }
 
 impl<'r> Window<'r> {
-    fn open(repo: &'r TestRepo, columns: u32, rows: u32) -> Self {
+    pub(crate) fn open(repo: &'r TestRepo, columns: u32, rows: u32) -> Self {
         let window = Self { repo };
         let (columns, rows) = (columns.to_string(), rows.to_string());
         let size = ["-x", &columns, "-y", &rows];
@@ -42,7 +42,7 @@ impl<'r> Window<'r> {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn type_line(&self, line: &str) {
+    pub(crate) fn type_line(&self, line: &str) {
         self.tmux(&["send-keys", "-t", "s", "-l", line]);
         self.tmux(&["send-keys", "-t", "s", "Enter"]);
     }
@@ -53,7 +53,7 @@ impl<'r> Window<'r> {
     }
 
     /// All lines from the first, as somebody copies them: those that were broken are whole.
-    fn copy(&self) -> String {
+    pub(crate) fn copy(&self) -> String {
         self.lines(&["-J"])
     }
 
@@ -71,7 +71,7 @@ impl<'r> Window<'r> {
 
     /// Waits until the rows are as they should be.
     #[track_caller]
-    fn wait_until(&self, what: &str, mut are_right: impl FnMut(&str) -> bool) -> String {
+    pub(crate) fn wait_until(&self, what: &str, mut are_right: impl FnMut(&str) -> bool) -> String {
         let begun = Instant::now();
         loop {
             let rows = self.rows();
@@ -87,7 +87,7 @@ impl<'r> Window<'r> {
     }
 
     #[track_caller]
-    fn wait_for(&self, text: &str) -> String {
+    pub(crate) fn wait_for(&self, text: &str) -> String {
         self.wait_until(text, |rows| rows.contains(text))
     }
 }
