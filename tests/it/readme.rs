@@ -18,7 +18,7 @@ const END: &str = "```\n";
 fn check(begin: &str, real: impl FnOnce(&str) -> String, normal: impl Fn(&str) -> String) {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let text = fs::read_to_string(&readme).unwrap();
-    let (before, rest) = text.split_once(begin).expect("the mark");
+    let (before, rest) = text.split_once(begin).unwrap();
     let (shown, after) = rest.split_once(END).unwrap();
     let real = real(shown);
     if std::env::var_os("UPDATE_GENERATED").is_some() {
@@ -138,7 +138,7 @@ fn screen() -> String {
     let screen = window.wait_until("the screen", is_there);
     fs::write(repo.root().join("go"), "").unwrap();
     window.wait_until("the end of the test", |rows| !rows.contains("1 running"));
-    let from = screen.find("              build").expect("the matrix");
+    let from = screen.find("              build").unwrap();
     format!("{}\n", &screen[from..])
 }
 

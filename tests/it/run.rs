@@ -824,3 +824,26 @@ fn a_failure_of_a_warm_worktree_is_tried_in_a_fresh_one() {
     );
     repo.ci(["run", "--clean", "--force"]).expect_code(129);
 }
+
+#[test]
+fn the_look_at_what_is_not_committed_runs_no_filter() {
+    let repo = TestRepo::new();
+    repo.write(".gitattributes", "*.made filter=f\n");
+    repo.write("x.made", "as it is\n");
+    repo.write("plain", "one\n");
+    repo.job("test", "sleep 0.3").commit("one");
+    let mark = repo.root().join("mark");
+    let clean = format!("touch {}; cat", mark.display());
+    repo.git(["config", "filter.f.clean", &clean]);
+    repo.git(["config", "filter.f.smudge", "cat"]);
+    repo.git(["config", "filter.f.required", "true"]);
+    repo.write("x.made", "otherwise\n");
+    repo.write("plain", "two\n");
+    let ran = repo.ci(["run"]).expect_code(0);
+    assert!(
+        ran.stderr().contains("not tested: 1 changed file"),
+        "{}",
+        ran.stderr()
+    );
+    assert!(!mark.exists());
+}
