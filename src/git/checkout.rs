@@ -28,6 +28,8 @@
 //! | `links` | what links of a tree lead to |
 //! | `past` | contents that a cache could take for those that came after |
 //! | `files` | files, never reached through a link |
+//! | `ignored` | whether a path is ignored |
+//! | `pipes` | what git would wait at for ever |
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -46,11 +48,13 @@ mod fast;
 mod files;
 mod filtered;
 mod ground;
+mod ignored;
 mod index;
 mod layout;
 mod links;
 mod mark;
 mod past;
+mod pipes;
 mod plain;
 mod scan;
 mod slow;
@@ -102,6 +106,19 @@ pub enum CheckoutError {
         /// The commit.
         commit: Oid,
     },
+    /// A submodule is not there, and nothing is fetched from elsewhere. An empty directory
+    /// in its place would be another state than the commit's.
+    #[error(
+        "check out the submodule '{name}': it was never fetched here; \
+         `git submodule update --init --recursive` does that, \
+         and `git {inside}config submodule.{name}.update none` leaves it out"
+    )]
+    SubmoduleNotInitialised {
+        /// Its name in `.gitmodules`, escaped.
+        name: String,
+        /// How to name the submodule that it is in: `-C PATH `, escaped.
+        inside: String,
+    },
     /// A submodule's commit is not there, and nothing is fetched from elsewhere.
     #[error(
         "check out the submodule '{name}': its commit {commit} is not in this repository; \
@@ -112,17 +129,6 @@ pub enum CheckoutError {
         name: String,
         /// The commit that is missing.
         commit: String,
-    },
-    /// A submodule was never initialised. An empty directory in its place would be another
-    /// state than the commit's.
-    #[error(
-        "check out the submodule '{name}': it was never fetched here; \
-         `git submodule update --init --recursive` does that, \
-         and `git config submodule.{name}.update none` leaves it out"
-    )]
-    SubmoduleUnknown {
-        /// Its name in `.gitmodules`, escaped.
-        name: String,
     },
     /// Hosts are sent commits, and not those of submodules.
     #[error(
@@ -276,8 +282,10 @@ pub struct Checkout<'a> {
 }
 
 /// Which worktree is to be brought where, and how.
+#[derive(Clone, Copy)]
 struct Goal<'a> {
     repo: &'a Repo,
+    templates: &'a Templates,
     template: &'a template::Template,
     path: &'a Path,
     commit: &'a Oid,
@@ -349,6 +357,7 @@ impl<'a> Checkout<'a> {
         self.pin(&template, commit);
         let goal = Goal {
             repo: self.repo,
+            templates: &templates,
             template: &template,
             path: &self.path,
             commit,

@@ -41,6 +41,8 @@ const DAMAGE: &[&str] = &[
     "for f in HEAD index config packed-refs git-ci objects/info/alternates; do : >.git/$f; done",
     "for f in HEAD index index.lock config packed-refs; do rm -f .git/$f; mkfifo .git/$f; done",
     "for f in git-ci objects/info/alternates info/exclude config.worktree shallow; do rm -f .git/$f; mkfifo .git/$f; done; mkfifo .gitattributes .gitignore",
+    "mkdir -p u/v/.git u/w keep.d/.git; for f in u/.gitignore u/v/.git/HEAD u/w/.gitattributes keep.d/.git/HEAD; do mkfifo $f; done; git init -q x; mkfifo x/.git/commondir; ln -s u/v/.git/HEAD u/w/.gitignore",
+    "mkfifo d/f/.gitignore d/.gitattributes .gitmodules .lfsconfig; rm keep; mkfifo keep; rm .git/index",
     "rm -rf .git/objects/info .git/refs; mkfifo .git/refs .git/objects/info",
     "rm .git/config .git/packed-refs .git/objects/info/alternates; mkdir .git/config .git/packed-refs .git/objects/info/alternates",
     "echo $O >.git/objects/info/alternates; git config core.worktree $O; git config core.attributesFile $O/e",

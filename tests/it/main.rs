@@ -52,6 +52,7 @@ mod screens;
 mod signals;
 mod slots;
 mod storm;
+mod submodules;
 mod support;
 mod survivors;
 mod terminals;

@@ -442,7 +442,7 @@ fn slots_of_older_versions_are_replaced_and_leave_the_list_of_worktrees() {
 }
 
 /// Runs `script` as a job on `rev`; it prints to a file, whose contents are returned.
-fn in_job(repo: &TestRepo, dir: &Path, rev: &str, script: &str) -> String {
+pub(super) fn in_job(repo: &TestRepo, dir: &Path, rev: &str, script: &str) -> String {
     let (file, said) = (repo.root().join("script"), repo.root().join("said"));
     fs::write(&file, script).unwrap();
     let command = format!("sh {} >{} 2>&1", file.display(), said.display());

@@ -47,6 +47,8 @@ pub(super) struct Admin {
     /// Of the directory that was found, to tell it from another in its place.
     identity: (u64, u64),
     known: layout::Known,
+    /// Where its worktree is, where that is not the directory above.
+    worktree: Option<Vec<u8>>,
     children: Children,
     /// The template's that `children` are of.
     generation: u64,
@@ -71,9 +73,21 @@ impl Admin {
             dir,
             identity: mark.identity(),
             known: layout::Known::default(),
+            worktree: None,
             children: Children::new(),
             generation: 0,
         })
+    }
+
+    /// The same, of a worktree at the relative path `worktree`.
+    pub(super) fn of(mut self, worktree: Vec<u8>) -> Self {
+        self.worktree = Some(worktree);
+        self
+    }
+
+    /// Whether the directory `dir` is one that git-ci made.
+    pub(super) fn is_ours(dir: &Path) -> bool {
+        slot_of(dir).is_some()
     }
 
     /// Makes that of the worktree at `path`, which must be an empty directory.
@@ -104,7 +118,7 @@ impl Admin {
     /// Where something cannot be removed or written.
     pub(super) fn renew(&mut self, template: &Template) -> io::Result<()> {
         if self.generation != template.generation() {
-            self.children = template.children(&self.dir);
+            self.children = template.children(&self.dir, self.worktree.as_deref());
             for (name, node) in KEPT {
                 self.children.insert(name.as_bytes().to_vec(), node);
             }

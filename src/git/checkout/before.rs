@@ -122,6 +122,11 @@ impl Before {
         Ok(())
     }
 
+    /// What is tracked.
+    pub(super) fn image(&self) -> &Image {
+        &self.image
+    }
+
     /// What is not tracked, and what `clean` has left of it.
     pub(super) fn caches(&self) -> &[Vec<u8>] {
         &self.untracked

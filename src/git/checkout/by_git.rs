@@ -20,8 +20,10 @@ use super::fast::Known;
 use super::files::{Tree, clear_path, is_special, remove_path, umask, unlock_all};
 use super::filtered::{Filtered, Rules};
 use super::ground::Ground;
+use super::ignored::ignores;
 use super::index::{Image, stamp};
 use super::past::Past;
+use super::pipes::{self, Place};
 use super::scan::scan;
 use super::slow::Slow;
 use super::submodules::{self, Sources, Super};
@@ -61,6 +63,7 @@ pub(super) fn move_to(
         path,
         commit,
         clean,
+        ..
     } = *goal;
     let mut last = None;
     let sparse = sparse(template);
@@ -83,6 +86,7 @@ pub(super) fn move_to(
             None => make(repo, template, path)?,
         };
         let mut worktree = Worktree {
+            goal: *goal,
             repo,
             template,
             git: GitIn::slot(repo, path),
@@ -141,6 +145,11 @@ impl<'a> GitIn<'a> {
             objects: repo.common_dir().join("objects"),
             settings: Vec::new(),
         }
+    }
+
+    /// The slot.
+    pub(super) fn slot_path(&self) -> &Path {
+        self.slot
     }
 
     /// In a submodule at `path`, of which the user's git directory is `source`.
@@ -252,6 +261,7 @@ pub(super) fn distrusts(index: &Path, hash: gix::hash::Kind, skipping: bool) -> 
 }
 
 struct Worktree<'a> {
+    goal: Goal<'a>,
     repo: &'a Repo,
     template: &'a Template,
     git: GitIn<'a>,
@@ -316,6 +326,7 @@ impl Worktree<'_> {
         let interrupted = self.admin.was_interrupted();
         let renewed = self.admin.renew(self.template);
         renewed.map_err(|error| self.io(error))?;
+        submodules::tidy(self.admin.dir()).map_err(|error| self.io(error))?;
         self.admin.unlock_index().map_err(|error| self.io(error))?;
         if !self.fresh {
             let distrusted = attempt != Attempt::AsItIs || distrusts(&index, hash, true);
@@ -324,6 +335,9 @@ impl Worktree<'_> {
             }
             if interrupted || distrusted {
                 past.lost_all();
+                let files = Tree::open(self.path);
+                let removed = files.and_then(|files| pipes::remove_all(&files));
+                removed.map_err(|error| self.io(error))?;
                 // What that commit has is tracked then, and does not stay as a leftover.
                 let tracked = self.git.run(&["checkout", "-q", "-f", "--detach", "HEAD"]);
                 if distrusted && let Err(source) = tracked {
@@ -347,6 +361,8 @@ impl Worktree<'_> {
         if !self.fresh {
             let left = left.filter(|_| !interrupted);
             before = self.before(left, past)?;
+            self.remove_pipes(&before, &ground)
+                .map_err(|error| self.io(error))?;
             if distrusts(&index, hash, ground.sparse) {
                 self.remove_index()?;
             } else {
@@ -365,13 +381,7 @@ impl Worktree<'_> {
             }
             let main = self.repo.common_dir().parent().map(Path::to_owned);
             let slots = self.path.parent().unwrap_or(self.path);
-            let outer = Super {
-                repo: self.repo,
-                git: &self.git,
-                path: self.path,
-                modules: &self.admin.dir().join("modules"),
-                clean: self.clean,
-            };
+            let outer = Super::slot(&self.goal, &self.git);
             let sources = Sources::of_repository(self.repo.common_dir(), slots, main);
             submodules::update(&outer, &sources, &links)?;
         }
@@ -384,6 +394,25 @@ impl Worktree<'_> {
         let renewed = self.admin.renew(self.template);
         renewed.map_err(|error| self.io(error))?;
         Ok(ground)
+    }
+
+    /// See [`pipes`].
+    fn remove_pipes(&self, before: &Before, ground: &Ground) -> std::io::Result<()> {
+        let place = Place {
+            slot: self.path,
+            path: self.path,
+        };
+        let (image, untracked) = (before.image(), before.caches());
+        let ignored = |files: &mut Tree, path: &[u8]| {
+            ignores(self.repo, ground, files, path, true).is_ok_and(|ignored| ignored)
+        };
+        pipes::remove(
+            &mut Tree::open(self.path)?,
+            &place,
+            image,
+            untracked,
+            ignored,
+        )
     }
 
     /// See [`apart`](super::apart).

@@ -6,14 +6,10 @@
 //! that `HEAD` names or of the one before. Files are not synced: after a power cut nobody
 //! trusts a worktree.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::Instant;
 
 use gix::ObjectId;
-use gix::ignore::Search;
-use gix::ignore::search::Ignore;
 use rustix::fs::{FileType, RawMode};
 use rustix::time::Timespec;
 
@@ -26,8 +22,10 @@ use super::before::WALK_COUNTS;
 use super::diff::diff;
 use super::files::{Holds, Tree, is_special, umask};
 use super::ground::Ground;
+use super::ignored::ignores;
 use super::index::{Changes, Image, Written, mtime};
 use super::past::{self, Past};
+use super::pipes::{self, Place};
 use super::scan::scan;
 use super::slow::Slow;
 use super::template::Template;
@@ -129,11 +127,11 @@ impl Known {
     /// Brings the worktree to the commit.
     pub(super) fn move_to(&mut self, goal: &Goal<'_>, past: &mut Past) -> Result<Left, Slow> {
         let Goal {
-            repo,
             template,
             path,
             commit,
             clean,
+            ..
         } = *goal;
         if self.seen != template.ground() || !self.ground.unchanged() {
             return Err(Slow::Changed);
@@ -142,6 +140,7 @@ impl Known {
             return Err(Slow::Replaced);
         }
         self.admin.renew(template)?;
+        super::submodules::tidy(self.admin.dir())?;
         past.begin();
         let mut files = Tree::open(path)?;
         let walked = match self.walked.take() {
@@ -159,7 +158,7 @@ impl Known {
         if changes.is_empty() && !self.admin.was_interrupted() && self.admin.has_index(&self.image)
         {
             self.admin.set_head(commit)?;
-            return self.sweep(repo, &mut files, &walked, clean, past);
+            return self.sweep(goal, &mut files, &walked, past);
         }
         let lock = self.admin.lock_index()?;
         self.admin.set_head(commit)?;
@@ -167,11 +166,11 @@ impl Known {
         if let Some(time) = self.job_ended.filter(|_| !walked.untracked.is_empty()) {
             past::wait_for_tick(time);
         }
-        let gate = repo.git().gate();
+        let gate = goal.repo.git().gate();
         let written = self.apply(&mut files, &changes, past, gate)?;
         self.image = self.image.with(&written);
         self.tree = new;
-        let left = self.sweep(repo, &mut files, &walked, clean, past)?;
+        let left = self.sweep(goal, &mut files, &walked, past)?;
         if clean != Clean::All {
             let paths = written.keys();
             let written: Vec<_> = paths.flat_map(|path| self.image.find(path)).collect();
@@ -251,12 +250,12 @@ impl Known {
     /// Removes what is not tracked, as far as that can be decided here.
     fn sweep(
         &self,
-        repo: &Repo,
+        goal: &Goal<'_>,
         files: &mut Tree,
         walked: &Walked,
-        clean: Clean,
         past: &mut Past,
     ) -> Result<Left, Slow> {
+        let Goal { repo, clean, .. } = *goal;
         if clean == Clean::None {
             return Ok(Left::Nothing);
         }
@@ -272,61 +271,36 @@ impl Known {
                 left.push((path, stat));
             }
         }
+        let mut untracked = false;
         for (path, stat) in left {
             if self.image.has_below(path) {
                 // A directory of a job has become one of the tree.
-                return Ok(Left::Untracked);
+                untracked = true;
+                break;
             }
             let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
             match clean {
                 _ if is_special(&stat) => files.remove_all(path)?,
                 Clean::All => files.remove_all(path)?,
-                _ if self.ignores(repo, files, path, is_dir)? => {}
-                _ => return Ok(Left::Untracked),
+                _ if ignores(repo, &self.ground, files, path, is_dir)? => {}
+                _ => {
+                    untracked = true;
+                    break;
+                }
             }
         }
-        Ok(Left::Nothing)
-    }
-
-    /// Whether the rules of the worktree as it is now ignore `path`, or a directory above it.
-    fn ignores(
-        &self,
-        repo: &Repo,
-        files: &mut Tree,
-        path: &[u8],
-        is_dir: bool,
-    ) -> Result<bool, Slow> {
-        let parse = Ignore {
-            support_precious: false,
+        if !untracked {
+            return Ok(Left::Nothing);
+        }
+        let place = Place {
+            slot: goal.path,
+            path: goal.path,
         };
-        let excludes = self.ground.excludes.clone();
-        let mut search = Search::from_git_dir(repo.common_dir(), excludes, &mut Vec::new(), parse)?;
-        let mut end = 0;
-        loop {
-            // The rules of the directory that ends here count for what is below it.
-            let file = [&path[..end], b".gitignore"].concat();
-            if let Some(rules) = files.read(&file) {
-                let file = Path::new(OsStr::from_bytes(&file));
-                search.add_patterns_buffer(&rules, file, Some(Path::new("")), parse)?;
-            }
-            let slash = path[end..].iter().position(|&byte| byte == b'/');
-            let (part, is_dir) = match slash {
-                Some(slash) => (&path[..end + slash], true),
-                None => (path, is_dir),
-            };
-            let ignored = search
-                .pattern_matching_relative_path(
-                    gix::bstr::BStr::new(part),
-                    Some(is_dir),
-                    gix::glob::pattern::Case::Sensitive,
-                )
-                .is_some_and(|found| !found.pattern.is_negative());
-            match slash {
-                _ if ignored => return Ok(true),
-                None => return Ok(false),
-                Some(slash) => end += slash + 1,
-            }
-        }
+        let ignored = |files: &mut Tree, path: &[u8]| {
+            ignores(repo, &self.ground, files, path, true).is_ok_and(|ignored| ignored)
+        };
+        pipes::remove(files, &place, &self.image, &walked.untracked, ignored)?;
+        Ok(Left::Untracked)
     }
 }
 

@@ -39,7 +39,7 @@ impl Tree {
 
     /// The directory of `path`, and its last component. Where directories are missing or
     /// something else is in their place they are made, if asked for.
-    fn parent<'p>(
+    pub(super) fn parent<'p>(
         &mut self,
         path: &'p [u8],
         make: bool,
@@ -101,6 +101,12 @@ impl Tree {
         let mut file = std::fs::File::from(file?);
         file.write_all(data)?;
         Ok(stamp(&rustix::fs::fstat(&file)?))
+    }
+
+    /// Makes a directory there, unless there is one, in place of whatever else is there, and
+    /// the same for those above it.
+    pub(super) fn make_dir(&mut self, path: &[u8]) -> io::Result<()> {
+        self.parent(&[path, b"/."].concat(), true).map(|_| ())
     }
 
     /// Puts an empty directory there, in place of whatever is there.

@@ -77,7 +77,7 @@ impl Mark {
 }
 
 /// The marks of everything that something was read from, what was not there included.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Marks {
     of: Vec<(PathBuf, Option<Mark>)>,
     /// All of them were old enough when they were taken.

@@ -13,6 +13,7 @@
 //! no link leads to the user's repository, but for the objects, which git only reads.
 
 use std::cell::{Cell, RefCell, RefMut};
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -33,8 +34,9 @@ mod config;
 mod refs;
 
 pub(in crate::git) use alternates::read_file;
+use config::Place;
 pub(in crate::git) use config::Writer as ConfigWriter;
-use config::{Config, Place};
+pub(super) use config::{Config, is_true};
 use refs::{Refs, Store};
 
 /// Files of a git directory that a slot's has, too, where the user's has them.
@@ -64,6 +66,8 @@ pub struct Templates {
     top: RefCell<Template>,
     /// What the refs reach, and which refs that was.
     reach: RefCell<(u64, Reach)>,
+    /// Those of submodules, by the user's git directories.
+    modules: RefCell<HashMap<PathBuf, Rc<Template>>>,
     /// The directory with the user's objects, to tell it from another in its place.
     objects: Cell<Option<(u64, u64)>>,
 }
@@ -74,6 +78,7 @@ impl Templates {
         Rc::new(Self {
             top: RefCell::default(),
             reach: RefCell::default(),
+            modules: RefCell::default(),
             objects: Cell::default(),
         })
     }
@@ -89,6 +94,26 @@ impl Templates {
         let mut template = self.top.borrow_mut();
         template.refresh(&lender, Some(repo))?;
         Ok(template)
+    }
+
+    /// The template of a submodule, of which the user's git directory is `source`.
+    pub(super) fn of_submodule(
+        &self,
+        repo: &Repo,
+        source: &Path,
+    ) -> Result<Rc<Template>, GitError> {
+        let lender = Lender {
+            git: repo.git(),
+            dir: source,
+            ci_dir: &repo.ci_dir(),
+            notes: None,
+        };
+        let mut modules = self.modules.borrow_mut();
+        let kept = modules.entry(source.to_owned()).or_default();
+        // Nobody else has it: tasks come one after the other.
+        let template = Rc::make_mut(kept);
+        template.refresh(&lender, None)?;
+        Ok(Rc::clone(kept))
     }
 
     /// Whether the repository is where it was when it was first asked for, and the same.
@@ -127,7 +152,7 @@ pub(super) struct Lender<'a> {
 }
 
 /// What a slot's git directory has to be.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Template {
     config: Config,
     refs: Refs,
@@ -140,13 +165,13 @@ pub(super) struct Template {
     refs_read: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Alternates {
     marks: Marks,
     file: Vec<u8>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Copies {
     marks: Marks,
     sparse: bool,
@@ -208,8 +233,14 @@ impl Template {
     }
 
     /// What belongs in the git directory `dir`.
-    pub(super) fn children(&self, dir: &Path) -> Children {
+    ///
+    /// `worktree` is where its worktree is, if not in the directory above.
+    pub(super) fn children(&self, dir: &Path, worktree: Option<&[u8]>) -> Children {
         let mut children = self.children.clone();
+        if let Some(worktree) = worktree {
+            let config = file(&self.config.with_worktree(worktree));
+            insert(&mut children, b"config", config);
+        }
         let mut alternates = self.alternates.file.clone();
         if self.config.lfs.is_some() {
             // git-lfs looks for objects beside those of each alternate.
@@ -217,6 +248,11 @@ impl Template {
         }
         insert(&mut children, b"objects/info/alternates", file(&alternates));
         children
+    }
+
+    /// The lender's configuration.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Another number whenever what belongs in the git directory has changed.

@@ -45,8 +45,8 @@ const OURS: &[(&[u8], &[u8])] = &[
 ];
 
 /// A repository's configuration, and the slot's version of it.
-#[derive(Debug, Default)]
-pub(super) struct Config {
+#[derive(Debug, Clone, Default)]
+pub(in crate::git::checkout) struct Config {
     marks: Marks,
     entries: Vec<Entry>,
     /// The file for the slot.
@@ -57,7 +57,7 @@ pub(super) struct Config {
     pub(super) lfs: Option<PathBuf>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
     /// Of the repository, and not of the user or the system.
     local: bool,
@@ -109,12 +109,30 @@ impl Config {
     }
 
     /// The last value of a key, its section and variable in lower case.
-    pub(super) fn get(&self, key: &str) -> Option<&[u8]> {
+    pub(in crate::git::checkout) fn get(&self, key: &str) -> Option<&[u8]> {
         let entry = self.entries.iter().rev();
         let entry = entry
             .into_iter()
             .find(|entry| entry.key == key.as_bytes())?;
         Some(entry.value.as_deref().unwrap_or(b"true"))
+    }
+
+    /// All values of a key.
+    pub(in crate::git::checkout) fn all(&self, key: &str) -> impl Iterator<Item = &[u8]> {
+        let entries = self.entries.iter();
+        entries
+            .filter(move |entry| entry.key == key.as_bytes())
+            .filter_map(|entry| entry.value.as_deref())
+    }
+
+    /// The file for a slot's submodule, whose worktree is somewhere else than usual.
+    pub(super) fn with_worktree(&self, worktree: &[u8]) -> Vec<u8> {
+        let mut out = Writer {
+            text: self.file.clone(),
+            section: Vec::new(),
+        };
+        out.entry(b"core.worktree", Some(worktree));
+        out.text
     }
 
     /// Whether a key is set to something that means yes.
@@ -380,7 +398,8 @@ fn normal(path: &Path) -> PathBuf {
     normal
 }
 
-fn is_true(value: &[u8]) -> bool {
+/// Whether git takes a value for true.
+pub(in crate::git::checkout) fn is_true(value: &[u8]) -> bool {
     let value = value.trim_ascii().to_ascii_lowercase();
     let number = std::str::from_utf8(&value).ok().map(str::parse::<i64>);
     matches!(value.as_slice(), b"true" | b"yes" | b"on")
@@ -394,6 +413,8 @@ fn list(git: &Git, dir: &Path, scope: &[&str]) -> Result<Vec<Entry>, GitError> {
     command.current_dir("/");
     if scope.is_empty() {
         command.arg("--git-dir").arg(dir);
+        // The worktree of a submodule may be gone, which git would take ill.
+        command.arg("--work-tree").arg(dir);
     }
     command.arg("config").args(scope);
     command.args([

@@ -43,7 +43,7 @@ const MAX_LOOSE: u64 = 64 << 10;
 const MAX_PACKED: u64 = 4 << 30;
 
 /// The refs of a repository.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Refs {
     marks: Marks,
     /// The directory of notes, and what else than results is in it.
@@ -255,6 +255,8 @@ impl<'a> Reading<'a> {
         command
             .current_dir("/")
             .arg("--git-dir")
+            .arg(self.store.dir)
+            .arg("--work-tree")
             .arg(self.store.dir);
         // Not what tags are of: that would read every object.
         command.args([
