@@ -13,6 +13,8 @@
 //! | `by_git` | the move by git, and worktrees made anew |
 //! | `submodules` | submodules, from what is there locally |
 //! | `slow` | why a checkout was left to git |
+//! | `gitmodules` | which submodules there are, and which the user wants |
+//! | `location` | where a worktree and its git directory are in a slot |
 //! | `plain` | whether a checkout is plain |
 //! | `ground` | what surrounds a worktree: configuration, attributes from elsewhere |
 //! | `filtered` | files that programs make of blobs |
@@ -21,6 +23,7 @@
 //! | `layout` | a directory brought to what should be in it |
 //! | `mark` | whether a file is as it was |
 //! | `index` | what a worktree held when it was left |
+//! | `kept` | an index as it was left, to be put back |
 //! | `scan` | what a job did to it |
 //! | `diff` | what differs between two commits |
 //! | `before` | what git must not find when it moves |
@@ -47,11 +50,14 @@ mod diff;
 mod fast;
 mod files;
 mod filtered;
+mod gitmodules;
 mod ground;
 mod ignored;
 mod index;
+mod kept;
 mod layout;
 mod links;
+mod location;
 mod mark;
 mod past;
 mod pipes;
@@ -200,7 +206,7 @@ pub enum CheckoutError {
         /// Its name in `.gitmodules`, escaped.
         name: String,
         /// Why.
-        source: GitError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
@@ -287,7 +293,11 @@ struct Goal<'a> {
     repo: &'a Repo,
     templates: &'a Templates,
     template: &'a template::Template,
+    location: &'a location::Location,
+    /// The same, as a path.
     path: &'a Path,
+    /// The worktree that it is in as a submodule.
+    outer: Option<&'a submodules::Outer<'a>>,
     commit: &'a Oid,
     clean: Clean,
 }
@@ -355,11 +365,14 @@ impl<'a> Checkout<'a> {
             source,
         })?;
         self.pin(&template, commit);
+        let location = location::Location::slot(&self.path);
         let goal = Goal {
             repo: self.repo,
             templates: &templates,
             template: &template,
+            location: &location,
             path: &self.path,
+            outer: None,
             commit,
             clean,
         };
@@ -398,7 +411,9 @@ impl<'a> Checkout<'a> {
         self.made_by = conversion.id();
         match arrived {
             by_git::Arrived::Plain(known) => self.known = Some(known),
-            by_git::Arrived::Other(left, slow) => (self.left, self.slow) = (left, slow),
+            by_git::Arrived::Other(left, slow) => {
+                (self.left, self.slow) = (left.map(|left| *left), slow);
+            }
         }
         Ok(())
     }
@@ -424,8 +439,10 @@ impl<'a> Checkout<'a> {
         let looked = match (&mut self.known, &mut self.left) {
             (Some(known), _) => known.look(&self.path).ok(),
             (None, Some(left)) => {
-                let files = files::Tree::open(&self.path).ok();
-                files.and_then(|mut files| left.look(&mut files, read).ok())
+                let open = || files::Tree::open(&self.path).ok();
+                open()
+                    .zip(open())
+                    .and_then(|(mut files, mut slot)| left.look(&mut files, &mut slot, read).ok())
             }
             (None, None) => None,
         };

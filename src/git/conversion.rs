@@ -22,8 +22,13 @@ use crate::model::EnvId;
 /// How lines end in files of text, unless `core.autocrlf` says something about it.
 const EOL: &str = "core.eol";
 
+mod submodules;
+
 /// No file of attributes is larger.
 const MAX_SIZE: u64 = 64 << 20;
+
+/// Which submodules are wanted: several pathspecs, of which "." means all.
+const ACTIVE: &str = "submodule.active";
 
 /// A variable by which git-lfs leaves pointers where files should be.
 const SKIP_SMUDGE: &str = "GIT_LFS_SKIP_SMUDGE";
@@ -113,6 +118,8 @@ pub struct Conversion {
     attributes: [Vec<u8>; 3],
     /// The files that the attributes are in, or could be.
     files: BTreeSet<PathBuf>,
+    /// What submodules have besides, as hashes, by their git directories.
+    submodules: BTreeMap<String, Vec<u8>>,
     /// The user's file has a name that means another file in each work tree. In a new one
     /// that file is not there yet when the others are made, so it never counts.
     floating: bool,
@@ -152,6 +159,13 @@ impl Conversion {
     }
 
     fn from_config(repo: &Repo, config: &BTreeMap<String, Vec<String>>) -> Self {
+        let mut conversion = Self::alone(repo, config);
+        conversion.submodules = conversion.of_submodules(repo);
+        conversion
+    }
+
+    /// The same without submodules.
+    fn alone(repo: &Repo, config: &BTreeMap<String, Vec<String>>) -> Self {
         let mut conversion = Self::default();
         let mut attributes = None;
         for (key, values) in config {
@@ -233,6 +247,10 @@ impl Conversion {
     /// Takes note of submodules that are not to be checked out.
     fn left_out(&mut self, config: &BTreeMap<String, Vec<String>>) {
         for (key, values) in config {
+            if key == ACTIVE && values.iter().any(|value| value != ".") {
+                let values = values.join("\n").into_bytes();
+                self.settings.insert(key.clone(), values);
+            }
             let value = values.last().map_or("", String::as_str);
             let submodule = key.starts_with("submodule.");
             let left_out = submodule && key.ends_with(".update") && value == "none"
@@ -400,6 +418,9 @@ impl Conversion {
                 settings.push((format!("attributes.{name}"), text.clone()));
             }
         }
+        for (dir, hash) in &self.submodules {
+            settings.push((format!("conversion in {dir}"), hash.clone()));
+        }
         settings
     }
 
@@ -421,6 +442,10 @@ impl Conversion {
             match key.as_str() {
                 "core.autocrlf" | EOL | "core.symlinks" => {
                     for_hosts.settings.push((key.clone(), value));
+                }
+                ACTIVE => {
+                    let specs = value.split('\n').map(|spec| (key.clone(), spec.to_owned()));
+                    for_hosts.settings.extend(specs);
                 }
                 _ if key.starts_with("submodule.") => {
                     for_hosts.settings.push((key.clone(), value));

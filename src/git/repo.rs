@@ -143,6 +143,21 @@ impl Repo {
         Self::open(git, git_dir, common_dir, None, bare, shallow, config)
     }
 
+    /// Opens a submodule of this repository whose git directory this is.
+    ///
+    /// # Errors
+    /// As [`discover`](Self::discover).
+    pub(super) fn open_submodule(&self, dir: &Path) -> Result<Self, RepoError> {
+        let mut ask = self.git.command();
+        // Its own work tree may be gone, which git would take ill.
+        ask.arg("--git-dir").arg(dir).arg("--work-tree").arg(dir);
+        let config = Config::read(&self.git, ask)?;
+        let shallow = dir.join("shallow").exists();
+        let (git_dir, common_dir) = (dir.to_owned(), dir.to_owned());
+        let git = self.git.clone();
+        Self::open(git, git_dir, common_dir, None, false, shallow, config)
+    }
+
     fn open(
         git: Git,
         git_dir: PathBuf,

@@ -53,6 +53,7 @@ mod signals;
 mod slots;
 mod storm;
 mod submodules;
+mod submodules_bytes;
 mod support;
 mod survivors;
 mod terminals;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
 
 use gix::ObjectId;
 
@@ -17,6 +18,37 @@ const RENEWALS: u32 = 3;
 /// How many files that are not tracked are looked at for one that is new.
 const LOOKED_AT: usize = 20_000;
 
+/// What is not tracked in a worktree, and in the one that it is in as a submodule, if it is.
+#[derive(Clone, Copy)]
+pub(super) struct Caches<'a> {
+    pub(super) paths: &'a [Vec<u8>],
+    pub(super) outer: Option<(&'a Path, &'a Caches<'a>)>,
+}
+
+impl<'a> Caches<'a> {
+    /// Those of a worktree that is in no other.
+    pub(super) fn of(paths: &'a [Vec<u8>]) -> Self {
+        Self { paths, outer: None }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.paths.is_empty() && self.outer.is_none_or(|(_, outer)| outer.is_empty())
+    }
+
+    /// Whether any of them may have been written in `second` or later.
+    fn has_new(&self, files: &mut Tree, second: i64) -> bool {
+        let mut budget = LOOKED_AT;
+        let is_new = |path: &Vec<u8>| files.written_since(path, second, &mut budget);
+        if self.paths.iter().any(is_new) {
+            return true;
+        }
+        self.outer.is_some_and(|(path, outer)| {
+            let files = Tree::open(path);
+            files.map_or(true, |mut files| outer.has_new(&mut files, second))
+        })
+    }
+}
+
 /// Makes sure that no cache takes what a move wrote, or what a link leads to now, for what
 /// was there before: it gets the present time, and a second that it did not have yet.
 ///
@@ -30,7 +62,7 @@ pub(super) fn tell_apart(
     files: &mut Tree,
     image: &mut Image,
     written: &[usize],
-    caches: &[Vec<u8>],
+    caches: Caches<'_>,
     past: &Past,
     read: &dyn Fn(ObjectId) -> Option<Vec<u8>>,
 ) -> io::Result<bool> {
@@ -53,7 +85,7 @@ pub(super) fn tell_apart(
         let Some((first, last)) = seconds.clone().min().zip(seconds.max()) else {
             return Ok(renewed);
         };
-        if !past.is_early(first) && !has_new(files, caches, first) {
+        if !past.is_early(first) && !caches.has_new(files, first) {
             return Ok(renewed);
         }
         wait_for_second_after(last);
@@ -63,13 +95,6 @@ pub(super) fn tell_apart(
     Err(io::Error::other(
         "the clock of the file system stands still",
     ))
-}
-
-/// Whether anything at or below `paths` may have been written in `second` or later.
-pub(super) fn has_new(files: &mut Tree, paths: &[Vec<u8>], second: i64) -> bool {
-    let mut budget = LOOKED_AT;
-    let is_new = |path: &Vec<u8>| files.written_since(path, second, &mut budget);
-    paths.iter().any(is_new)
 }
 
 /// Gives files the present time.

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::FileType;
 
-use super::apart::has_new;
 use super::files::{Tree, is_special};
-use super::index::{EXECUTABLE, FILE, Image, LINK, second_and_size, stamp};
-use super::past::{Past, wait_for_second_after};
+use super::index::{EXECUTABLE, FILE, Image, LINK, SUBMODULE, second_and_size, stamp};
+use super::kept::Kept;
+use super::past::Past;
 use super::scan::{Found, scan};
+use super::submodules::Modules;
 use crate::model::Clean;
 
 /// How long it counts what a walk after a job found. The next task follows at once; before a
@@ -69,7 +70,9 @@ impl Before {
                 continue;
             };
             let name = path.rsplit(|&byte| byte == b'/').next();
-            if COUNT_FOR_GIT.iter().any(|special| Some(*special) == name) {
+            let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+            let in_the_way = !is_dir && before.image.has_below(&path);
+            if in_the_way || COUNT_FOR_GIT.iter().any(|special| Some(*special) == name) {
                 files.remove_all(&path)?;
                 continue;
             }
@@ -99,15 +102,25 @@ impl Before {
     /// Decides about a file that is not provably as it was left.
     fn suspect(&mut self, files: &mut Tree, i: usize) -> io::Result<()> {
         let (path, mode) = (self.image.path(i), self.image.mode(i));
+        let is_file = mode == FILE || mode == EXECUTABLE;
         let stat = files.status(path);
-        let stat =
-            stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+        let kind = stat.map(|stat| FileType::from_raw_mode(stat.st_mode));
+        if is_file
+            && !matches!(
+                kind,
+                None | Some(FileType::RegularFile | FileType::Directory)
+            )
+        {
+            // git may open it before it replaces it, and wait.
+            files.remove_all(path)?;
+        }
+        let stat = stat.filter(|_| kind == Some(FileType::RegularFile));
         let stamp = stat.map(|stat| stamp(&stat));
         self.actual
             .insert(i, stamp.map(|stamp| second_and_size(&stamp)));
         // Where something else is git sees it.
         if let Some(stamp) = stamp
-            && (mode == FILE || mode == EXECUTABLE)
+            && is_file
             && files.is_touched(path, &stamp, self.image.stamp(i))
         {
             self.take_away(files, i)?;
@@ -132,22 +145,6 @@ impl Before {
         &self.untracked
     }
 
-    /// Waits for the next second where a submodule is about to come to another commit and
-    /// something was left since this one began: its files are not looked at one by one.
-    pub(super) fn wait_for_submodules(
-        &self,
-        files: &mut Tree,
-        links: &[(Vec<u8>, gix::ObjectId)],
-        past: &Past,
-    ) {
-        let moves = |(path, id): &(Vec<u8>, gix::ObjectId)| {
-            self.image.find(path).is_ok_and(|i| self.image.id(i) != *id)
-        };
-        if links.iter().any(moves) && has_new(files, &self.untracked, past.began()) {
-            wait_for_second_after(past.began());
-        }
-    }
-
     /// Whether the file of entry `at` of `image`, what is there now, is the one that was there.
     pub(super) fn has_kept(&self, image: &Image, at: usize) -> bool {
         let old = self.image.find(image.path(at));
@@ -168,6 +165,11 @@ impl Before {
             if stays.is_ok_and(|at| image.stamp(at) == self.image.stamp(i)) {
                 continue;
             }
+            if self.image.mode(i) == SUBMODULE && stays.is_ok_and(|at| image.mode(at) == SUBMODULE)
+            {
+                // It looks at its own files.
+                continue;
+            }
             let known = || matches!(self.image.mode(i), FILE | EXECUTABLE);
             match self.actual.get(&i) {
                 Some(Some(content)) => past.left(path, *content),
@@ -183,6 +185,10 @@ impl Before {
 /// What a move by git left in a worktree that it leaves to git the next time, too.
 pub(super) struct Left {
     image: Image,
+    /// The index that says so.
+    kept: Option<Kept>,
+    /// Its submodules.
+    modules: Modules,
     walked: Option<(Instant, Found)>,
 }
 
@@ -191,15 +197,32 @@ impl Left {
     pub(super) fn new(image: Image) -> Self {
         Self {
             image,
+            kept: None,
+            modules: Modules::default(),
             walked: None,
         }
     }
 
+    /// The same with what is to be known of a worktree by whoever has it next.
+    pub(super) fn with(self, kept: Option<Kept>, modules: Modules) -> Self {
+        Self {
+            kept,
+            modules,
+            ..self
+        }
+    }
+
+    /// Takes out what is known of submodules.
+    pub(super) fn take_modules(&mut self) -> Modules {
+        std::mem::take(&mut self.modules)
+    }
+
     /// Walks over the worktree after a job; returns how many tracked files it changed or
-    /// removed. `read` gives a blob.
+    /// removed. `files` is the worktree, `slot` the one of the slot, and `read` gives a blob.
     pub(super) fn look(
         &mut self,
         files: &mut Tree,
+        slot: &mut Tree,
         read: impl Fn(gix::ObjectId) -> Option<Vec<u8>>,
     ) -> io::Result<u64> {
         let at = Instant::now();
@@ -215,6 +238,11 @@ impl Left {
             changed += u64::from(files.is_changed(path, mode, blob.as_deref(), known));
         }
         self.walked = Some((at, found));
-        Ok(changed)
+        // The job's git may have noted files there that somebody else made, and another
+        // process would take them for ours.
+        if let Some(kept) = &mut self.kept {
+            kept.put_back(slot)?;
+        }
+        Ok(changed + self.modules.look(slot))
     }
 }

@@ -14,7 +14,7 @@ use gix::index::entry::{Flags, Mode};
 use super::super::conversion::Conversion;
 use super::super::{Git, GitError, Repo};
 use super::admin::Admin;
-use super::apart::tell_apart;
+use super::apart::{Caches, tell_apart};
 use super::before::{Before, Left};
 use super::fast::Known;
 use super::files::{Tree, clear_path, is_special, remove_path, umask, unlock_all};
@@ -22,11 +22,12 @@ use super::filtered::{Filtered, Rules};
 use super::ground::Ground;
 use super::ignored::ignores;
 use super::index::{Image, stamp};
+use super::kept::Kept;
 use super::past::Past;
-use super::pipes::{self, Place};
+use super::pipes;
 use super::scan::scan;
 use super::slow::Slow;
-use super::submodules::{self, Sources, Super};
+use super::submodules::{self, Modules, Outer};
 use super::template::Template;
 use super::{CheckoutError, Goal, MARK};
 use crate::model::{Clean, Oid, printable_line};
@@ -47,7 +48,7 @@ pub(super) enum Arrived {
     /// A move in process can start from there.
     Plain(Box<Known>),
     /// The next move is git's, too, for this reason.
-    Other(Option<Left>, Option<Slow>),
+    Other(Option<Box<Left>>, Option<Slow>),
 }
 
 /// Brings the worktree at `path` to `commit`; returns what is known of it then. `left` is what
@@ -60,6 +61,7 @@ pub(super) fn move_to(
     let Goal {
         repo,
         template,
+        location,
         path,
         commit,
         clean,
@@ -68,7 +70,9 @@ pub(super) fn move_to(
     let mut last = None;
     let sparse = sparse(template);
     let first = usize::from(past.is_to_come()) * (ATTEMPTS.len() - 1);
-    past.begin();
+    if location.is_slot() {
+        past.begin();
+    }
     for &attempt in &ATTEMPTS[first..] {
         // What another attempt would do costs a warm worktree.
         if repo.git().gate().is_closed() {
@@ -77,19 +81,22 @@ pub(super) fn move_to(
         let found = if attempt == Attempt::Anew {
             None
         } else {
-            let admin = Admin::find(repo.common_dir(), path);
+            let admin = location.find(repo.common_dir());
             admin.filter(|admin| state_line(admin, "sparse ").as_ref() == Some(&sparse))
         };
         let fresh = found.is_none();
         let admin = match found {
             Some(admin) => admin,
-            None => make(repo, template, path)?,
+            None => make(goal, past)?,
         };
         let mut worktree = Worktree {
             goal: *goal,
             repo,
             template,
-            git: GitIn::slot(repo, path),
+            git: match goal.outer {
+                None => GitIn::slot(repo, path),
+                Some(outer) => outer.git.submodule(path.to_owned(), repo.common_dir()),
+            },
             path,
             admin,
             commit,
@@ -97,11 +104,15 @@ pub(super) fn move_to(
             fresh,
         };
         match worktree.bring(attempt, left.take(), past) {
-            Ok(ground) => {
+            Ok((ground, modules)) => {
                 let left = worktree.index().ok().and_then(|file| {
                     let image = Image::of(&worktree.admin.index(), &file)?;
-                    Some(Left::new(image))
+                    let kept = Kept::read(location.slot_path(), location.index());
+                    Some(Box::new(Left::new(image).with(kept, modules)))
                 });
+                if !location.is_slot() {
+                    return Ok(Arrived::Other(left, None));
+                }
                 let mut ground = ground;
                 let known = match ground.slow.take() {
                     Some(slow) => Err(slow),
@@ -147,11 +158,6 @@ impl<'a> GitIn<'a> {
         }
     }
 
-    /// The slot.
-    pub(super) fn slot_path(&self) -> &Path {
-        self.slot
-    }
-
     /// In a submodule at `path`, of which the user's git directory is `source`.
     pub(super) fn submodule(&self, path: PathBuf, source: &Path) -> Self {
         Self {
@@ -159,7 +165,7 @@ impl<'a> GitIn<'a> {
             slot: self.slot,
             path,
             objects: source.join("objects"),
-            settings: self.settings.clone(),
+            settings: Vec::new(),
         }
     }
 
@@ -314,9 +320,9 @@ impl Worktree<'_> {
     fn bring(
         &mut self,
         attempt: Attempt,
-        left: Option<Left>,
+        mut left: Option<Left>,
         past: &mut Past,
-    ) -> Result<Ground, CheckoutError> {
+    ) -> Result<(Ground, Modules), CheckoutError> {
         if attempt == Attempt::WithoutIndex {
             unlock_all(rustix::fs::CWD, self.path.as_os_str()).map_err(|error| self.io(error))?;
         }
@@ -351,13 +357,14 @@ impl Worktree<'_> {
         self.admin
             .set_head(self.commit)
             .map_err(|error| self.io(error))?;
-        let ground = Ground::survey(self.repo, self.path, self.admin.dir())
+        let ground = Ground::survey(self.repo, &self.git, self.path, self.admin.dir())
             .map_err(|error| self.git_error(error))?;
         if let Some(what) = &ground.missing {
             return Err(CheckoutError::NotOnHost { what: what.clone() });
         }
         self.git.convert(&ground.conversion);
         let mut before = Before::nothing(hash);
+        let mut modules = left.as_mut().map(Left::take_modules).unwrap_or_default();
         if !self.fresh {
             let left = left.filter(|_| !interrupted);
             before = self.before(left, past)?;
@@ -366,7 +373,10 @@ impl Worktree<'_> {
             if distrusts(&index, hash, ground.sparse) {
                 self.remove_index()?;
             } else {
-                self.leave_submodules(&objects)?;
+                let file = self.index().ok();
+                if let Some(file) = &file {
+                    submodules::leave(&self.goal, file, past).map_err(|error| self.io(error))?;
+                }
                 // Attributes that a job left would count for what is checked out.
                 let _ = self.git.clean(self.clean);
             }
@@ -375,40 +385,41 @@ impl Worktree<'_> {
         self.git(&["checkout", "-q", "-f", "--detach", &commit])?;
         let links = self.settle(&objects, &ground, &before)?;
 
+        let caches = Caches {
+            paths: before.caches(),
+            outer: self
+                .goal
+                .outer
+                .map(|outer| (outer.goal.path, &outer.caches)),
+        };
         if !links.is_empty() {
-            if let Ok(mut files) = Tree::open(self.path) {
-                before.wait_for_submodules(&mut files, &links, past);
-            }
-            let main = self.repo.common_dir().parent().map(Path::to_owned);
-            let slots = self.path.parent().unwrap_or(self.path);
-            let outer = Super::slot(&self.goal, &self.git);
-            let sources = Sources::of_repository(self.repo.common_dir(), slots, main);
-            submodules::update(&outer, &sources, &links)?;
+            let outer = Outer {
+                goal: &self.goal,
+                git: &self.git,
+                caches,
+            };
+            modules = submodules::update(&outer, &links, modules, past)?;
         }
         let cleaned = self.git.clean(self.clean);
         cleaned.map_err(|error| self.git_error(error))?;
-        if !self.fresh {
-            self.tell_apart(&objects, &before, past)?;
+        if !self.fresh || self.goal.outer.is_some() {
+            self.tell_apart(&objects, &before, caches, past)?;
         }
         // Filters leave things, too: git-lfs installs hooks wherever it runs.
         let renewed = self.admin.renew(self.template);
         renewed.map_err(|error| self.io(error))?;
-        Ok(ground)
+        Ok((ground, modules))
     }
 
     /// See [`pipes`].
     fn remove_pipes(&self, before: &Before, ground: &Ground) -> std::io::Result<()> {
-        let place = Place {
-            slot: self.path,
-            path: self.path,
-        };
         let (image, untracked) = (before.image(), before.caches());
         let ignored = |files: &mut Tree, path: &[u8]| {
             ignores(self.repo, ground, files, path, true).is_ok_and(|ignored| ignored)
         };
         pipes::remove(
             &mut Tree::open(self.path)?,
-            &place,
+            self.goal.location,
             image,
             untracked,
             ignored,
@@ -420,6 +431,7 @@ impl Worktree<'_> {
         &self,
         objects: &gix::Repository,
         before: &Before,
+        caches: Caches<'_>,
         past: &mut Past,
     ) -> Result<(), CheckoutError> {
         let Ok(file) = self.index() else {
@@ -440,51 +452,11 @@ impl Worktree<'_> {
                     image.refresh(i, &stamp(&stat));
                 }
             }
-            tell_apart(
-                &mut files,
-                &mut image,
-                &written,
-                before.caches(),
-                past,
-                &read,
-            )
+            tell_apart(&mut files, &mut image, &written, caches, past, &read)
         });
         if renewed.map_err(|error| self.io(error))? {
             // It says what needs more than that by its exit code, and nothing does.
             let _ = self.git.run(&["update-index", "-q", "--refresh"]);
-        }
-        Ok(())
-    }
-
-    /// Removes submodules that the commit does not have: git leaves them where they are.
-    fn leave_submodules(&self, objects: &gix::Repository) -> Result<(), CheckoutError> {
-        let index = self.admin.index();
-        let Ok(file) = gix::index::File::at(index, objects.object_hash(), true, Default::default())
-        else {
-            return Ok(());
-        };
-        let links = file
-            .entries()
-            .iter()
-            .filter(|entry| entry.mode == Mode::COMMIT)
-            .map(|entry| entry.path(&file).to_vec())
-            .collect::<Vec<_>>();
-        if links.is_empty() {
-            return Ok(());
-        }
-        let tree = gix::ObjectId::try_from(self.commit.as_bytes())
-            .ok()
-            .and_then(|id| objects.find_commit(id).ok()?.tree().ok());
-        let stays = |path: &[u8]| {
-            let entry = tree.as_ref().and_then(|tree| {
-                let parts = path.split(|&byte| byte == b'/');
-                tree.lookup_entry(parts).ok().flatten()
-            });
-            entry.is_some_and(|entry| entry.mode().is_commit())
-        };
-        let mut files = Tree::open(self.path).map_err(|error| self.io(error))?;
-        for path in links.iter().filter(|path| !stays(path)) {
-            files.remove_all(path).map_err(|error| self.io(error))?;
         }
         Ok(())
     }
@@ -605,9 +577,23 @@ fn state_line(admin: &Admin, key: &str) -> Option<String> {
     Some(line.to_owned())
 }
 
-/// Makes the slot anew, without files.
-fn make(repo: &Repo, template: &Template, path: &Path) -> Result<Admin, CheckoutError> {
+/// Makes the worktree anew, without files.
+fn make(goal: &Goal<'_>, past: &mut Past) -> Result<Admin, CheckoutError> {
+    let Goal {
+        repo,
+        template,
+        location,
+        path,
+        ..
+    } = *goal;
     let io = |source| CheckoutError::of_io(path, source);
+    let state = format!("sparse {}\n", sparse(template));
+    if !location.is_slot() {
+        past.lost(b"");
+        let admin = location.make(repo.common_dir(), template).map_err(io)?;
+        admin.set_state(repo.common_dir(), &state).map_err(io)?;
+        return Ok(admin);
+    }
     clear_path(path).map_err(io)?;
     if let Some(parent) = path.parent() {
         private::make_private_dir(parent).map_err(io)?;
@@ -616,7 +602,6 @@ fn make(repo: &Repo, template: &Template, path: &Path) -> Result<Admin, Checkout
     // Older versions had linked worktrees of the user's repository.
     repo.forget_worktree(path).map_err(io)?;
     let admin = Admin::make(repo.common_dir(), path, template).map_err(io)?;
-    let state = format!("sparse {}\n", sparse(template));
     admin.set_state(repo.common_dir(), &state).map_err(io)?;
     Ok(admin)
 }

@@ -17,7 +17,7 @@ use super::super::reading::Objects;
 use super::super::{Gate, Repo};
 use super::Goal;
 use super::admin::Admin;
-use super::apart::tell_apart;
+use super::apart::{Caches, tell_apart};
 use super::before::WALK_COUNTS;
 use super::diff::diff;
 use super::files::{Holds, Tree, is_special, umask};
@@ -25,7 +25,7 @@ use super::ground::Ground;
 use super::ignored::ignores;
 use super::index::{Changes, Image, Written, mtime};
 use super::past::{self, Past};
-use super::pipes::{self, Place};
+use super::pipes;
 use super::scan::scan;
 use super::slow::Slow;
 use super::template::Template;
@@ -175,7 +175,7 @@ impl Known {
             let paths = written.keys();
             let written: Vec<_> = paths.flat_map(|path| self.image.find(path)).collect();
             let read = |id| Some(self.objects.find_blob(id).ok()?.data.clone());
-            let caches = &walked.untracked;
+            let caches = Caches::of(&walked.untracked);
             tell_apart(&mut files, &mut self.image, &written, caches, past, &read)?;
         }
         self.image.written = lock.commit(&self.image)?;
@@ -292,14 +292,16 @@ impl Known {
         if !untracked {
             return Ok(Left::Nothing);
         }
-        let place = Place {
-            slot: goal.path,
-            path: goal.path,
-        };
         let ignored = |files: &mut Tree, path: &[u8]| {
             ignores(repo, &self.ground, files, path, true).is_ok_and(|ignored| ignored)
         };
-        pipes::remove(files, &place, &self.image, &walked.untracked, ignored)?;
+        pipes::remove(
+            files,
+            goal.location,
+            &self.image,
+            &walked.untracked,
+            ignored,
+        )?;
         Ok(Left::Untracked)
     }
 }

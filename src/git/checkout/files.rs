@@ -32,6 +32,13 @@ impl Tree {
         Ok(Self { root, last: None })
     }
 
+    /// The tree at `path` below this one.
+    pub(super) fn below(&mut self, path: &[u8]) -> io::Result<Self> {
+        let (dir, name) = self.parent(path, false)?;
+        let root = open_dir(dir, name)?;
+        Ok(Self { root, last: None })
+    }
+
     /// The top.
     pub(super) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
@@ -297,6 +304,21 @@ impl Tree {
         Ok(stamp(&stat))
     }
 
+    /// Gives the file at `path` a time.
+    pub(super) fn set_time(&mut self, path: &[u8], modified: Timespec) -> io::Result<()> {
+        let (dir, name) = self.parent(path, false)?;
+        let times = Timestamps {
+            last_access: modified,
+            last_modification: modified,
+        };
+        Ok(rustix::fs::utimensat(
+            dir,
+            name,
+            &times,
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?)
+    }
+
     /// Whether anything at `path` or below it may have been written in `second` or
     /// later. Each thing that is looked at takes one from `budget`; where nothing is left
     /// of that it may.
@@ -312,6 +334,10 @@ impl Tree {
         let (dir, name) = self.parent(path, false).ok()?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = rustix::fs::openat(dir, name, flags, Mode::empty()).ok()?;
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(&file).ok()?.st_mode);
+        if kind != FileType::RegularFile {
+            return None;
+        }
         let mut contents = Vec::new();
         io::Read::read_to_end(&mut std::fs::File::from(file), &mut contents).ok()?;
         Some(contents)

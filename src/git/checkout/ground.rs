@@ -47,8 +47,14 @@ pub(super) struct Ground {
 }
 
 impl Ground {
-    /// Looks at everything that counts for the worktree at `path` with the git directory `admin`.
-    pub(super) fn survey(repo: &Repo, path: &Path, admin: &Path) -> Result<Self, GitError> {
+    /// Looks at everything that counts for the worktree at `path`, in which `git` runs, with
+    /// the git directory `admin`.
+    pub(super) fn survey(
+        repo: &Repo,
+        git: &GitIn<'_>,
+        path: &Path,
+        admin: &Path,
+    ) -> Result<Self, GitError> {
         let began = SystemTime::now();
         let places = Places::of(repo.git());
         let common = repo.common_dir();
@@ -59,7 +65,6 @@ impl Ground {
             files.extend(std::env::var_os(variable).map(PathBuf::from));
         }
 
-        let git = GitIn::slot(repo, path);
         let mut list = git.command();
         list.args(["config", "--list", "--show-origin", "-z"]);
         let listed = repo.git().output(&mut list)?.stdout;

@@ -39,6 +39,9 @@ pub struct Past {
     /// When the move began that is going on.
     #[serde(skip)]
     began: i64,
+    /// Where in the slot the worktree is that is being moved.
+    #[serde(skip)]
+    below: Vec<u8>,
 }
 
 /// What had one second, as hashes.
@@ -70,19 +73,33 @@ impl Past {
         self.seconds = self.seconds.split_off(&self.began);
     }
 
-    /// The second in which the move began.
-    pub(super) fn began(&self) -> i64 {
-        self.began
+    /// Does something in which paths are below the directory `path`.
+    pub(super) fn below<T>(&mut self, path: &[u8], act: impl FnOnce(&mut Self) -> T) -> T {
+        let inner = self.full(path);
+        let outer = std::mem::replace(&mut self.below, inner);
+        let done = act(self);
+        self.below = outer;
+        done
+    }
+
+    /// The path from the slot.
+    fn full(&self, path: &[u8]) -> Vec<u8> {
+        match (self.below.is_empty(), path.is_empty()) {
+            (true, _) => path.to_vec(),
+            (_, true) => self.below.clone(),
+            _ => [&self.below, b"/".as_slice(), path].concat(),
+        }
     }
 
     /// A file with this second and size at `path` is replaced or removed.
     pub(super) fn left(&mut self, path: &[u8], (second, size): (i64, u64)) {
         if second >= self.began {
             let early = second > now().tv_sec;
+            let path = self.full(path);
             let seconds = self.seconds.entry(second).or_default();
             seconds.early |= early;
             if !seconds.is_full() {
-                seconds.contents.insert(hash(path, Some(size)));
+                seconds.contents.insert(hash(&path, Some(size)));
             }
         }
     }
@@ -99,10 +116,11 @@ impl Past {
     /// What was at `path` or below it is gone, and nobody knows what it was; it was there
     /// before this move began.
     pub(super) fn lost(&mut self, path: &[u8]) {
+        let path = self.full(path);
         for second in self.lost_seconds() {
             let second = self.seconds.entry(second).or_default();
             if !second.is_full() {
-                second.anything.insert(hash(path, None));
+                second.anything.insert(hash(&path, None));
             }
         }
     }
@@ -128,6 +146,8 @@ impl Past {
         if second.all {
             return true;
         }
+        let path = self.full(path);
+        let path = path.as_slice();
         let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
         let mut above = ends.map(|(end, _)| &path[..end]).chain([path]);
         second.contents.contains(&hash(path, Some(size)))

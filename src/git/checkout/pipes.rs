@@ -9,23 +9,24 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, Dir, FileType};
 use rustix::io::Errno;
 
 use super::files::{Tree, open_dir, remove_at};
 use super::index::{Image, SUBMODULE};
+use super::location::{Location, MODULES};
 
-/// Removes them from what git looks at in the worktree at `path` below `slot`: what `image`
-/// says is a submodule, and what is `untracked`. In directories that are `ignored` git looks
+/// Removes them from what git looks at in the worktree at `location`: what `image` says is a
+/// submodule, and what is `untracked`. In directories that are `ignored` git looks
 /// for a repository and no further.
 ///
 /// # Errors
 /// Where something cannot be removed.
 pub(super) fn remove(
     files: &mut Tree,
-    place: &Place<'_>,
+    location: &Location,
     image: &Image,
     untracked: &[Vec<u8>],
     mut ignored: impl FnMut(&mut Tree, &[u8]) -> bool,
@@ -33,7 +34,7 @@ pub(super) fn remove(
     for i in 0..image.len() {
         if image.mode(i) == SUBMODULE {
             let path = image.path(i);
-            if !place.is_sound(files, path) {
+            if !location.is_sound(files, path) {
                 files.remove_all(&[path, b"/.git"].concat())?;
             }
         }
@@ -74,7 +75,7 @@ pub(super) fn remove_all(files: &Tree) -> io::Result<()> {
 /// # Errors
 /// Where something cannot be removed.
 pub(super) fn remove_from_modules(admin: &Path) -> io::Result<()> {
-    let modules = admin.join("modules");
+    let modules = admin.join(MODULES);
     match std::fs::symlink_metadata(&modules) {
         Ok(meta) if meta.is_dir() => {}
         _ => return Ok(()),
@@ -84,41 +85,6 @@ pub(super) fn remove_from_modules(admin: &Path) -> io::Result<()> {
         let ours = kind == FileType::Symlink && path.ends_with("lfsref/lfs");
         !ours && kind != FileType::RegularFile
     })
-}
-
-/// A worktree in a slot.
-pub(super) struct Place<'a> {
-    /// The slot.
-    pub(super) slot: &'a Path,
-    /// Where the worktree is.
-    pub(super) path: &'a Path,
-}
-
-impl Place<'_> {
-    /// Whether the submodule at `path` leads to a git directory of this slot.
-    fn is_sound(&self, files: &mut Tree, path: &[u8]) -> bool {
-        let Some(text) = files.read(&[path, b"/.git"].concat()) else {
-            // Nothing, or what is no file.
-            return files.kind(&[path, b"/.git"].concat()).is_none();
-        };
-        let target = text.strip_prefix(b"gitdir: ").map(<[u8]>::trim_ascii_end);
-        target.is_some_and(|target| {
-            let below = self.path.join(OsStr::from_bytes(path));
-            let led = lexical(&below.join(OsStr::from_bytes(target)));
-            led.starts_with(self.slot.join(".git/modules"))
-        })
-    }
-}
-
-fn lexical(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::ParentDir => drop(normal.pop()),
-            part => normal.push(part),
-        }
-    }
-    normal
 }
 
 impl Tree {

@@ -26,7 +26,7 @@ use sha2::{Digest as _, Sha256};
 use super::layout::{Children, Node, insert};
 use super::mark::{Mark, Marks};
 use crate::git::pins::Reach;
-use crate::git::{Git, GitError, Repo};
+use crate::git::{Git, GitError, Repo, RepoError};
 use crate::model::Oid;
 
 mod alternates;
@@ -61,13 +61,12 @@ const USUAL: RawMode = 0o666;
 const PRIVATE: RawMode = 0o600;
 
 /// The templates of a repository's slots, as one process keeps them.
-#[derive(Debug)]
 pub struct Templates {
     top: RefCell<Template>,
     /// What the refs reach, and which refs that was.
     reach: RefCell<(u64, Reach)>,
     /// Those of submodules, by the user's git directories.
-    modules: RefCell<HashMap<PathBuf, Rc<Template>>>,
+    modules: RefCell<HashMap<PathBuf, Rc<Lent>>>,
     /// The directory with the user's objects, to tell it from another in its place.
     objects: Cell<Option<(u64, u64)>>,
 }
@@ -96,24 +95,28 @@ impl Templates {
         Ok(template)
     }
 
-    /// The template of a submodule, of which the user's git directory is `source`.
-    pub(super) fn of_submodule(
-        &self,
-        repo: &Repo,
-        source: &Path,
-    ) -> Result<Rc<Template>, GitError> {
+    /// A submodule of `repo`, of which the user's git directory is `source`.
+    pub(super) fn of_submodule(&self, repo: &Repo, source: &Path) -> Result<Rc<Lent>, RepoError> {
+        let mut modules = self.modules.borrow_mut();
+        let lent = match modules.remove(source) {
+            Some(lent) => lent,
+            None => Rc::new(Lent {
+                repo: Rc::new(repo.open_submodule(source)?),
+                template: Template::default(),
+            }),
+        };
         let lender = Lender {
             git: repo.git(),
             dir: source,
             ci_dir: &repo.ci_dir(),
             notes: None,
         };
-        let mut modules = self.modules.borrow_mut();
-        let kept = modules.entry(source.to_owned()).or_default();
         // Nobody else has it: tasks come one after the other.
-        let template = Rc::make_mut(kept);
-        template.refresh(&lender, None)?;
-        Ok(Rc::clone(kept))
+        let mut lent = Rc::unwrap_or_clone(lent);
+        lent.template.refresh(&lender, Some(&lent.repo))?;
+        let lent = Rc::new(lent);
+        modules.insert(source.to_owned(), Rc::clone(&lent));
+        Ok(lent)
     }
 
     /// Whether the repository is where it was when it was first asked for, and the same.
@@ -137,6 +140,13 @@ impl Templates {
         }
         reach.1.reaches(&repo.objects(), commit)
     }
+}
+
+/// A submodule of the user's repository, and what its git directories in slots have to be.
+#[derive(Clone)]
+pub(super) struct Lent {
+    pub(super) repo: Rc<Repo>,
+    pub(super) template: Template,
 }
 
 /// Where what a slot borrows is.

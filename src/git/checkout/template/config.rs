@@ -12,6 +12,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
+use sha2::{Digest as _, Sha256};
+
 use super::super::mark::Marks;
 use crate::git::{Git, GitError};
 use crate::private;
@@ -165,7 +167,7 @@ impl Config {
     }
 
     /// Where the work tree is, to which relative URLs are relative.
-    fn top(&self, dir: &Path) -> PathBuf {
+    pub(in crate::git::checkout) fn top(&self, dir: &Path) -> PathBuf {
         match self.get("core.worktree") {
             Some(path) => dir.join(OsStr::from_bytes(path)),
             None if self.boolean("core.bare") => dir.to_owned(),
@@ -455,7 +457,16 @@ fn without_branch(
 ) -> Result<Vec<Entry>, GitError> {
     // A git directory below the real one matches nearly every `gitdir:` that this matches.
     let prepare = || {
-        let detached = private::dir_in(place.ci_dir, "detached")?;
+        let name = match place.ci_dir.parent() == Some(place.dir) {
+            true => "detached".to_owned(),
+            // Of a submodule: each has its own.
+            false => {
+                let hash = Sha256::digest(place.dir.as_os_str().as_bytes());
+                let hex = hash[..8].iter().map(|byte| format!("{byte:02x}"));
+                format!("detached-{}", hex.collect::<String>())
+            }
+        };
+        let detached = private::dir_in(place.ci_dir, name)?;
         let common = place.dir.as_os_str().as_bytes();
         write_once(&detached.join("commondir"), common)?;
         write_once(&detached.join("HEAD"), "0".repeat(40).as_bytes())?;
