@@ -7,9 +7,9 @@ cd "$(dirname "$0")/.."
 
 # Each command, and Debian's package that has it.
 needs=(
-    chattr:e2fsprogs csh:csh fish:fish git:git git-lfs:git-lfs ip:iproute2 iptables:iptables
-    less:less make:make mount:mount man:man-db mandoc:mandoc npm:npm ps:procps pytest-3:python3-pytest
-    python3:python3 script:bsdutils
+    chattr:e2fsprogs csh:csh fish:fish git:git git-crypt:git-crypt git-lfs:git-lfs
+    ip:iproute2 iptables:iptables less:less make:make man:man-db mandoc:mandoc mount:mount
+    npm:npm ps:procps pytest-3:python3-pytest python3:python3 script:bsdutils
     slurmctld:slurmctld slurmd:slurmd socat:socat srun:slurm-client ssh:openssh-client
     sshd:openssh-server tmux:tmux unshare:util-linux zsh:zsh
 )

@@ -6,6 +6,7 @@
 )]
 
 mod beds;
+mod borrowed;
 mod bytes;
 mod bytes_filters;
 mod checkout;

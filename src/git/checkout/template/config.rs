@@ -180,10 +180,8 @@ impl Config {
 
     fn lfs_storage(&self, dir: &Path) -> Option<PathBuf> {
         let path = self.get("lfs.storage").filter(|path| !path.is_empty())?;
-        let path = match path.strip_prefix(b"~/") {
-            Some(rest) => PathBuf::from(std::env::var_os("HOME")?).join(OsStr::from_bytes(rest)),
-            None => dir.join(OsStr::from_bytes(path)),
-        };
+        // git-lfs knows no `~`.
+        let path = dir.join(OsStr::from_bytes(path));
         Some(normal(&path))
     }
 
