@@ -259,6 +259,30 @@ fn files_that_a_job_left_say_nothing_about_others() {
 }
 
 #[test]
+fn what_a_jobs_git_noted_of_files_that_it_made_is_not_believed() {
+    let repo = TestRepo::new();
+    // Not plain, so that git moves the slot.
+    repo.write(".gitattributes", "*.md ident\n");
+    repo.write("f", "one\ntwo\n");
+    repo.commit("one");
+    // git believes an index of what is a second older.
+    let later = "s=$(stat -c %Y f); until test $(date +%s) -gt $s; do sleep 0.02; done; \
+                 echo x >new; git add new";
+    for damage in [
+        "git config core.autocrlf true; rm f; git checkout -q f",
+        "echo 'f text eol=crlf' >.git/info/attributes; rm f; git checkout -q f",
+    ] {
+        let damage = format!("{damage}; {later}");
+        let job = format!("test \"$(od -An -c f | tr -d ' \\n')\" = 'one\\ntwo\\n' && ({damage})");
+        for _ in 0..3 {
+            // A process for each.
+            repo.ci(["run", "-q", "-j1", "--force", "-x", &job])
+                .expect_code(0);
+        }
+    }
+}
+
+#[test]
 fn another_umask_makes_files_anew() {
     for attributes in ["", "*.id ident\n"] {
         let repo = TestRepo::new();

@@ -44,7 +44,7 @@ impl Bench {
         Self { repo, then }
     }
 
-    fn seen(&self) -> PathBuf {
+    pub(super) fn seen(&self) -> PathBuf {
         self.repo.root().join("seen")
     }
 
@@ -65,7 +65,7 @@ impl Bench {
     }
 
     /// What a fresh worktree at `commit` shows.
-    fn fresh(&self, commit: &str) -> String {
+    pub(super) fn fresh(&self, commit: &str) -> String {
         let path = self.repo.root().join("fresh");
         self.repo.git([
             OsStr::new("worktree"),
@@ -117,10 +117,10 @@ impl Bench {
 }
 
 /// Small numbers that look random and are the same each time.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub(super) fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)

@@ -54,6 +54,7 @@ mod signals;
 mod slots;
 mod storm;
 mod submodules;
+mod submodules_any;
 mod submodules_bytes;
 mod support;
 mod survivors;

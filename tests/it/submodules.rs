@@ -357,3 +357,82 @@ fn the_users_submodules_are_found_in_every_layout() {
     ]);
     run(home.path());
 }
+
+#[test]
+fn a_repository_that_is_its_own_submodule_is_not_pushed_to() {
+    let repo = rich();
+    repo.git(["reset", "-q", "--hard"]);
+    repo.git([&FILES[..], &["submodule", "-q", "add", "./", "itself"]].concat());
+    repo.commit("with itself");
+    let url = repo.git(["-C", "itself", "remote", "get-url", "origin"]);
+    assert!(!url.is_empty());
+    let away = repo.root().join("away.git");
+    repo.git(["init", "-q", "--bare", away.to_str().unwrap()]);
+    for (name, url) in [
+        ("top", "../"),
+        ("dir", "../.git"),
+        ("own", "."),
+        ("away", "../../away.git"),
+    ] {
+        repo.git(["-C", "itself", "remote", "add", name, url]);
+    }
+    let before = snapshot(repo.path());
+    let push = "cd itself; for r in $(git remote); do git push -q $r HEAD:refs/heads/pushed; \
+                git push -q --mirror $r; done; git remote -v; true";
+    let said = in_job(&repo, repo.path(), "HEAD", push);
+    assert!(said.contains("away.git (push)"), "{said}");
+    assert!(snapshot(repo.path()) == before, "{said}");
+    let away = away.to_str().unwrap();
+    assert_ne!(repo.git(["--git-dir", away, "for-each-ref"]), "");
+}
+
+#[test]
+fn nested_ones_have_ids_of_their_own_kind_whatever_new_repositories_have() {
+    for [outer, middle, deep] in [["sha1"; 3], ["sha256"; 3], ["sha256", "sha1", "sha1"]] {
+        let init = |kind: &str| {
+            let repo = TestRepo::init(&["-b", "main", &format!("--object-format={kind}")]);
+            repo.git(["config", "--global", "protocol.file.allow", "always"]);
+            repo
+        };
+        let (repo, inner, deepest) = (init(outer), init(middle), init(deep));
+        deepest.write("f", "deep\n");
+        deepest.commit("deep");
+        add_submodule(&inner, &deepest, "a/b");
+        inner.commit("inner");
+        add_submodule(&repo, &inner, "lib");
+        repo.git(["submodule", "-q", "update", "--init", "--recursive"]);
+        repo.commit("one");
+        let users = repo.git(["submodule", "status", "--recursive"]);
+        let look = "cat lib/a/b/f; git submodule status --recursive; git status --porcelain; \
+                    git -C lib/a/b rev-parse --show-object-format HEAD";
+        let head = repo.git(["-C", "lib/a/b", "rev-parse", "HEAD"]);
+        let users = format!("deep\n{users}\n{deep}\n{head}\n");
+        repo.write("../look", look);
+        let said = repo.root().join("seen");
+        let job = format!("sh ../look-at 2>&1 >{}", said.display());
+        let job = job.replace("../look-at", repo.root().join("look").to_str().unwrap());
+        for variables in [
+            vec![("GIT_DEFAULT_HASH", "sha256")],
+            vec![
+                ("GIT_DEFAULT_HASH", "sha1"),
+                ("GIT_DEFAULT_REF_FORMAT", "reftable"),
+            ],
+            vec![],
+        ] {
+            if variables.is_empty() {
+                repo.git(["config", "--global", "init.defaultObjectFormat", "sha256"]);
+                repo.git(["config", "--global", "init.defaultRefFormat", "reftable"]);
+            }
+            let mut ci = repo.ci_command(["run", "-q", "-j1", "--force", "-x", &job]);
+            Ran(ci.envs(variables).output().unwrap()).expect_code(0);
+            let said = fs::read_to_string(&said).unwrap();
+            // git names a commit by branches and tags that it finds beside it.
+            let plain = |text: &str| -> Vec<String> {
+                let lines = text.lines().map(|line| line.split(" (").next().unwrap());
+                lines.map(|line| line.trim().to_owned()).collect()
+            };
+            assert_eq!(plain(&said), plain(&users));
+            fs::remove_dir_all(repo.root().join("home/.cache")).unwrap();
+        }
+    }
+}

@@ -71,7 +71,8 @@ impl Before {
             };
             let name = path.rsplit(|&byte| byte == b'/').next();
             let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-            let in_the_way = !is_dir && before.image.has_below(&path);
+            let in_the_way = !is_dir && before.image.has_below(&path)
+                || is_special(&stat) && name == Some(b".gitignore");
             if in_the_way || COUNT_FOR_GIT.iter().any(|special| Some(*special) == name) {
                 files.remove_all(&path)?;
                 continue;

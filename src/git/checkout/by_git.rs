@@ -415,7 +415,8 @@ impl Worktree<'_> {
     fn remove_pipes(&self, before: &Before, ground: &Ground) -> std::io::Result<()> {
         let (image, untracked) = (before.image(), before.caches());
         let ignored = |files: &mut Tree, path: &[u8]| {
-            ignores(self.repo, ground, files, path, true).is_ok_and(|ignored| ignored)
+            self.clean == Clean::None
+                || ignores(self.repo, ground, files, path, true).is_ok_and(|ignored| ignored)
         };
         pipes::remove(
             &mut Tree::open(self.path)?,

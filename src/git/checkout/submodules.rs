@@ -302,6 +302,10 @@ fn keep_ours(dir: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let is_dir = fs::symlink_metadata(&path)?.is_dir();
+        if is_dir {
+            // It would lead git elsewhere.
+            remove_path(&path.join("commondir"))?;
+        }
         if is_dir && (Admin::is_ours(&path) || keep_ours(&path)?) {
             any = true;
         } else {

@@ -31,6 +31,7 @@ use crate::model::Oid;
 
 mod alternates;
 mod config;
+mod own;
 mod refs;
 
 pub(in crate::git) use alternates::read_file;

@@ -9,12 +9,13 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
 
 use super::super::mark::Marks;
+use super::own::{Own, local_path, normal};
 use crate::git::{Git, GitError};
 use crate::private;
 
@@ -75,6 +76,13 @@ pub(super) struct Place<'a> {
     pub(super) dir: &'a Path,
     /// Ours in it.
     pub(super) ci_dir: &'a Path,
+}
+
+impl Place<'_> {
+    /// The common git directory of the user's repository, where this is one of a submodule.
+    fn outer(&self) -> Option<&Path> {
+        self.ci_dir.parent().filter(|dir| *dir != self.dir)
+    }
 }
 
 impl Config {
@@ -187,6 +195,7 @@ impl Config {
 
     fn flatten(&self, git: &Git, place: &Place<'_>) -> Result<Vec<u8>, GitError> {
         let own = Own::new(place.dir, self.top(place.dir));
+        let outer = place.outer().map(|dir| Own::new(dir, dir.to_owned()));
         let mut out = Writer::default();
         let extended = self
             .entries
@@ -203,6 +212,14 @@ impl Config {
                 continue;
             }
             let url = entry.value.as_deref().filter(|_| entry.is_url());
+            let is_outer = |url: &[u8]| {
+                let path = own.path(url).zip(outer.as_ref());
+                path.is_some_and(|(path, outer)| outer.is(&path))
+            };
+            if url.is_some_and(is_outer) {
+                // A repository that is its own submodule.
+                continue;
+            }
             let aliased = |url: &[u8]| urls.iter().any(|alias| url.starts_with(alias));
             match url {
                 Some(url) if !aliased(url) => out.entry(&entry.key, Some(&own.url(url))),
@@ -310,94 +327,6 @@ impl Entry {
     }
 }
 
-/// The user's repository and its work tree.
-struct Own {
-    dir: PathBuf,
-    top: PathBuf,
-}
-
-impl Own {
-    fn new(dir: &Path, top: PathBuf) -> Self {
-        Self {
-            dir: real(dir),
-            top: real(&top),
-        }
-    }
-
-    /// Whether a path, from the work tree, is below the git directory.
-    fn has(&self, path: &Path) -> bool {
-        real(&self.top.join(path)).starts_with(&self.dir)
-    }
-
-    /// Whether a path, from the work tree, is this repository, or a work tree of it.
-    fn is(&self, path: &Path) -> bool {
-        let path = real(&self.top.join(path));
-        let is = |dir: &Path| {
-            let common = super::alternates::read_file(&dir.join("commondir"), 1 << 16);
-            let common = common.map(|text| dir.join(OsStr::from_bytes(text.trim_ascii_end())));
-            real(&common.unwrap_or_else(|| dir.to_owned())) == self.dir
-        };
-        let dot_git = path.join(".git");
-        let link = super::alternates::read_file(&dot_git, 1 << 16);
-        let link = link.as_deref().and_then(|text| {
-            let target = text.strip_prefix(b"gitdir: ")?.trim_ascii_end();
-            Some(path.join(OsStr::from_bytes(target)))
-        });
-        path == self.top || is(&path) || is(&link.unwrap_or(dot_git))
-    }
-
-    /// A URL as it must be in a slot to mean the same: relative paths are made absolute.
-    /// One that means the repository itself means the slot there, as `.` does.
-    fn url(&self, url: &[u8]) -> Vec<u8> {
-        let Some(path) = local_path(url) else {
-            return url.to_owned();
-        };
-        if self.is(path) {
-            return b".".to_vec();
-        }
-        if path.is_absolute() {
-            return url.to_owned();
-        }
-        normal(&self.top.join(path))
-            .into_os_string()
-            .into_encoded_bytes()
-    }
-}
-
-/// The path that a URL is, if it is one: as git decides it, by the first colon that no
-/// slash comes before.
-fn local_path(url: &[u8]) -> Option<&Path> {
-    if let Some(path) = url.strip_prefix(b"file://") {
-        return Some(Path::new(OsStr::from_bytes(path))).filter(|path| path.is_absolute());
-    }
-    let end = url.iter().position(|byte| matches!(byte, b':' | b'/'));
-    match end.map(|end| url[end]) {
-        Some(b':') => None,
-        _ if url.is_empty() => None,
-        _ => Some(Path::new(OsStr::from_bytes(url))),
-    }
-}
-
-/// Where a path leads, as far as it exists.
-fn real(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| normal(path))
-}
-
-/// A path without `.` and `..`.
-fn normal(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                normal.pop();
-            }
-            part => normal.push(part),
-        }
-    }
-    normal
-}
-
 /// Whether git takes a value for true.
 pub(in crate::git::checkout) fn is_true(value: &[u8]) -> bool {
     let value = value.trim_ascii().to_ascii_lowercase();
@@ -455,10 +384,10 @@ fn without_branch(
 ) -> Result<Vec<Entry>, GitError> {
     // A git directory below the real one matches nearly every `gitdir:` that this matches.
     let prepare = || {
-        let name = match place.ci_dir.parent() == Some(place.dir) {
-            true => "detached".to_owned(),
-            // Of a submodule: each has its own.
-            false => {
+        let name = match place.outer() {
+            None => "detached".to_owned(),
+            // Each has its own.
+            Some(_) => {
                 let hash = Sha256::digest(place.dir.as_os_str().as_bytes());
                 let hex = hash[..8].iter().map(|byte| format!("{byte:02x}"));
                 format!("detached-{}", hex.collect::<String>())
