@@ -13,6 +13,7 @@
 //! | `by_git` | the move by git, and worktrees made anew |
 //! | `submodules` | submodules, from what is there locally |
 //! | `slow` | why a checkout was left to git |
+//! | `unmoved` | whether there is nothing to do in a submodule |
 //! | `gitmodules` | which submodules there are, and which the user wants |
 //! | `location` | where a worktree and its git directory are in a slot |
 //! | `plain` | whether a checkout is plain |
@@ -66,6 +67,7 @@ mod scan;
 mod slow;
 mod submodules;
 mod template;
+mod unmoved;
 
 pub(super) use admin::slot_of;
 pub(super) use ground::NOT_HERE;

@@ -2,11 +2,11 @@
 //! cache takes them for others.
 
 use std::fs;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::checkout::Bench;
 use super::submodules::{add_submodule, move_on};
-use super::support::{TestRepo, wait_until};
+use super::support::{Ran, TestRepo, wait_until};
 
 #[test]
 fn attributes_inside_count_as_in_the_tree() {
@@ -205,4 +205,37 @@ fn what_a_job_wrote_and_compiled_inside_is_not_taken_for_the_commits() {
             assert_eq!(ran.code(), 0, "{before}\n{}{}", ran.stdout(), ran.stderr());
         }
     }
+}
+
+#[test]
+fn submodules_that_stay_as_they_are_need_no_git() {
+    let repo = TestRepo::new();
+    let inner = TestRepo::new();
+    inner.write(".gitignore", "cache\n");
+    inner.write("d/f", "inner\n");
+    inner.commit("inner");
+    for path in ["one", "two", "three"] {
+        add_submodule(&repo, &inner, path);
+    }
+    for _ in 0..6 {
+        repo.commit("another");
+    }
+    // Configuration that is too young may change without showing it.
+    let config = repo.git_dir().join("modules/three/config");
+    wait_until("the configuration to be old", || {
+        let written = fs::metadata(&config).unwrap().modified().unwrap();
+        written.elapsed().unwrap() > Duration::from_millis(300)
+    });
+    let trace = repo.root().join("trace");
+    // What a job does with git is no change, nor is what is ignored; the third is changed.
+    let job = "git status >/dev/null; git -C one status >/dev/null; touch one/cache; \
+               test \"$(cat three/d/f)\" = inner && test ! -e three/x && \
+               echo x >three/d/f && touch three/x && git add -A && git -C three add -A";
+    let mut run = repo.ci_command(["run", "-q", "-j1", "--force", "HEAD~5..", "-x", job]);
+    let ran = Ran(run.env("GIT_TRACE", &trace).output().unwrap());
+    ran.expect_code(0);
+    let trace = fs::read_to_string(trace).unwrap();
+    let checkouts = trace.matches("built-in: git checkout").count();
+    // Five commits; the first finds nothing; the third of them is changed each time.
+    assert_eq!(checkouts, 5 + 3 + 4, "{trace}");
 }

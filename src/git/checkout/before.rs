@@ -18,6 +18,7 @@ use super::kept::Kept;
 use super::past::Past;
 use super::scan::{Found, scan};
 use super::submodules::Modules;
+use super::unmoved::At;
 use crate::model::Clean;
 
 /// How long it counts what a walk after a job found. The next task follows at once; before a
@@ -26,7 +27,7 @@ pub(super) const WALK_COUNTS: Duration = Duration::from_millis(500);
 
 /// Files that say how others are checked out. One that is not tracked counts for git, also
 /// where it is ignored and so stays.
-const COUNT_FOR_GIT: [&[u8]; 3] = [b".gitattributes", b".gitmodules", b".lfsconfig"];
+pub(super) const COUNT_FOR_GIT: [&[u8]; 3] = [b".gitattributes", b".gitmodules", b".lfsconfig"];
 
 /// What was there.
 pub(super) struct Before {
@@ -185,12 +186,14 @@ impl Before {
 
 /// What a move by git left in a worktree that it leaves to git the next time, too.
 pub(super) struct Left {
-    image: Image,
+    pub(super) image: Image,
     /// The index that says so.
-    kept: Option<Kept>,
+    pub(super) kept: Option<Kept>,
     /// Its submodules.
     modules: Modules,
-    walked: Option<(Instant, Found)>,
+    /// Where a submodule was left.
+    pub(super) at: Option<At>,
+    pub(super) walked: Option<(Instant, Found)>,
 }
 
 impl Left {
@@ -200,6 +203,7 @@ impl Left {
             image,
             kept: None,
             modules: Modules::default(),
+            at: None,
             walked: None,
         }
     }
@@ -209,6 +213,14 @@ impl Left {
         Self {
             kept,
             modules,
+            ..self
+        }
+    }
+
+    /// The same of a submodule.
+    pub(super) fn at(self, at: At) -> Self {
+        Self {
+            at: Some(at),
             ..self
         }
     }

@@ -29,6 +29,7 @@ use super::scan::scan;
 use super::slow::Slow;
 use super::submodules::{self, Modules, Outer};
 use super::template::Template;
+use super::unmoved::At;
 use super::{CheckoutError, Goal, MARK};
 use crate::model::{Clean, Oid, printable_line};
 use crate::private;
@@ -108,9 +109,16 @@ pub(super) fn move_to(
                 let left = worktree.index().ok().and_then(|file| {
                     let image = Image::of(&worktree.admin.index(), &file)?;
                     let kept = Kept::read(location.slot_path(), location.index());
-                    Some(Box::new(Left::new(image).with(kept, modules)))
+                    Some(Left::new(image).with(kept, modules))
                 });
                 if !location.is_slot() {
+                    let (commit, seen) = (*commit, template.ground());
+                    let at = At {
+                        commit,
+                        ground,
+                        seen,
+                    };
+                    let left = left.map(|left| Box::new(left.at(at)));
                     return Ok(Arrived::Other(left, None));
                 }
                 let mut ground = ground;
@@ -120,7 +128,7 @@ pub(super) fn move_to(
                 };
                 return Ok(match known {
                     Ok(known) => Arrived::Plain(Box::new(known)),
-                    Err(slow) => Arrived::Other(left, Some(slow)),
+                    Err(slow) => Arrived::Other(left.map(Box::new), Some(slow)),
                 });
             }
             Err(error) if error.is_final() => return Err(error),
@@ -572,7 +580,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn state_line(admin: &Admin, key: &str) -> Option<String> {
+pub(super) fn state_line(admin: &Admin, key: &str) -> Option<String> {
     let state = admin.state();
     let line = state.lines().find_map(|line| line.strip_prefix(key))?;
     Some(line.to_owned())

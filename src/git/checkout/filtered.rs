@@ -28,7 +28,8 @@ const POINTER: [&[u8]; 2] = [
 
 /// What a tree says about how its blobs become files, with what surrounds it.
 pub(super) struct Rules {
-    /// "plain" where blobs are files, byte by byte; otherwise all that decides, as a hash.
+    /// [`PLAIN`](Self::PLAIN) where blobs are files, byte by byte; otherwise all that
+    /// decides, as a hash.
     pub(super) identity: String,
     /// Some files may be made by programs.
     pub(super) filters: bool,
@@ -37,6 +38,9 @@ pub(super) struct Rules {
 }
 
 impl Rules {
+    /// The identity of those that make files which are their blobs.
+    pub(super) const PLAIN: &str = "plain";
+
     /// Those of the index `image`; `read` gives a blob.
     pub(super) fn read(
         ground: &Ground,
@@ -72,7 +76,7 @@ impl Rules {
             hash.update(image.id(i).as_bytes());
         }
         rules.identity = match plain {
-            true => "plain".to_owned(),
+            true => Self::PLAIN.to_owned(),
             false => hash.finalize().iter().map(|b| format!("{b:02x}")).collect(),
         };
         rules

@@ -30,6 +30,7 @@ use super::gitmodules::{Wanted, named, wanted};
 use super::location::{Location, MODULES};
 use super::past::Past;
 use super::pipes;
+use super::unmoved::is_unmoved;
 use super::{CheckoutError, Goal};
 use crate::model::{Oid, printable_line};
 
@@ -190,14 +191,19 @@ pub(super) fn update(
             outer: Some(outer),
             ..*outer.goal
         };
-        let known = before.take(path, &location, &lent.repo);
-        let arrived = past.below(path, |past| by_git::move_to(&goal, past, known));
-        let arrived = arrived.map_err(|error| of_submodule(printable(), error))?;
-        if let Arrived::Other(Some(known), _) = arrived {
+        let mut known = before.take(path, &location, &lent.repo);
+        if !known.as_mut().is_some_and(|left| is_unmoved(&goal, left)) {
+            let arrived = past.below(path, |past| by_git::move_to(&goal, past, known));
+            known = match arrived.map_err(|error| of_submodule(printable(), error))? {
+                Arrived::Other(left, _) => left.map(|left| *left),
+                Arrived::Plain(_) => None,
+            };
+        }
+        if let Some(known) = known {
             let module = Module {
                 location: location.clone(),
                 repo: Rc::clone(&lent.repo),
-                left: *known,
+                left: known,
             };
             left.0.insert(path.clone(), module);
         }
