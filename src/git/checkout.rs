@@ -455,8 +455,8 @@ impl<'a> Checkout<'a> {
     }
 
     /// Whether what a job said is about the commit and not about the machine: the user's
-    /// repository is still there, and, where the job `failed`, has the commit, and the
-    /// worktree is the one that the job was given.
+    /// repository is still there, and, where the job `failed`, has the commit, as its
+    /// submodules have theirs, and the worktree is the one that the job was given.
     ///
     /// # Errors
     /// Where that is not so.
@@ -469,9 +469,13 @@ impl<'a> Checkout<'a> {
             let path = self.path.clone();
             return Err(CheckoutError::Gone { path });
         }
-        match self.is_there(commit) {
-            true => Ok(()),
-            false => Err(CheckoutError::Pruned { commit: *commit }),
+        let missing = match self.is_there(commit) {
+            true => self.left.as_ref().and_then(before::Left::missing),
+            false => Some(*commit),
+        };
+        match missing {
+            None => Ok(()),
+            Some(commit) => Err(CheckoutError::Pruned { commit }),
         }
     }
 

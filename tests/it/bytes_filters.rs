@@ -360,10 +360,10 @@ fn a_submodule_that_was_never_fetched_is_no_verdict() {
 }
 
 /// Makes a host of this machine, with a home of its own, and switches between the two.
-struct Elsewhere<'r>(&'r TestRepo);
+pub(super) struct Elsewhere<'r>(&'r TestRepo);
 
 impl<'r> Elsewhere<'r> {
-    fn new(repo: &'r TestRepo) -> Self {
+    pub(super) fn new(repo: &'r TestRepo) -> Self {
         let there = repo.root().join("there");
         fs::create_dir(&there).unwrap();
         let command = format!("env HOME={} {{}}", there.display());
@@ -378,7 +378,7 @@ impl<'r> Elsewhere<'r> {
 
     /// What `job` prints about `HEAD` there, or here.
     #[track_caller]
-    fn said(&self, there: bool, code: i32) -> String {
+    pub(super) fn said(&self, there: bool, code: i32) -> String {
         let repo = self.0;
         repo.git(["config", "ci.local", if there { "false" } else { "true" }]);
         repo.git([
@@ -399,7 +399,7 @@ impl<'r> Elsewhere<'r> {
     }
 
     #[track_caller]
-    fn expect_same(&self, what: &str) {
+    pub(super) fn expect_same(&self, what: &str) {
         assert_eq!(self.said(true, 0), self.said(false, 0), "{what}");
     }
 }

@@ -204,14 +204,14 @@ fn the_next_task_finds_nothing_of_what_a_job_did_with_git() {
 }
 
 /// A run whose job waits, so that something can happen meanwhile.
-struct Paused {
+pub(super) struct Paused {
     run: Child,
     go: PathBuf,
 }
 
 impl Paused {
     /// Starts `then` on `rev` and returns once it waits.
-    fn start(repo: &TestRepo, rev: &str, then: &str) -> Self {
+    pub(super) fn start(repo: &TestRepo, rev: &str, then: &str) -> Self {
         let (started, go) = (repo.root().join("started"), repo.root().join("go"));
         let _ = fs::remove_file(&started);
         let _ = fs::remove_file(&go);
@@ -226,7 +226,7 @@ impl Paused {
     }
 
     /// Lets the job go on; returns what the run printed.
-    fn go_on(self) -> Ran {
+    pub(super) fn go_on(self) -> Ran {
         fs::write(&self.go, "").unwrap();
         Ran(self.run.wait_with_output().unwrap())
     }

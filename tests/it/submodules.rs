@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::checkout::Bench;
-use super::slots::{NASTY, in_job, rich, snapshot};
+use super::slots::{NASTY, Paused, in_job, rich, snapshot};
 use super::support::{Ran, TestRepo};
 
 /// What lets `git submodule` fetch from a directory.
@@ -251,6 +251,36 @@ fn a_commit_that_is_missing_is_no_verdict_until_it_is_there() {
     let mut verdicts = repo.verdicts("HEAD");
     verdicts.dedup();
     assert_eq!(verdicts, ["ERROR j", "pass j"]);
+}
+
+#[test]
+fn a_submodule_that_was_removed_during_a_task_is_no_verdict() {
+    let deep = TestRepo::new();
+    deep.commit("deep");
+    let inner = TestRepo::new();
+    add_submodule(&inner, &deep, "in");
+    inner.commit("inner");
+    let repo = TestRepo::new();
+    add_submodule(&repo, &inner, "lib");
+    let update = ["submodule", "-q", "update", "--init", "--recursive"];
+    repo.git([&FILES[..], &update].concat());
+    repo.commit("one");
+    let modules = repo.git_dir().join("modules/lib");
+    for (dir, job) in [
+        ("objects", "git -C lib log -1"),
+        ("", "git -C lib log -1"),
+        ("modules/in/objects", "git -C lib/in log -1"),
+    ] {
+        let (dir, aside) = (modules.join(dir), repo.root().join("aside"));
+        let paused = Paused::start(&repo, "HEAD", job);
+        fs::rename(&dir, &aside).unwrap();
+        let ran = paused.go_on().expect_code(125);
+        let said = ran.stdout() + &ran.stderr();
+        assert!(said.contains("objects were removed"), "{said}");
+        fs::rename(&aside, &dir).unwrap();
+    }
+    assert!(!repo.note("HEAD").contains("FAIL"), "{}", repo.note("HEAD"));
+    Paused::start(&repo, "HEAD", "false").go_on().expect_code(1);
 }
 
 #[test]

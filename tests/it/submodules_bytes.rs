@@ -4,6 +4,7 @@
 use std::fs;
 use std::time::{Duration, SystemTime};
 
+use super::bytes_filters::Elsewhere;
 use super::checkout::Bench;
 use super::submodules::{add_submodule, move_on};
 use super::support::{Ran, TestRepo, wait_until};
@@ -238,4 +239,49 @@ fn submodules_that_stay_as_they_are_need_no_git() {
     let checkouts = trace.matches("built-in: git checkout").count();
     // Five commits; the first finds nothing; the third of them is changed each time.
     assert_eq!(checkouts, 5 + 3 + 4, "{trace}");
+}
+
+#[test]
+fn a_submodule_that_is_not_wanted_at_home_is_not_missed_on_a_host() {
+    let repo = TestRepo::new();
+    let inner = TestRepo::new();
+    inner.commit("inner");
+    for path in ["one", "two"] {
+        add_submodule(&repo, &inner, path);
+    }
+    repo.commit("one");
+    for name in ["one", "two"] {
+        let key = format!("submodule.{name}.active");
+        let set = repo
+            .command("git", repo.path())
+            .args(["config", "--unset", &key])
+            .status();
+        assert!(set.is_ok());
+    }
+    let elsewhere = Elsewhere::new(&repo);
+    let said = elsewhere.said(true, 125);
+    assert!(said.contains("hosts have no submodules"), "{said}");
+    repo.git(["config", "--add", "submodule.active", "other"]);
+    repo.git(["config", "--add", "submodule.active", "another"]);
+    elsewhere.expect_same("none of them");
+    repo.git(["config", "--add", "submodule.active", "two"]);
+    let said = elsewhere.said(true, 125);
+    assert!(said.contains("submodule 'two'"), "{said}");
+    repo.git(["config", "submodule.two.update", "none"]);
+    elsewhere.expect_same("neither");
+    // What is wanted is a part of what a verdict is about.
+    repo.git(["config", "ci.local", "true"]);
+    repo.git(["config", "ci-host.box.drain", "true"]);
+    repo.job("t", "test ! -e two/n");
+    repo.ci(["run", "-q"]).expect_code(0);
+    repo.git(["config", "--unset", "submodule.two.update"]);
+    repo.ci(["run", "-q"]).expect_code(1);
+    repo.git(["config", "--unset-all", "submodule.active"]);
+    repo.ci(["run", "-q"]).expect_code(1);
+    assert_eq!(
+        repo.note("HEAD").lines().count(),
+        3,
+        "{}",
+        repo.note("HEAD")
+    );
 }

@@ -19,7 +19,7 @@ use super::past::Past;
 use super::scan::{Found, scan};
 use super::submodules::Modules;
 use super::unmoved::At;
-use crate::model::Clean;
+use crate::model::{Clean, Oid};
 
 /// How long it counts what a walk after a job found. The next task follows at once; before a
 /// later one somebody may have looked around in the idle worktree, and left something.
@@ -223,6 +223,11 @@ impl Left {
             at: Some(at),
             ..self
         }
+    }
+
+    /// A commit of a submodule that the user does not have any more.
+    pub(super) fn missing(&self) -> Option<Oid> {
+        self.modules.missing()
     }
 
     /// Takes out what is known of submodules.

@@ -15,12 +15,13 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::rc::Rc;
 
 use gix::index::entry::Mode;
 use rustix::fs::FileType;
 
-use super::super::Repo;
+use super::super::{GitError, Repo};
 use super::admin::Admin;
 use super::apart::Caches;
 use super::before::Left;
@@ -55,15 +56,15 @@ struct Module {
 
 impl Modules {
     /// Walks over them after a job; returns how many tracked files it changed or removed.
-    /// Those that it removed count as one each, and are not known any more.
+    /// Those that it removed count as one each.
     pub(super) fn look(&mut self, slot: &mut Tree) -> u64 {
-        let mut changed = 0;
-        self.0.retain(|_, module| {
-            let looked = module.look(slot);
-            changed += *looked.as_ref().unwrap_or(&1);
-            looked.is_ok()
-        });
-        changed
+        let modules = self.0.values_mut();
+        modules.map(|module| module.look(slot).unwrap_or(1)).sum()
+    }
+
+    /// A commit that the user's submodules do not have any more.
+    pub(super) fn missing(&self) -> Option<Oid> {
+        self.0.values().find_map(Module::missing)
     }
 
     fn take(&mut self, path: &[u8], location: &Location, repo: &Rc<Repo>) -> Option<Left> {
@@ -74,6 +75,16 @@ impl Modules {
 }
 
 impl Module {
+    fn missing(&self) -> Option<Oid> {
+        let commit = self.left.at.as_ref()?.commit;
+        let mut ask = without_worktree(&self.repo, self.repo.common_dir());
+        ask.args(["cat-file", "-e", &format!("{commit}^{{tree}}")]);
+        match self.repo.git().output(&mut ask) {
+            Err(GitError::Failed { .. }) => Some(commit),
+            _ => self.left.missing(),
+        }
+    }
+
     fn look(&mut self, slot: &mut Tree) -> io::Result<u64> {
         let objects = self.repo.objects();
         let read = |id| Some(objects.find_blob(id).ok()?.data.clone());
@@ -134,9 +145,7 @@ impl Sources {
     /// own are, filled up with zeros or cut.
     fn find(&self, repo: &Repo, name: &str, path: &Path, commit: &str) -> Option<(PathBuf, Oid)> {
         self.all(name, path).find_map(|dir| {
-            let mut ask = repo.git().command();
-            // Its own work tree may be gone, which git would take ill.
-            ask.arg("--git-dir").arg(&dir).arg("--work-tree").arg(&dir);
+            let mut ask = without_worktree(repo, &dir);
             ask.args(["rev-parse", "--verify", "--quiet", "--end-of-options"]);
             ask.arg(format!("{commit}^{{commit}}"));
             let found = repo.git().read(&mut ask).ok()?;
@@ -271,6 +280,18 @@ fn of_submodule(name: String, error: CheckoutError) -> CheckoutError {
         },
         error => error,
     }
+}
+
+/// A command in the user's submodule with the git directory `dir`, whose work tree may be
+/// gone, which git would take ill.
+fn without_worktree(repo: &Repo, dir: &Path) -> Command {
+    let mut command = repo.git().command();
+    command
+        .arg("--git-dir")
+        .arg(dir)
+        .arg("--work-tree")
+        .arg(dir);
+    command
 }
 
 /// Makes the directory of a submodule empty, if it is not.
