@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::bytes_filters::Elsewhere;
 use super::checkout::Bench;
+use super::pty::expect_nothing_left;
 use super::submodules::{add_submodule, move_on};
 use super::support::{Ran, TestRepo, wait_until};
 
@@ -284,4 +285,32 @@ fn a_submodule_that_is_not_wanted_at_home_is_not_missed_on_a_host() {
         "{}",
         repo.note("HEAD")
     );
+}
+
+#[test]
+fn a_filter_inside_that_does_not_end_is_ended_and_no_verdict() {
+    for filter in [
+        "sleep 300",
+        "trap '' TERM INT HUP; while :; do sleep 0.05; done",
+    ] {
+        let repo = TestRepo::new();
+        let inner = TestRepo::new();
+        inner.write(".gitattributes", "file filter=slow\n");
+        inner.write("file", "content\n");
+        inner.commit("inner");
+        add_submodule(&repo, &inner, "lib");
+        repo.commit("one");
+        repo.jobs_file(
+            "[jobs.test]\nrun = \"grep content lib/file\"\ntimeout = \"1s\"\ngrace = \"500ms\"\n",
+        );
+        let set = |filter: &str| {
+            repo.git(["-C", "lib", "config", "filter.slow.smudge", filter]);
+        };
+        set(filter);
+        let ran = repo.ci(["run"]).expect_code(125);
+        assert!(ran.stderr().contains("timeout of 1s"), "{}", ran.stderr());
+        expect_nothing_left(&repo.root().display().to_string());
+        set("cat");
+        repo.ci(["run"]).expect_code(0);
+    }
 }

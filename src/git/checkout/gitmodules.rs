@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 
-use super::super::Repo;
+use super::super::{GitError, Repo};
 use super::Goal;
 use super::by_git::GitIn;
 use super::template::{Config, is_true};
@@ -26,17 +26,22 @@ pub(super) enum Wanted {
     No,
 }
 
-/// What `.gitmodules` of a worktree says of submodules, by their paths.
-pub(super) fn named(goal: &Goal<'_>) -> HashMap<Vec<u8>, Named> {
+/// What `.gitmodules` of a worktree says of submodules, by their paths. One that git cannot
+/// read names none.
+///
+/// # Errors
+/// Where git does not get to read it.
+pub(super) fn named(goal: &Goal<'_>) -> Result<HashMap<Vec<u8>, Named>, GitError> {
     let file = goal.path.join(".gitmodules");
     if !fs::symlink_metadata(&file).is_ok_and(|meta| meta.is_file()) {
-        return HashMap::new();
+        return Ok(HashMap::new());
     }
     let mut ask = goal.repo.git().command();
     ask.args(["config", "--no-includes", "-z", "-f"]).arg(&file);
     ask.args(["--get-regexp", r"^submodule\..*\.(path|update)$"]);
-    let Ok(said) = goal.repo.git().output(&mut ask) else {
-        return HashMap::new();
+    let said = match goal.repo.git().output(&mut ask) {
+        Err(GitError::Failed { .. }) => return Ok(HashMap::new()),
+        said => said?,
     };
     let mut paths = HashMap::new();
     let mut updates = HashMap::new();
@@ -70,7 +75,7 @@ pub(super) fn named(goal: &Goal<'_>) -> HashMap<Vec<u8>, Named> {
         name,
     };
     let paths = paths.into_iter();
-    paths.map(|(path, name)| (path, named(name))).collect()
+    Ok(paths.map(|(path, name)| (path, named(name))).collect())
 }
 
 /// What the user wants of the submodule at `path`, as their repository's `config` says.

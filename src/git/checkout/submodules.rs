@@ -163,7 +163,16 @@ pub(super) fn update(
     past: &mut Past,
 ) -> Result<Modules, CheckoutError> {
     let Goal { repo, template, .. } = *outer.goal;
-    let (sources, all) = (Sources::of(outer.goal), named(outer.goal));
+    let sources = Sources::of(outer.goal);
+    let of_git = |error| CheckoutError::of_git(outer.goal.commit, outer.goal.path, error);
+    let all = named(outer.goal).map_err(of_git)?;
+    // What git was not started for any more is not missing.
+    let or_interrupted = |error| match repo.git().gate().is_closed() {
+        true => CheckoutError::Interrupted {
+            commit: *outer.goal.commit,
+        },
+        false => error,
+    };
     let mut left = Modules::default();
     for (path, commit) in links {
         // Without a name git does not know what to do with it, either.
@@ -182,13 +191,13 @@ pub(super) fn update(
         let commit = commit.to_string();
         let Some((source, commit)) = sources.find(repo, name, below, &commit) else {
             let known = wanted == Wanted::Yes || sources.all(name, below).next().is_some();
-            return Err(missing(outer.goal, name, commit, known));
+            return Err(or_interrupted(missing(outer.goal, name, commit, known)));
         };
         let printable = || printable_line(name.as_bytes()).into_owned();
         let lent = outer.goal.templates.of_submodule(repo, &source);
-        let lent = lent.map_err(|error| CheckoutError::Submodule {
-            name: printable(),
-            source: error.into(),
+        let lent = lent.map_err(|error| {
+            let (name, source) = (printable(), error.into());
+            or_interrupted(CheckoutError::Submodule { name, source })
         })?;
         let location = outer.goal.location.submodule(path, name);
         let goal = Goal {
@@ -202,6 +211,8 @@ pub(super) fn update(
         };
         let mut known = before.take(path, &location, &lent.repo);
         if !known.as_mut().is_some_and(|left| is_unmoved(&goal, left)) {
+            let (below, slot) = (printable_line(location.below()), location.slot_path());
+            tracing::debug!(target: "checkout", slot = %slot.display(), %commit, "by git: {below}");
             let arrived = past.below(path, |past| by_git::move_to(&goal, past, known));
             known = match arrived.map_err(|error| of_submodule(printable(), error))? {
                 Arrived::Other(left, _) => left.map(|left| *left),
