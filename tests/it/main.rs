@@ -18,6 +18,7 @@ mod doctor;
 mod environment;
 mod fault;
 mod formats;
+mod formats_note;
 mod gc;
 mod generated;
 mod hook_managers;

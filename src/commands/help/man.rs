@@ -159,14 +159,16 @@ pub(super) fn version() -> String {
     format!("git-ci {}", env!("CARGO_PKG_VERSION"))
 }
 
-/// The pages of all subcommands but one, as a list.
+/// The pages of all subcommands but one, and of the formats, as a list.
 fn references(command: &clap::Command, but: &str) -> String {
     let others = visible(command).map(clap::Command::get_name);
     let pages: Vec<_> = others
         .filter(|name| *name != but)
         .map(|name| format!("\\fB{}\\fR(1)", escape(&format!("git-ci-{name}"))))
         .collect();
-    pages.join(",\n") + "\n"
+    let formats =
+        FORMATS.map(|(name, _)| format!("\\fB{}\\fR(5)", escape(&format!("git-ci-{name}"))));
+    format!("{},\n.P\n{}\n", pages.join(",\n"), formats.join(",\n"))
 }
 
 fn capital(text: &str) -> String {
