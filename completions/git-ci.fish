@@ -38,7 +38,7 @@ complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "gc" -d 'Remove old lo
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "doctor" -d 'Look for what is wrong with this set-up, and name the command that mends it'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "completions" -d 'Print a completion script'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "watch" -d 'Watch for new commits and run the jobs on each'
-complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "cancel" -d 'Drop tasks of the `git ci watch` that runs on this repository'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "cancel" -d 'Cancel tasks of the `git ci watch` that runs on this repository'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "forget" -d 'Make what is on record of commits not count any more'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "hosts" -d 'List the machines that tasks are sent to, and look whether they can be used'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "help" -d 'Show the commands, or the manual page of one'
@@ -62,14 +62,14 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l branches -d 'Every
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l first-parent -d 'Follow only the first parent of a merge'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l stdin -d 'Read more revisions from standard input, one a line'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l new -d 'What is new on the local branches, or on those named, since the last time'
-complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l fail-fast -d 'Stop at the first failure, and end what runs; one that is known already counts'
-complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l force -d 'Run again whatever is known; the newest record counts'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l fail-fast -d 'Stop at the first failure, and end what runs; a cached one counts'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l force -d 'Run again whatever is cached; the newest record counts'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l retry-failed -d 'Run again what failed'
-complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l clean -d 'Run again whatever is known, each task in a worktree that holds nothing but the commit, as after a fresh clone'
-complete -c git-ci -n "__fish_git_ci_using_subcommand run" -s n -l dry-run -d 'Say what would run, what is known, and why; do nothing'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l clean -d 'Run again whatever is cached, each task in a worktree that holds nothing but the commit, as after a fresh clone'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -s n -l dry-run -d 'Say what would run, what is cached, and why; do nothing'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l json -d 'Print events as JSON, one a line'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -s q -l quiet -d 'Say less: failures only'
-complete -c git-ci -n "__fish_git_ci_using_subcommand run" -s v -l verbose -d 'Say more: known verdicts, too'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -s v -l verbose -d 'Say more: cached verdicts, too'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c git-ci -n "__fish_git_ci_using_subcommand hook; and not __fish_seen_subcommand_from install remove status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c git-ci -n "__fish_git_ci_using_subcommand hook; and not __fish_seen_subcommand_from install remove status" -f -a "install" -d 'Install the hooks; those that are there already stay as they are'
@@ -143,14 +143,14 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand doctor" -l json -d 'Print 
 complete -c git-ci -n "__fish_git_ci_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c git-ci -n "__fish_git_ci_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l exclude -d 'Leave these out' -r
-complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l since -d 'Begin behind this commit: what is on a watched branch and not reachable from it is tested, unless it is known' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l since -d 'Begin behind this commit: what is on a watched branch and not reachable from it is tested, unless that is cached' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l order -d 'Which commits go first' -r -f -a "tips\t'The tips, those that moved last first; then the rest of each branch, newest first'
 newest\t'Children before their parents, whatever branch they are on'
 oldest\t'Parents before their children'"
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l poll -d 'Look for changes this often, and do without events of the file system' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l fetch -d 'Fetch this remote again and again, and watch its branches (`refs/remotes/REMOTE/*`) beside what is named, or beside the local branches' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l every -d 'How often to fetch' -r
-complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l on-result -d 'Run this shell command for each commit that is done, in the background; not for one whose verdicts were all known' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l on-result -d 'Run this shell command for each commit that is done, in the background; not for one whose verdicts were all cached' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l job -d 'Only this job; may be given several times' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l config -d 'Read the jobs from this file' -r -F
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l config-from -d 'Which jobs file counts: that of the `worktree`, of each `commit`, or of a revision' -r
@@ -165,7 +165,7 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l background -d 'L
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l wait -d 'Where another process watches this repository, wait until it ends'
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l json -d 'Print events as JSON, one a line'
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -s q -l quiet -d 'Say less: failures only'
-complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -s v -l verbose -d 'Say more: known verdicts, too'
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -s v -l verbose -d 'Say more: cached verdicts, too'
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c git-ci -n "__fish_git_ci_using_subcommand cancel" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c git-ci -n "__fish_git_ci_using_subcommand forget" -l order -d 'The order of the commits of a range' -r -f -a "newest\t'Children before their parents'

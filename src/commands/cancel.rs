@@ -1,4 +1,4 @@
-//! `git ci cancel`: has the observer of this repository drop tasks.
+//! `git ci cancel`: has the observer of this repository cancel tasks.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -11,13 +11,13 @@ use crate::watch::control::{self, Reply, Request};
 
 use super::output;
 
-/// Drop tasks of the `git ci watch` that runs on this repository.
+/// Cancel tasks of the `git ci watch` that runs on this repository.
 ///
-/// What runs is ended, gently at first; what waits is forgotten. Nothing is recorded, and
+/// What runs is ended, gently at first; what is queued is forgotten. Nothing is recorded, and
 /// the watching process does not come back to it; `git ci run REV` does.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The commit whose tasks to drop [default: all tasks].
+    /// The commit whose tasks to cancel [default: all tasks].
     #[arg(value_name = "REV")]
     rev: Option<OsString>,
 
@@ -42,8 +42,11 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     match reply {
         Some(Reply::Cancelled { running, waiting }) => {
             let text = match running + waiting {
-                0 => "nothing of that runs or waits".to_owned(),
-                all => format!("{} dropped, {running} running", counted(all, "task")),
+                0 => "nothing of that is running or queued".to_owned(),
+                all => format!(
+                    "{} cancelled, {running} of them running",
+                    counted(all, "task")
+                ),
             };
             output::note(&text);
             Ok(ExitCode::SUCCESS)

@@ -24,7 +24,7 @@ pub(super) struct TalkArgs {
     #[arg(short, long, conflicts_with = "verbose")]
     quiet: bool,
 
-    /// Say more: known verdicts, too.
+    /// Say more: cached verdicts, too.
     #[arg(short, long)]
     verbose: bool,
 

@@ -57,11 +57,11 @@ pub(super) struct Args {
     #[arg(short = 'j', long = "slots", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     slots: Option<u32>,
 
-    /// Stop at the first failure, and end what runs; one that is known already counts.
+    /// Stop at the first failure, and end what runs; a cached one counts.
     #[arg(long)]
     fail_fast: bool,
 
-    /// Run again whatever is known; the newest record counts.
+    /// Run again whatever is cached; the newest record counts.
     #[arg(long)]
     force: bool,
 
@@ -69,7 +69,7 @@ pub(super) struct Args {
     #[arg(long, conflicts_with = "force")]
     retry_failed: bool,
 
-    /// Run again whatever is known, each task in a worktree that holds nothing but the commit,
+    /// Run again whatever is cached, each task in a worktree that holds nothing but the commit,
     /// as after a fresh clone.
     ///
     /// This rules out what earlier tasks have left there. The verdict counts as that of any
@@ -78,7 +78,7 @@ pub(super) struct Args {
     #[arg(long, conflicts_with_all = ["new", "force"])]
     clean: bool,
 
-    /// Say what would run, what is known, and why; do nothing.
+    /// Say what would run, what is cached, and why; do nothing.
     ///
     /// The exit code is 125 where something would run, else 0.
     #[arg(short = 'n', long)]
@@ -349,11 +349,11 @@ fn print_plan(args: &Args, plan: &Plan) -> Result<ExitCode, Failure> {
             .render();
         } else {
             let action = match status {
-                Some(status) => format!("known {status}"),
+                Some(status) => format!("cached {status}"),
                 None => "run".to_owned(),
             };
             let line = format!(
-                "{} {:<job_width$}  {action:<11}  {:<reason_width$}  ",
+                "{} {:<job_width$}  {action:<12}  {:<reason_width$}  ",
                 commit.id.short(),
                 job.name,
                 reason.text(),
@@ -369,7 +369,7 @@ fn print_plan(args: &Args, plan: &Plan) -> Result<ExitCode, Failure> {
     } else {
         output::print(&text)?;
         let tasks = crate::reporter::counted(run as u64, "task");
-        output::note(&format!("{tasks} would run, {reused} known already"));
+        output::note(&format!("{tasks} would run, {reused} cached"));
     }
     Ok(match run {
         0 => ExitCode::SUCCESS,

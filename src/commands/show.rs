@@ -195,7 +195,7 @@ impl Shown<'_> {
             for task in self.running.iter().filter(|task| task.job == *name) {
                 let bold = Style::new().bold();
                 text += &format!(
-                    "{bold}runs{bold:#}  {name:<width$} {:>7}  now, in slot {} (`git ci logs {} {name} -f` follows)\n",
+                    "{bold}running{bold:#} {name:<width$} {:>7}  now, in slot {} (`git ci logs {} {name} -f` follows)\n",
                     human_duration(task.elapsed),
                     task.slot,
                     self.commit.id.short(),

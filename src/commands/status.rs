@@ -39,7 +39,7 @@ const OWN: usize = 25;
 /// Each commit is a row, each configured job a column; without a jobs file, each job on
 /// record is one. A cell holds the verdict that counts: the newest of the job as it is
 /// defined now, on the same contents and a platform that is here, in whosever note; else
-/// the newest of another definition or platform, marked "(old)". `-` is a job with no verdict on that commit.
+/// the newest of another definition or platform, marked "(outdated)". `-` is a job with no verdict on that commit.
 ///
 /// What runs now is shown whichever process runs it. What waits is known where a
 /// `git ci watch` runs: its first thousand tasks are marked "queued", and all are counted.
@@ -285,7 +285,7 @@ fn render(shown: &Shown, columns: &[JobName], judged: &[Judged<'_>]) -> String {
     let mut foot = |note: String| text += &format!("{dim}{note}{dim:#}\n");
     let mut verdicts = judged.iter().flat_map(|one| one.verdicts.iter().flatten());
     if verdicts.any(is_old) {
-        foot("(old): of the job as it was defined before, or of other surroundings; it would run again".to_owned());
+        foot("(outdated): of the job as it was defined before, or of other surroundings; it would run again".to_owned());
     }
     if shown.more > 0 {
         foot(format!("and {} commits more", shown.more));

@@ -58,7 +58,7 @@ pub(super) struct Args {
     exclude: Vec<OsString>,
 
     /// Begin behind this commit: what is on a watched branch and not reachable from it is
-    /// tested, unless it is known.
+    /// tested, unless that is cached.
     #[arg(long, value_name = "REV")]
     since: Option<OsString>,
 
@@ -90,7 +90,7 @@ pub(super) struct Args {
     every: Duration,
 
     /// Run this shell command for each commit that is done, in the background; not for
-    /// one whose verdicts were all known.
+    /// one whose verdicts were all cached.
     ///
     /// Its standard input is the result as one line of JSON; `GIT_CI_COMMIT`,
     /// `GIT_CI_STATUS` (the worst of its jobs), `GIT_CI_SUBJECT` and `GIT_CI_REFS` are set.

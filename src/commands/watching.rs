@@ -60,17 +60,13 @@ impl Watching {
     /// One line about it.
     pub(super) fn text(&self) -> String {
         let bold = Style::new().bold();
-        let waiting = match self.state.waiting_count {
-            0 => "nothing waits".to_owned(),
-            1 => "1 task waits".to_owned(),
-            count => format!("{count} tasks wait"),
-        };
         let observer = &self.state.observer;
         format!(
-            "Watched by process {} on {}: {} running, {bold}{waiting}{bold:#}\n",
+            "Watched by process {} on {}: {} running, {bold}{} queued{bold:#}\n",
             observer.pid,
             safe(&observer.host),
             self.running.len(),
+            self.state.waiting_count,
         )
     }
 

@@ -20,7 +20,7 @@ struct Failed {
     job: JobName,
     status: Status,
     why: Option<Why>,
-    known: bool,
+    cached: bool,
     subject: String,
 }
 
@@ -69,7 +69,7 @@ impl Closing {
         job: &JobName,
         status: Status,
         why: Option<Why>,
-        known: bool,
+        cached: bool,
         subject: &str,
     ) {
         if !self.planned {
@@ -84,7 +84,7 @@ impl Closing {
             job: job.clone(),
             status,
             why,
-            known,
+            cached,
             subject: subject.to_owned(),
         });
     }
@@ -113,7 +113,7 @@ impl Closing {
         }
         let dim = Style::new().dimmed();
         if let Some(command) = self.again() {
-            let _ = write!(text, "\n{dim}known before; to run again:{dim:#} {command}");
+            let _ = write!(text, "\n{dim}cached; to run again:{dim:#} {command}");
         }
         if let Some(what) = uncommitted.and_then(not_tested) {
             let _ = write!(text, "\n{what}");
@@ -123,8 +123,8 @@ impl Closing {
 
     /// The command that runs again what failed before this run.
     fn again(&self) -> Option<String> {
-        let known: Vec<_> = self.failed.iter().filter(|failed| failed.known).collect();
-        Some(match known.as_slice() {
+        let cached: Vec<_> = self.failed.iter().filter(|failed| failed.cached).collect();
+        Some(match cached.as_slice() {
             [] => return None,
             [one] => format!(
                 "git ci run --force --job {} {}",
@@ -146,8 +146,8 @@ impl Failed {
 
     /// Why it failed, in parentheses and with a space behind them.
     fn remarks(&self) -> String {
-        let known = self.known.then(|| "known".to_owned());
-        let remarks: Vec<_> = self.why.map(why_text).into_iter().chain(known).collect();
+        let cached = self.cached.then(|| "cached".to_owned());
+        let remarks: Vec<_> = self.why.map(why_text).into_iter().chain(cached).collect();
         match remarks.is_empty() {
             true => String::new(),
             false => format!("({}) ", remarks.join(", ")),

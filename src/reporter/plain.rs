@@ -16,7 +16,7 @@ pub enum Verbosity {
     /// Every task that ran.
     #[default]
     Normal,
-    /// Known verdicts and starts, too.
+    /// Cached verdicts and starts, too.
     Verbose,
 }
 
@@ -57,7 +57,7 @@ pub(super) fn start(event: &Event, verbosity: Verbosity) -> Option<String> {
     }
 }
 
-/// The line of a finished or known task, with the end of its log; `None` where
+/// The line of a finished or cached task, with the end of its log; `None` where
 /// `verbosity` leaves it out. Widens the column of jobs as needed; the line is cut to fit
 /// into `columns`.
 pub(super) fn verdict(
@@ -94,7 +94,7 @@ pub(super) fn verdict(
             Some(*status),
             commit,
             job,
-            "known".to_owned(),
+            "cached".to_owned(),
             *why,
             subject,
         ),

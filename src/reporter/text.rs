@@ -81,10 +81,10 @@ pub fn why_text(why: Why) -> String {
     }
 }
 
-/// A finished or known task on one line, without a line feed.
+/// A finished or cached task on one line, without a line feed.
 #[derive(Debug)]
 pub struct TaskLine<'a> {
-    /// `None` is shown as `gone`: ended on request.
+    /// `None` is shown as `cancelled`: ended on request.
     pub status: Option<Status>,
     /// The commit.
     pub commit: &'a Oid,
@@ -92,7 +92,7 @@ pub struct TaskLine<'a> {
     pub job: &'a str,
     /// The width of the column of jobs.
     pub job_width: usize,
-    /// What stands in the column of durations: a duration, or `known`.
+    /// What stands in the column of durations: a duration, or `cached`.
     pub duration: &'a str,
     /// Why, where the status does not say it all.
     pub why: Option<Why>,
@@ -110,7 +110,7 @@ impl TaskLine<'_> {
     /// The line, with colours.
     pub fn render(&self) -> String {
         let style = status_style(self.status);
-        let word = self.status.map_or("gone", Status::as_str);
+        let word = self.status.map_or("cancelled", Status::as_str);
         let mut line = format!(
             "{style}{word:<5}{style:#} {} {:<width$} {:>7}  ",
             self.commit.short(),
@@ -165,25 +165,25 @@ pub fn counted(count: u64, noun: &str) -> String {
     }
 }
 
-/// What a run is about to do: `3 tasks on 2 commits, 1 known already, 2 at once`.
+/// What a run is about to do: `3 tasks on 2 commits, 1 cached, 2 at once`.
 pub(super) fn outlook_text(commits: u64, tasks: u64, reused: u64, slots: u64) -> String {
     let commits = counted(commits, "commit");
     if tasks == 0 {
-        return format!("{} on {commits}, known already", counted(reused, "task"));
+        return format!("{} on {commits}, all cached", counted(reused, "task"));
     }
-    let known = match reused {
+    let cached = match reused {
         0 => String::new(),
-        _ => format!(", {reused} known already"),
+        _ => format!(", {reused} cached"),
     };
     format!(
-        "{} on {commits}{known}, {slots} at once",
+        "{} on {commits}{cached}, {slots} at once",
         counted(tasks, "task")
     )
 }
 
-/// `3 passed, 1 FAILED (2 known already) in 41.8s`.
+/// `3 passed, 1 FAILED (2 cached) in 41.8s`.
 pub fn summary_text(counts: &Counts, elapsed: Duration) -> String {
-    let ran_and_known = [
+    let ran_and_cached = [
         (counts.failed, "FAILED", Some(Status::Fail)),
         (
             counts.errored,
@@ -194,10 +194,10 @@ pub fn summary_text(counts: &Counts, elapsed: Duration) -> String {
         (counts.passed, "passed", Some(Status::Pass)),
         (counts.allowed, "failed as allowed", None),
         (counts.skipped, "skipped", Some(Status::Skip)),
-        (counts.cancelled, "not run", None),
+        (counts.cancelled, "cancelled", None),
     ];
     let mut parts = Vec::new();
-    for (count, word, status) in ran_and_known {
+    for (count, word, status) in ran_and_cached {
         if count > 0 {
             let style = status_style(status);
             parts.push(format!("{style}{count} {word}{style:#}"));
@@ -208,7 +208,7 @@ pub fn summary_text(counts: &Counts, elapsed: Duration) -> String {
     }
     let mut text = parts.join(", ");
     if counts.reused > 0 {
-        let _ = write!(text, " ({} known already)", counts.reused);
+        let _ = write!(text, " ({} cached)", counts.reused);
     }
     if counts.unstored > 0 {
         let style = status_style(Some(Status::Error));

@@ -70,7 +70,7 @@ fn every_git_gives_the_same_results() {
             "look",
         ]);
         let again = ci(&["run", "--all", "-x", job, "--as", "look"]);
-        assert!(again.contains("3 known already"), "{version}: {again}");
+        assert!(again.contains("3 cached"), "{version}: {again}");
         assert_eq!(repo.noted_commits(), 3, "{version}");
         repo.git(["fsck", "--strict"]);
     }

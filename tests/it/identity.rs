@@ -505,7 +505,7 @@ fn fail_fast_counts_a_failure_that_is_known() {
     let ran = repo.ci(["run", "--fail-fast", "--all"]).expect_code(1);
     assert_eq!(fs::read_to_string(&marks).unwrap().lines().count(), 2);
     assert!(
-        ran.stderr().contains("1 FAILED, 1 passed, 2 not run"),
+        ran.stderr().contains("1 FAILED, 1 passed, 2 cancelled"),
         "{}",
         ran.stderr()
     );

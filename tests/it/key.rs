@@ -52,7 +52,7 @@ fn a_verdict_counts_for_what_the_key_said() {
     set(&repo, "5");
     let status = repo.ci(["status", "HEAD"]).stdout();
     assert!(
-        status.contains("pass") && !status.contains("(old)"),
+        status.contains("pass") && !status.contains("(outdated)"),
         "{status}"
     );
 }
@@ -209,5 +209,5 @@ fn configuration_that_changes_while_a_run_goes_on_is_told_as_it_was() {
     repo.ci(args).expect_code(0);
     repo.git(["config", "core.autocrlf", "true"]);
     let plan = repo.ci(["run", "-n", "HEAD"]);
-    assert!(plan.stdout().contains("known FAIL"), "{}", plan.stdout());
+    assert!(plan.stdout().contains("cached FAIL"), "{}", plan.stdout());
 }

@@ -184,7 +184,7 @@ fn a_waiting_run_that_is_stopped_blocks_nobody() {
     Run::start(&repo, "third", &["run", "HEAD", "HEAD~1"]).expect_code(0);
     second.signal(Signal::CONT);
     let said = second.expect_code(0);
-    assert!(said.contains("2 known"), "{said}");
+    assert!(said.contains("2 cached"), "{said}");
     assert_eq!(repo.verdicts("HEAD"), ["pass test"]);
 }
 

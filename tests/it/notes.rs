@@ -229,7 +229,7 @@ fn the_derived_index_may_vanish_be_torn_or_lie() {
     let known = |what: &str| {
         let plan = repo.ci(["run", "--dry-run"]).expect_code(0);
         assert!(
-            plan.stdout().contains("known pass"),
+            plan.stdout().contains("cached pass"),
             "{what}: {}",
             plan.stdout()
         );

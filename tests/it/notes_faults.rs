@@ -364,7 +364,7 @@ fn odd_trees_are_read_as_git_reads_them() {
     );
     set_notes(&repo, &odd);
     let known = ci_in_time(&repo, &["run", "--all"]).expect_code(0);
-    assert!(known.stderr().contains("2 known"), "{}", known.stderr());
+    assert!(known.stderr().contains("2 cached"), "{}", known.stderr());
     ci_in_time(&repo, &["run", "-q", "--force", "--all"]).expect_code(0);
     assert_eq!(repo.note(&one).lines().count(), 3, "{}", repo.note(&one));
     assert_eq!(repo.note(&two).lines().count(), 2);

@@ -68,7 +68,7 @@ fn verdicts_that_cannot_be_stored_are_shown_and_said_to_be_not_stored() {
         for part in [
             "trying again in 0.5 s",
             "trying again in 2 s",
-            "1 not run, 2 NOT STORED",
+            "1 cancelled, 2 NOT STORED",
             "error: failed to store 2 results",
             "refs/notes/ci.lock is 7",
             "hint: rm ",
@@ -252,5 +252,5 @@ fn what_a_partial_clone_cannot_fetch_is_not_known_and_not_overwritten() {
     let status = ci(&["status", "--all"]).expect_code(0);
     assert_eq!(status.stderr(), "");
     let ran = ci(&["run", "--all"]).expect_code(0);
-    assert!(ran.stderr().contains("2 known"), "{}", ran.stderr());
+    assert!(ran.stderr().contains("2 cached"), "{}", ran.stderr());
 }

@@ -618,7 +618,7 @@ fn streams_that_were_closed_are_nobodys() {
     // Nothing that was opened meanwhile got what was meant for a stream.
     assert_eq!(repo.git(["fsck", "--strict"]), "");
     let ran = repo.ci(["run", "--job", "good"]).expect_code(0);
-    assert!(ran.stderr().contains("known already"), "{}", ran.stderr());
+    assert!(ran.stderr().contains("cached"), "{}", ran.stderr());
 }
 
 #[test]

@@ -242,7 +242,7 @@ fn two_users_of_a_shared_repository_run_jobs_and_share_what_comes_of_it() {
         ci(first, &["run"]).expect_code(0);
         let again = ci(second, &["run", "-v"]).expect_code(0);
         assert!(
-            again.stdout().contains("known"),
+            again.stdout().contains("cached"),
             "{what}: {}",
             again.stdout()
         );

@@ -267,8 +267,8 @@ fn what_does_not_count_is_marked() {
     fs::write(&file, jobs).unwrap();
     let status = repo.ci(["status", "-n1"]).expect_code(0).stdout();
     // The failure is dated in the future, and so is behind what is not.
-    assert!(status.contains("✓ pass (old)"), "{status}");
-    assert!(status.contains("(old): "), "{status}");
+    assert!(status.contains("✓ pass (outdated)"), "{status}");
+    assert!(status.contains("(outdated): "), "{status}");
 }
 
 #[test]
@@ -510,7 +510,7 @@ fn a_running_task_is_seen_and_its_log_followed_to_the_end() {
     assert_eq!(lines[1]["cells"][0]["running"], true);
     assert_eq!(lines[2]["event"], "running");
     let shown = repo.ci(["show"]).expect_code(0).stdout();
-    assert!(shown.contains("runs  slow"), "{shown}");
+    assert!(shown.contains("running slow"), "{shown}");
 
     let mut follow = repo.spawn_ci(["logs", "HEAD", "slow", "--follow"]);
     let mut out = BufReader::new(follow.stdout.take().unwrap());

@@ -71,7 +71,7 @@ fn notes_that_a_partial_clone_lacks_are_fetched_when_they_are_read() {
         let log = ci_in(&repo, &partial, &["log", "--all"]).expect_code(0);
         assert_eq!(log.stdout().matches("pass").count(), 12, "{}", log.stdout());
         let known = ci_in(&repo, &partial, &["run", "--all"]).expect_code(0);
-        assert!(known.stderr().contains("12 known"), "{}", known.stderr());
+        assert!(known.stderr().contains("12 cached"), "{}", known.stderr());
         let more = ci_in(&repo, &partial, &["run", "--all", "--force"]).expect_code(0);
         assert!(more.stderr().contains("12 passed"), "{}", more.stderr());
     }
@@ -509,7 +509,7 @@ fn checkpoints_do_not_keep_what_a_rewriting_dropped() {
     assert_eq!(checkpoint(), one);
     repo.git(["reset", "-q", "--hard", &two]);
     let again = repo.ci(["watch", "--until-idle"]).expect_code(0);
-    assert!(again.stderr().contains("1 known"), "{}", again.stderr());
+    assert!(again.stderr().contains("1 cached"), "{}", again.stderr());
     assert_eq!(checkpoint(), two);
     // Rewritten while nobody watched, and nobody will: the collector puts it where the
     // two histories part, so that what is new is still new.
@@ -548,9 +548,9 @@ fn every_command_works_where_refs_are_a_reftable() {
     repo.git(["branch", "feature/x"]);
     let two = repo.commit("two");
     let known = repo.ci(["run", "--all"]).expect_code(0);
-    assert!(known.stderr().contains("1 known"), "{}", known.stderr());
+    assert!(known.stderr().contains("1 cached"), "{}", known.stderr());
     let new = repo.ci(["run", "--new"]).expect_code(0);
-    assert!(new.stderr().contains("known"), "{}", new.stderr());
+    assert!(new.stderr().contains("cached"), "{}", new.stderr());
     assert_eq!(checkpoints(&repo), ["heads/feature/x", "heads/main"]);
     for command in ["status", "log", "show", "doctor", "gc", "hosts"] {
         let done = repo.ci([command]).expect_code(0);

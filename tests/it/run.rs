@@ -139,11 +139,7 @@ fn what_is_known_is_not_run_again_until_asked() {
     assert_eq!(ran(&repo).len(), 2);
     let again = repo.ci(["run", "HEAD~1", "HEAD"]).expect_code(1);
     assert_eq!(ran(&repo).len(), 2);
-    assert!(
-        again.stderr().contains("2 known already"),
-        "{}",
-        again.stderr()
-    );
+    assert!(again.stderr().contains("2 cached"), "{}", again.stderr());
     repo.ci(["run", "--retry-failed", "HEAD~1", "HEAD"])
         .expect_code(1);
     assert_eq!(ran(&repo).len(), 3, "only the failure runs again");
@@ -278,12 +274,12 @@ fn a_dry_run_says_what_would_happen_and_does_nothing() {
     let lines: Vec<_> = plan.stdout().lines().map(str::to_owned).collect();
     assert!(
         lines[0].contains(&format!(
-            "known pass   passed on {}, same tree",
+            "cached pass   passed on {}, same tree",
             &first[..10]
         )),
         "{lines:?}"
     );
-    assert!(lines[1].contains(" run          never run "), "{lines:?}");
+    assert!(lines[1].contains(" run           never run "), "{lines:?}");
     assert_eq!(ran(&repo).len(), 1);
     assert_eq!(repo.git(["rev-parse", "refs/notes/ci"]), tip);
 }
@@ -737,7 +733,7 @@ fn failures_are_listed_with_what_shows_them_and_what_repeats_them() {
     let again = repo.ci(["run"]).expect_code(1).stderr();
     assert!(again.contains("      | why not\n"), "{again}");
     assert!(
-        again.contains("FAIL  (exit code 3, known) one\n"),
+        again.contains("FAIL  (exit code 3, cached) one\n"),
         "{again}"
     );
     let command = format!("to run again: git ci run --retry-failed {head}\n");
@@ -796,10 +792,10 @@ fn a_failure_of_a_warm_worktree_is_tried_in_a_fresh_one() {
     let fresh = repo
         .ci(["run", "--clean", "--job", "test", &head])
         .expect_code(0);
-    assert!(!fresh.stderr().contains("known"), "{}", fresh.stderr());
+    assert!(!fresh.stderr().contains("cached"), "{}", fresh.stderr());
     // It is the verdict of the job as it is defined.
     let counts = repo.ci(["run", "-n"]).expect_code(0).stdout();
-    assert!(counts.contains("known pass"), "{counts}");
+    assert!(counts.contains("cached pass"), "{counts}");
     let defs: Vec<_> = repo
         .note("HEAD")
         .split_whitespace()

@@ -402,7 +402,7 @@ fn a_branch_deleted_while_it_runs_is_given_up() {
     wait_until("a start", || ran(&repo).len() == 2);
     repo.git(["checkout", "-q", "main"]);
     repo.git(["branch", "-q", "-D", "topic"]);
-    watcher.wait_for("gone  ");
+    watcher.wait_for("cancelled ");
     assert_eq!(repo.note(&one), "");
     assert_eq!(watcher.interrupt(), 130);
 }
@@ -558,11 +558,12 @@ fn tasks_can_be_cancelled_from_another_terminal() {
     });
     let done = repo.ci(["cancel", "HEAD", "test"]).expect_code(0);
     assert!(
-        done.stderr().contains("1 task dropped, 1 running"),
+        done.stderr()
+            .contains("1 task cancelled, 1 of them running"),
         "{}",
         done.stderr()
     );
-    // What was dropped holds nothing up.
+    // What was cancelled holds nothing up.
     wait_for_checkpoint(&repo, "main", &zero);
     assert_eq!(repo.verdicts(&zero), ["pass other"]);
     assert_eq!(watcher.interrupt(), 130);
@@ -610,13 +611,13 @@ fn status_shows_what_waits_in_a_running_watcher() {
     let status = || repo.ci(["status", "-n2"]).expect_code(0).stdout();
     // The slot is taken a moment before the watcher hears that the job runs.
     wait_until("a running task", || {
-        status().contains(": 1 running, 3 tasks wait\n")
+        status().contains(": 1 running, 3 queued\n")
     });
     let shown = status();
     assert_eq!(shown.matches("· queued").count(), 3, "{shown}");
     let process = format!("Watched by process {} on ", watcher.pid());
     assert!(shown.contains(&process), "{shown}");
-    assert!(shown.contains(": 1 running, 3 tasks wait\n"), "{shown}");
+    assert!(shown.contains(": 1 running, 3 queued\n"), "{shown}");
     let lines = repo.ci(["status", "-n2", "--json"]).expect_code(0).stdout();
     let lines: Vec<serde_json::Value> = lines
         .lines()
@@ -639,9 +640,7 @@ fn status_shows_what_waits_in_a_running_watcher() {
     assert!(ran.stdout().contains("two"), "{}", ran.stdout());
     watcher.signal(Signal::CONT);
     fs::write(go, "").unwrap();
-    wait_until("the end", || {
-        status().contains("0 running, nothing waits\n")
-    });
+    wait_until("the end", || status().contains("0 running, 0 queued\n"));
     watcher.interrupt();
     assert!(!status().contains("Watched"));
 }

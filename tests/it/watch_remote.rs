@@ -153,7 +153,7 @@ fn a_terminal_shows_a_matrix_and_keeps_a_summary() {
     };
     let said = || String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
     wait_until("the running task", || {
-        said().contains("1 running, 0 waiting")
+        said().contains("1 running, 0 queued")
     });
     assert!(said().contains("(main) one"), "{}", said());
     fs::write(&go, "").unwrap();

@@ -31,7 +31,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
             ),
             (
                 "git ci run --job test --force",
-                "once more, whatever is known",
+                "once more, whatever is cached",
             ),
             (
                 "git ci run --clean --retry-failed",
