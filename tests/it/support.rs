@@ -9,7 +9,10 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 /// How long a test waits for something that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,6 +24,23 @@ pub(crate) struct TestRepo {
     tick: Cell<u64>,
 }
 
+/// Has processes of the tests find signals as they are by default: where the tests run behind
+/// `&` of a script, or `nohup`, some are ignored, and a run does not end by what it ignores.
+fn heed_signals() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
+            if ignored.unwrap_or(0) & (1 << (signal - 1)) != 0 {
+                // What is handled here is not ignored there.
+                signal_hook::flag::register(signal, Arc::default()).unwrap();
+            }
+        }
+    });
+}
+
 impl TestRepo {
     /// An empty repository on branch `main`.
     pub(crate) fn new() -> Self {
@@ -29,6 +49,7 @@ impl TestRepo {
 
     /// An empty repository made by `git init` with these options.
     pub(crate) fn init(options: &[&str]) -> Self {
+        heed_signals();
         let root = tempfile::Builder::new()
             .prefix("git-ci-test-")
             .tempdir()
