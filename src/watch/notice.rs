@@ -87,14 +87,16 @@ impl Notice {
         Ok(notice)
     }
 
-    /// Watches what has come into being since.
+    /// Watches what has come into being since; returns whether there was something. Nobody
+    /// has told what happened there before.
     ///
     /// # Errors
     /// Where the system has no more watches to give; polling is all there is from then on.
-    pub(super) fn extend(&mut self) -> Result<(), notify::Error> {
+    pub(super) fn extend(&mut self) -> Result<bool, notify::Error> {
         let Some(watcher) = &mut self.watcher else {
-            return Ok(());
+            return Ok(false);
         };
+        let mut is_new = false;
         let common = &self.places.common_dir;
         let alone = |path: PathBuf| (path, RecursiveMode::NonRecursive);
         let mut wanted = vec![
@@ -125,6 +127,7 @@ impl Notice {
             match watcher.watch(&path, mode) {
                 Ok(()) => {
                     self.watched.insert(path, place);
+                    is_new = true;
                 }
                 // It went as we looked; the next time will tell.
                 Err(error) if !exhausted(&error) && !path.is_dir() => {}
@@ -134,7 +137,7 @@ impl Notice {
                 }
             }
         }
-        Ok(())
+        Ok(is_new)
     }
 
     /// Whether events come at all.

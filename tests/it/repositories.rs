@@ -617,12 +617,19 @@ fn a_watcher_sees_what_happens_in_a_reftable_at_once_and_outlives_its_conversion
     let two = repo.commit("two");
     wait_until("the second", || repo.verdicts(&two) == ["pass look"]);
     assert!(begun.elapsed().as_secs() < 20, "only the poll has seen it");
+    // git does not convert what somebody writes to meanwhile.
+    let at = || {
+        let mut read = repo.command("git", repo.path());
+        read.args(["rev-parse", "refs/ci/checkpoint/heads/main"]);
+        let said = read.output().unwrap().stdout;
+        String::from_utf8_lossy(&said).trim().to_owned()
+    };
+    wait_until("its checkpoint", || at() == two);
     for format in ["files", "reftable", "files"] {
         repo.git(["refs", "migrate", "--ref-format", format]);
         let subject = format!("with {format}");
         let next = repo.commit(&subject);
         wait_until(&subject, || repo.verdicts(&next) == ["pass look"]);
-        let at = || repo.git(["rev-parse", "refs/ci/checkpoint/heads/main"]);
         wait_until("its checkpoint", || at() == next);
     }
     interrupt(&mut watch);

@@ -15,6 +15,9 @@ use super::{Observer, WatchError, describe};
 /// A lock on a checkpoint is held for milliseconds.
 const STALE_LOCK: Duration = Duration::from_secs(60);
 
+/// For so long a repository may be without a `HEAD`.
+const CONVERSION: Duration = Duration::from_secs(1);
+
 impl Observer<'_> {
     /// Marks where watching begins.
     pub(super) fn begin(&mut self) -> Result<(), WatchError> {
@@ -68,13 +71,16 @@ impl Observer<'_> {
                 return Ok(());
             }
         };
-        let switched = self.read_head();
         let spooled = self.read_spool(moved || self.first);
         let moved = moved || spooled;
         let jobs = self.look_at_jobs(moved);
-        if let Err(error) = self.notice.extend() {
-            self.say_polling(&error);
+        match self.notice.extend() {
+            // What came there before it was watched gave no event.
+            Ok(true) => self.inbox.bell()(),
+            Ok(false) => {}
+            Err(error) => self.say_polling(&error),
         }
+        let switched = self.read_head();
         if moved || self.first {
             self.first = true;
             self.walk();
@@ -92,13 +98,21 @@ impl Observer<'_> {
         Ok(())
     }
 
+    /// Whether the repository is still there. For a moment of its conversion by `git refs
+    /// migrate` it has no `HEAD`.
     pub(super) fn check_place(&self) -> Result<(), WatchError> {
         let common = self.repo.common_dir();
-        let there = fs::metadata(common).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.place)
-            && common.join("HEAD").exists();
-        match there {
-            true => Ok(()),
-            false => Err(WatchError::Gone(common.to_owned())),
+        let begun = Instant::now();
+        loop {
+            let meta = fs::metadata(common);
+            let same = meta.is_ok_and(|meta| (meta.dev(), meta.ino()) == self.place);
+            match common.join("HEAD").exists() {
+                true if same => return Ok(()),
+                false if same && begun.elapsed() < CONVERSION => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                _ => return Err(WatchError::Gone(common.to_owned())),
+            }
         }
     }
 
