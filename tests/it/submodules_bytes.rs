@@ -76,7 +76,7 @@ fn line_ends_that_the_users_submodule_is_configured_to_have_count_from_when_they
     run(0);
     // Each of these is known now.
     let known = repo.ci(["run"]).expect_code(0);
-    assert!(known.stderr().contains("known"), "{}", known.stderr());
+    assert!(known.stderr().contains("cached"), "{}", known.stderr());
 }
 
 #[test]
