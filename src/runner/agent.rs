@@ -101,6 +101,7 @@ fn serve_on<I: Read + AsFd + Send, O: Write + AsFd + Send>(
     let repo = Repo::open_common(&setup.repository)?;
     let mut pool = Pool::new(&repo, setup.worktrees.clone(), setup.slots);
     let mut keys = Keys::default();
+    let mut head = HeadWatch::default();
     loop {
         match channel.wait()? {
             ToAgent::Run(task) => {
@@ -111,7 +112,10 @@ fn serve_on<I: Read + AsFd + Send, O: Write + AsFd + Send>(
                 let unready = ask_key(channel, &mut keys, &repo, &task, &mut observed)?;
                 let result = match unready {
                     Some(outcome) => outcome,
-                    None => run(channel, &mut pool, &setup, &repo, &task, &mut observed)?,
+                    None => {
+                        let seen = (&mut head, &mut observed);
+                        run(channel, &mut pool, &setup, &repo, &task, seen)?
+                    }
                 };
                 channel.send(&FromAgent::Done {
                     task: task.task,
@@ -162,7 +166,7 @@ fn run<I: Read + AsFd + Send, O: Write + AsFd + Send>(
     setup: &Setup,
     repo: &Repo,
     task: &RunTask,
-    observed: &mut Observed,
+    (head, observed): (&mut HeadWatch, &mut Observed),
 ) -> Result<Outcome, AgentError> {
     let holder = Holder::new(
         setup.dispatcher,
@@ -221,7 +225,8 @@ fn run<I: Read + AsFd + Send, O: Write + AsFd + Send>(
     if !repo.is_cache() {
         observed.files = Files::By(lease.made_by());
     }
-    let outcome = run_in(channel, &lease, setup, repo, task, observed);
+    let seen = (head, &mut *observed);
+    let outcome = run_in(channel, &lease, setup, repo, task, seen);
     let outcome = outcome.map(|outcome| about_the_commit(&lease, task, outcome));
     // Whatever happened: the slot is given back only once nothing runs in it.
     process::end_everything().map_err(AgentError::Processes)?;
@@ -292,7 +297,7 @@ fn run_in<I: Read + AsFd, O: Write + AsFd>(
     setup: &Setup,
     repo: &Repo,
     task: &RunTask,
-    observed: &mut Observed,
+    (head, observed): (&mut HeadWatch, &mut Observed),
 ) -> Result<Outcome, AgentError> {
     let artifacts = match Artifacts::open(repo, &task.commit, &task.job.name) {
         Ok(artifacts) => artifacts,
@@ -303,7 +308,7 @@ fn run_in<I: Read + AsFd, O: Write + AsFd>(
             });
         }
     };
-    let head = HeadWatch::begin(lease.path());
+    head.begin(lease.path());
     let spawned = JobProcess::spawn(SpawnSpec {
         run: &task.job.run,
         dir: lease.path(),

@@ -17,69 +17,116 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::fs::inotify::{self, CreateFlags, Event, ReadFlags, WatchFlags};
 
 use super::protocol::Head;
 
 /// The files that name the commit: the latter where git has moved `HEAD` here before.
 const NAMES: [&[u8]; 2] = [b"HEAD", b"ORIG_HEAD"];
 
-/// A watch on the git directory of a worktree.
+/// Watches the git directory of one worktree after the other. The queue is kept: the kernel
+/// takes some ten milliseconds to close one.
+#[derive(Default)]
 pub(super) struct HeadWatch {
     /// `None` where there is none to be had.
     queue: Option<OwnedFd>,
+    /// What is watched now.
+    watches: Vec<i32>,
 }
 
 impl HeadWatch {
     /// Begins to watch the worktree at `path`. What happens to it from now on is taken for
     /// the job's doing, so that nothing of ours may run in it until [`end`](Self::end).
-    pub(super) fn begin(path: &Path) -> Self {
-        Self {
-            queue: watch(&path.join(".git")).ok(),
+    pub(super) fn begin(&mut self, path: &Path) {
+        self.forget();
+        let watched = self.watch(&path.join(".git"));
+        if watched.is_err() {
+            self.forget();
         }
     }
 
     /// Says what was seen; nothing of the job may be running any more.
-    pub(super) fn end(self) -> Head {
-        let Some(queue) = self.queue else {
-            return Head::Unwatched;
+    pub(super) fn end(&mut self) -> Head {
+        let seen = match self.watches.is_empty() {
+            true => Head::Unwatched,
+            false => self.read().unwrap_or(Head::Unwatched),
         };
+        self.forget();
+        seen
+    }
+
+    /// Whether one of the files was opened.
+    fn read(&self) -> io::Result<Head> {
+        let mut seen = Head::Unread;
+        self.each_event(|event| {
+            let name = event.file_name().map(|name| name.to_bytes());
+            let is_of_now = self.watches.contains(&event.wd());
+            // Without a name it is the file that is watched itself.
+            let opened = is_of_now
+                && event.events().contains(ReadFlags::OPEN)
+                && !event.events().contains(ReadFlags::ISDIR)
+                && name.is_none_or(|name| NAMES.contains(&name));
+            if opened || event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
+                seen = Head::Read;
+            }
+        })?;
+        Ok(seen)
+    }
+
+    /// Takes every event that there is.
+    fn each_event(&self, mut look: impl FnMut(&Event<'_>)) -> io::Result<()> {
+        let queue = self.queue.as_ref().ok_or(io::ErrorKind::NotFound)?;
         let mut buffer = [MaybeUninit::uninit(); 16 << 10];
         let mut events = inotify::Reader::new(queue, &mut buffer);
         loop {
-            let event = match events.next() {
-                Ok(event) => event,
-                Err(rustix::io::Errno::WOULDBLOCK) => return Head::Unread,
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(_) => return Head::Unwatched,
-            };
-            if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
-                return Head::Read;
-            }
-            let name = event.file_name().map(|name| name.to_bytes());
-            // Without a name it is the file that is watched itself.
-            if event.events().contains(ReadFlags::OPEN)
-                && !event.events().contains(ReadFlags::ISDIR)
-                && name.is_none_or(|name| NAMES.contains(&name))
-            {
-                return Head::Read;
+            match events.next() {
+                Ok(event) => look(&event),
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
         }
     }
-}
 
-fn watch(dir: &Path) -> io::Result<OwnedFd> {
-    let queue = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-    let opened = WatchFlags::OPEN | WatchFlags::DONT_FOLLOW;
-    inotify::add_watch(&queue, dir, opened | WatchFlags::ONLYDIR)?;
-    inotify::add_watch(&queue, dir.join("HEAD"), opened)?;
-    for name in ["ORIG_HEAD", "logs/HEAD"] {
-        match inotify::add_watch(&queue, dir.join(name), opened) {
-            Ok(_) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {}
-            Err(error) => return Err(error.into()),
+    fn watch(&mut self, dir: &Path) -> io::Result<()> {
+        if self.queue.is_none() {
+            let flags = CreateFlags::CLOEXEC | CreateFlags::NONBLOCK;
+            self.queue = Some(inotify::init(flags)?);
+        }
+        // What came of the last one, and that it is over.
+        self.each_event(|_| {})?;
+        let opened = WatchFlags::OPEN | WatchFlags::DONT_FOLLOW;
+        self.add(dir, opened | WatchFlags::ONLYDIR)?;
+        self.add(&dir.join("HEAD"), opened)?;
+        for name in ["ORIG_HEAD", "logs/HEAD"] {
+            match self.add(&dir.join(name), opened) {
+                Ok(()) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                    ) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, path: &Path, flags: WatchFlags) -> io::Result<()> {
+        let queue = self.queue.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        self.watches.push(inotify::add_watch(queue, path, flags)?);
+        Ok(())
+    }
+
+    /// Ends the watches.
+    fn forget(&mut self) {
+        for watch in std::mem::take(&mut self.watches) {
+            if let Some(queue) = &self.queue {
+                // One of what was removed has ended by itself.
+                let _ = inotify::remove_watch(queue, watch);
+            }
         }
     }
-    Ok(queue)
 }
 
 #[cfg(test)]
@@ -96,7 +143,13 @@ mod tests {
         for name in ["HEAD", "index", "config"] {
             fs::write(git.join(name), "x").unwrap();
         }
-        let watch = HeadWatch::begin(dir.path());
+        let mut watch = HeadWatch::default();
+        // What was seen before is of no matter.
+        watch.begin(dir.path());
+        fs::read(git.join("HEAD")).unwrap();
+        assert_eq!(watch.end(), Head::Read);
+        fs::read(git.join("HEAD")).unwrap();
+        watch.begin(dir.path());
         deed(&git);
         watch.end()
     }
@@ -170,6 +223,8 @@ mod tests {
     #[test]
     fn without_a_git_directory_there_is_no_watch() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(HeadWatch::begin(dir.path()).end(), Head::Unwatched);
+        let mut watch = HeadWatch::default();
+        watch.begin(dir.path());
+        assert_eq!(watch.end(), Head::Unwatched);
     }
 }
