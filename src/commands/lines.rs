@@ -257,6 +257,8 @@ pub(super) struct RecordLine<'a> {
     pub(super) command: Option<&'a CommandLine>,
     /// The median running time of the job's latest other passes, in milliseconds, in `show`.
     pub(super) usual_ms: Option<u64>,
+    /// The slot whose worktree is as the task left it, in `show`.
+    pub(super) slot: Option<u32>,
     /// The last lines of the log, raw, where `show` shows them.
     pub(super) tail: Option<Vec<String>>,
 }
@@ -281,6 +283,7 @@ impl<'a> RecordLine<'a> {
             platform: record.on.as_ref(),
             command: None,
             usual_ms: None,
+            slot: None,
             try_: record.try_,
             tree: record.tree,
             def: &record.def,

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,11 +16,13 @@ use crate::git::{Records, Repo, read_note};
 use crate::logs::LogStore;
 use crate::model::{
     CommandLine, Commit, JSON_FORMAT, JobName, LogId, Reason, Record, RunnerLabel, Status,
+    printable_line,
 };
 use crate::plan::PlannedJob;
 use crate::reporter::{human_duration, status_style, tail_text};
 use crate::settings::Settings;
 use crate::verdict::{Standing, Verdict};
+use crate::worktree::as_left;
 
 use super::color;
 use super::lines::{Line, RecordLine};
@@ -84,6 +87,7 @@ struct Shown<'a> {
     /// The passes of each job: when, for how long, and their logs; the newest first.
     passes: HashMap<&'a JobName, Vec<(Timestamp, Duration, &'a LogId)>>,
     logs: LogStore,
+    ci_dir: PathBuf,
     here: RunnerLabel,
     lines: usize,
     /// The jobs file cannot be used.
@@ -134,6 +138,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         running,
         passes: passes(&records),
         logs: LogStore::new(&repo.ci_dir()),
+        ci_dir: repo.ci_dir(),
         here: settings.name.clone(),
         lines: args.lines,
         is_broken: configured.is_broken(),
@@ -293,10 +298,16 @@ impl Shown<'_> {
             parts.push(format!("usually {}", human_duration(usual)));
         }
         let dim = Style::new().dimmed();
-        match parts.is_empty() {
+        let mut text = match parts.is_empty() {
             true => String::new(),
             false => format!("      {dim}ran: {}{dim:#}\n", parts.join(", ")),
+        };
+        if let Some((slot, path)) = as_left(&self.ci_dir, &verdict.record.log) {
+            let path = path.as_os_str().as_encoded_bytes();
+            let path = printable_line(path);
+            text += &format!("      {dim}slot {slot} is as it was left: {path}{dim:#}\n");
         }
+        text
     }
 
     fn standing(&self, record: &Record) -> Standing {
@@ -343,6 +354,7 @@ impl Shown<'_> {
                 from: verdict.from,
                 command: self.command(verdict),
                 usual_ms: self.usual(record).map(millis),
+                slot: as_left(&self.ci_dir, &record.log).map(|(slot, _)| slot),
                 tail: tail.map(|tail| tail.iter().map(|line| lossy(line)).collect()),
                 ..RecordLine::new(record, self.commit.id)
             };

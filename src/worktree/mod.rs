@@ -41,7 +41,7 @@ pub use crate::git::MARK;
 pub use pool::{Lease, Pool};
 pub use reclaim::{IdleSlot, remove_tree, slots_on_disk, stale_pins, tidy, tree_size};
 pub use room::{NoRoom, check as check_room};
-pub use state::{Holder, holders, slow_reasons};
+pub use state::{Holder, as_left, holders, slow_reasons};
 pub use waiting::{Standstill, standstill, wait_for_orphans};
 
 /// Why there is no worktree.

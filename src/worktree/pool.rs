@@ -141,6 +141,7 @@ impl<'a> Pool<'a> {
         let state = SlotState {
             token: old.token.wrapping_add(1),
             clean: false,
+            last: None,
             slow: None,
             path: Some(path),
             commit: None,
@@ -471,7 +472,7 @@ impl Lease<'_, '_> {
         self.state.slow = self.checkout.why_slow();
         self.checkout.release();
         self.state.clean = true;
-        self.state.holder = None;
+        self.state.last = self.state.holder.take().and_then(|holder| holder.log);
         // Where this cannot be written the slot counts as left in disorder, which is
         // slower next time and nothing worse.
         if self.state.write(&self.locks.slot).is_ok() {

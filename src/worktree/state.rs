@@ -5,6 +5,7 @@
 //! processes may still run. Only the lock says whether somebody has the slot.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -118,6 +119,9 @@ pub(super) struct SlotState {
     /// The worktree that this is about: who has another cache directory has another one.
     #[serde(default, with = "crate::model::path::option")]
     pub(super) path: Option<PathBuf>,
+    /// The log of the last task that ended there in good order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) last: Option<LogId>,
     /// Why its checkouts take longer than they might, where that will not change by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) slow: Option<String>,
@@ -203,26 +207,44 @@ pub fn holders(ci_dir: &Path) -> Vec<(u32, Holder)> {
     found
 }
 
+/// What the lock files of all slots say, with their numbers.
+fn all_states(ci_dir: &Path) -> impl Iterator<Item = (u32, SlotState)> {
+    let entries = all_locks(ci_dir)
+        .into_iter()
+        .flat_map(|locks| fs::read_dir(locks).into_iter().flatten().flatten());
+    entries.filter_map(|entry| {
+        let slot = number_of(&entry.file_name())?;
+        let file = private::open(&entry.path(), private::Open::Read).ok()?;
+        Some((slot, SlotState::read(&file)?))
+    })
+}
+
+/// The slot whose number the name of a lock file has.
+fn number_of(name: &OsStr) -> Option<u32> {
+    let number = name
+        .to_str()?
+        .strip_prefix("slot-")?
+        .strip_suffix(".lock")?;
+    number.parse().ok()
+}
+
 /// Why checkouts take longer than they might, each reason once: of the last task in each slot.
 pub fn slow_reasons(ci_dir: &Path) -> Vec<String> {
-    let mut found = BTreeSet::new();
-    for locks in all_locks(ci_dir) {
-        for entry in fs::read_dir(locks).into_iter().flatten().flatten() {
-            let file = private::open(&entry.path(), private::Open::Read).ok();
-            let state = file.as_ref().and_then(SlotState::read);
-            found.extend(state.and_then(|state| state.slow));
-        }
-    }
+    let reasons = all_states(ci_dir).filter_map(|(_, state)| state.slow);
+    let found: BTreeSet<_> = reasons.collect();
     found.into_iter().collect()
+}
+
+/// The slot, and its worktree, that is as the task with this log left it.
+pub fn as_left(ci_dir: &Path, log: &LogId) -> Option<(u32, PathBuf)> {
+    let mut states = all_states(ci_dir).filter(|(_, state)| state.clean);
+    let (slot, state) = states.find(|(_, state)| state.last.as_ref() == Some(log))?;
+    Some((slot, state.path?))
 }
 
 fn holders_in(locks: &Path, found: &mut Vec<(u32, Holder)>) {
     for entry in fs::read_dir(locks).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let number = name
-            .to_str()
-            .and_then(|name| name.strip_prefix("slot-")?.strip_suffix(".lock"));
-        if let Some(slot) = number.and_then(|number| number.parse().ok())
+        if let Some(slot) = number_of(&entry.file_name())
             && let Some(holder) = holder(&entry.path())
         {
             found.push((slot, holder));

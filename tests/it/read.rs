@@ -42,6 +42,7 @@ fn steady(text: &str) -> String {
             match word {
                 _ if seconds.is_some() => "0.0s",
                 _ if word.starts_with("20") && word.len() == 10 => "YYYY-MM-DD",
+                _ if word.ends_with("/slot-1") => "PATH",
                 _ if word.len() == 5 && word.as_bytes()[2] == b':' => "HH:MM",
                 _ if word.trim_end_matches(',').ends_with("-linux") => match word.ends_with(',') {
                     true => "PLATFORM,",
@@ -243,6 +244,7 @@ fn what_does_not_count_is_marked() {
               ran: cat n; echo done; test $(cat n) != 2, on PLATFORM
         pass  lint    0.0s  YYYY-MM-DD HH:MM  mira
               ran: true, on PLATFORM, usually 0.0s
+              slot 1 is as it was left: PATH
 
         Records that do not count:
         FAIL  test    0.0s  YYYY-MM-DD HH:MM  elsewhere  (exit code 1, stale)
@@ -807,6 +809,15 @@ fn show_says_what_is_usual_and_how_to_run_it_again() {
     assert!(shown.contains(", usually 30.0s\n"), "{shown}");
     let again = format!("run again: git ci run --force --job 'a[x]' {head}\n");
     assert!(shown.contains(&again), "{shown}");
+    // Where it can be looked at, until something else is there.
+    let left = "slot 1 is as it was left: ";
+    let slot = shown
+        .lines()
+        .find_map(|line| line.trim().strip_prefix(left));
+    assert!(fs::exists(slot.unwrap()).unwrap(), "{shown}");
+    repo.ci(["run", "-x", "true"]).expect_code(0);
+    let shown = repo.ci(["show"]).expect_code(0).stdout();
+    assert!(!shown.contains(left), "{shown}");
     // What was run is not known any more.
     fs::write(
         repo.path().join(".git-ci.toml"),
