@@ -7,7 +7,6 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::support::{Ran, TestRepo};
 
@@ -235,12 +234,7 @@ fn plain_moves_need_no_git() {
         repo.write("f", format!("{i}\n"));
         repo.commit("one more");
     }
-    // A file that was written a moment ago could be written again within one tick of the
-    // clock, so configuration as young as this one is read twice.
-    let config = fs::metadata(repo.path().join(".git/config")).unwrap();
-    while config.modified().unwrap().elapsed().unwrap() < Duration::from_millis(300) {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    repo.let_configuration_settle();
     let trace = repo.root().join("trace");
     let job = "git status >/dev/null; rm f; echo x >d/e; touch cache; git add -A; test ! -e left";
     let mut run = repo.ci_command(["run", "-q", "-j1", "--force", "--all", "-x", job]);

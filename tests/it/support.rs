@@ -162,6 +162,18 @@ impl TestRepo {
         self
     }
 
+    /// Waits until the configuration is so old that nothing more can happen to it within the same
+    /// tick of the clock: before, a slot's surroundings are read once more.
+    pub(crate) fn let_configuration_settle(&self) {
+        let config = self.git_dir().join("config");
+        wait_until("the configuration to be old enough", || {
+            let written = fs::metadata(&config).unwrap().modified().unwrap();
+            written
+                .elapsed()
+                .is_ok_and(|age| age > Duration::from_millis(300))
+        });
+    }
+
     /// Commits everything, with a file that makes the tree differ from every other; returns the id.
     pub(crate) fn commit(&self, subject: &str) -> String {
         self.tick.set(self.tick.get() + 60);

@@ -48,6 +48,7 @@ fn a_checkout_that_is_left_to_git_says_why() {
         repo.commit("before");
         repo.write(path, text);
         repo.commit("after");
+        repo.let_configuration_settle();
         // The first run makes the worktree.
         repo.ci(["run"]).expect_code(0);
         let (ran, lines) = traced(&repo, "json,FILE", &range);
