@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `fast` | the move in process |
 //! | `by_git` | the move by git, and worktrees made anew |
+//! | `git_in` | how git is run in a slot |
 //! | `submodules` | submodules, from what is there locally |
 //! | `slow` | why a checkout was left to git |
 //! | `unmoved` | whether there is nothing to do in a submodule |
@@ -51,6 +52,7 @@ mod diff;
 mod fast;
 mod files;
 mod filtered;
+mod git_in;
 mod gitmodules;
 mod ground;
 mod ignored;
@@ -391,7 +393,7 @@ impl<'a> Checkout<'a> {
                     return Ok(());
                 }
                 Ok(fast::Left::Untracked) => {
-                    let git = by_git::GitIn::slot(self.repo, &self.path);
+                    let git = git_in::GitIn::slot(self.repo, &self.path);
                     if git.clean(clean).is_ok() {
                         self.known = Some(known);
                         return Ok(());

@@ -10,8 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::GitError;
 use super::before::Before;
-use super::by_git::GitIn;
 use super::files::Tree;
+use super::git_in::GitIn;
 use super::ground::Ground;
 use super::index::Image;
 use super::plain::keeps_blobs;

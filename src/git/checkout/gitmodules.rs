@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use super::super::{GitError, Repo};
 use super::Goal;
-use super::by_git::GitIn;
+use super::git_in::GitIn;
 use super::template::{Config, is_true};
 
 /// What `.gitmodules` says of a submodule.

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use super::super::conversion::{Conversion, EXPAND_ATTRIBUTES, Places, said_path};
 use super::super::{GitError, Repo};
-use super::by_git::GitIn;
+use super::git_in::GitIn;
 use super::mark::Marks;
 use super::slow::Slow;
 use crate::model::printable_line;
