@@ -229,7 +229,10 @@ fn a_run_fits_the_window_and_leaves_only_what_it_said() {
     assert!(!rows.contains("\\x1b"), "{rows}");
     // Printed to be read, not to be wrapped.
     for command in ["git ci log", "git ci run -n", "git ci run"] {
-        window.type_line(&format!("clear; {command}; echo after {command}"));
+        // A pager would ask for the height while tmux still changes it.
+        window.type_line(&format!(
+            "clear; GIT_PAGER=cat {command}; echo after {command}"
+        ));
         window.wait_for(&format!("\nafter {command}\nready>"));
         let (rows, copied) = (window.rows(), window.copy());
         assert_eq!(rows.lines().count(), copied.lines().count(), "{rows}");
