@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::beds::SshBed;
+use crate::submodules::add_submodule;
 use crate::support::{TestRepo, wait_until};
 
 /// How many records there are, by their first two words and their runner.
@@ -543,16 +544,7 @@ fn what_a_host_does_not_have_is_an_error_and_never_a_wrong_verdict() {
     inner.commit("inner");
     repo.job("test", "true");
     let plain = repo.commit("plain");
-    let url = format!("file://{}", inner.path().display());
-    repo.git([
-        "-c",
-        "protocol.file.allow=always",
-        "submodule",
-        "-q",
-        "add",
-        &url,
-        "sub",
-    ]);
+    add_submodule(&repo, &inner, "sub");
     let with_submodule = repo.commit("with a submodule");
     repo.git(["rm", "-q", "-f", "sub"]);
     repo.git(["config", "filter.shout.smudge", "tr a-z A-Z"]);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::submodules::add_submodule;
 use crate::support::{Ran, TestRepo};
 
 /// `git-ci` in `dir`, as somebody with an identity.
@@ -51,16 +52,7 @@ fn a_submodule_is_a_repository_of_its_own() {
         inner.commit(subject);
     }
     repo.commit("outer");
-    let url = format!("file://{}", inner.path().display());
-    repo.git([
-        "-c",
-        "protocol.file.allow=always",
-        "submodule",
-        "-q",
-        "add",
-        &url,
-        "sub",
-    ]);
+    add_submodule(&repo, &inner, "sub");
     let dir = repo.path().join("sub");
     ci_in(&repo, &dir, &["run", "--all", "-x", LOOK, "--as", "look"]).expect_code(0);
     assert_eq!(notes_in(&repo, &dir), 2);
