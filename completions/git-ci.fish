@@ -38,7 +38,7 @@ complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "gc" -d 'Remove old lo
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "doctor" -d 'Look for what is wrong with this set-up, and name the command that mends it'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "completions" -d 'Print a completion script'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "watch" -d 'Watch for new commits and run the jobs on each'
-complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "cancel" -d 'Cancel tasks of the `git ci watch` that runs on this repository'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "cancel" -d 'Cancel tasks of every `git ci run` and `git ci watch` that works on this repository'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "forget" -d 'Make what is on record of commits not count any more'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "hosts" -d 'List the machines that tasks are sent to, and look whether they can be used'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "help" -d 'Show the commands, or the manual page of one'
@@ -95,7 +95,7 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l all -d 'Every c
 complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l branches -d 'Every commit that a local branch reaches'
 complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l first-parent -d 'Follow only the first parent of a merge'
 complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l stdin -d 'Read more revisions from standard input, one a line'
-complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l json -d 'Print JSON: one commit a line, then one running task a line, then the watcher'
+complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l json -d 'Print JSON: one commit a line, then one running task a line, then each run and the watcher'
 complete -c git-ci -n "__fish_git_ci_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l order -d 'The order of the commits of a range' -r -f -a "newest\t'Children before their parents'
 oldest\t'Parents before their children'"

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 pub use crate::model::Known;
 use crate::model::{
-    Clean, Commit, Criteria, DefId, Job, Oid, Reason, Record, Reuse, Status, Task, TaskId,
+    Clean, Commit, Criteria, DefId, Job, Oid, Reason, Reuse, Status, Task, TaskId, TaskKey,
 };
 
 /// A job with what the planner needs of it, computed once for all commits.
@@ -56,6 +56,21 @@ impl PlannedJob {
         }
     }
 
+    /// The job of a task, which may be planned again.
+    pub fn of_task(task: &Task) -> Self {
+        Self {
+            job: Arc::clone(&task.job),
+            def: task.def,
+            criteria: Arc::clone(&task.criteria),
+            recorded: task.recorded,
+        }
+    }
+
+    /// What its task on `commit` goes by.
+    pub fn key(&self, commit: &Commit) -> TaskKey {
+        (commit.id, self.job.name.clone(), self.def)
+    }
+
     /// Its task on `commit`, which runs, or need not, for this reason.
     pub fn task(&self, id: TaskId, commit: &Arc<Commit>, reason: Reason) -> Task {
         Task {
@@ -88,9 +103,9 @@ pub struct Entry {
     pub action: Action,
 }
 
-/// Which known verdicts count.
+/// Which known verdicts are reused instead of run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Trust {
+pub enum ReusePolicy {
     /// Every verdict that is reusable.
     #[default]
     Known,
@@ -103,20 +118,18 @@ pub enum Trust {
     Seen,
 }
 
-impl Trust {
+impl ReusePolicy {
     /// Whether what is known spares running its task on `commit`.
-    pub fn accepts_for(self, known: &Known, commit: &Oid) -> bool {
-        let seen =
-            self == Self::Seen && known.stands_at(commit) && known.record.status != Status::Error;
-        seen || self.accepts(&known.record)
-    }
-
-    /// Whether a record spares running its task.
-    pub fn accepts(self, record: &Record) -> bool {
+    pub fn accepts(self, known: &Known, commit: &Oid) -> bool {
+        let record = &known.record;
         match self {
-            Self::Known | Self::Seen => record.reusable(),
+            Self::Known => record.reusable(),
             Self::Passed => record.reusable() && record.status != Status::Fail,
             Self::Nothing => false,
+            Self::Seen => {
+                let is_own = known.stands_at(commit) && record.status != Status::Error;
+                is_own || record.reusable()
+            }
         }
     }
 }
@@ -128,7 +141,7 @@ impl Trust {
 pub fn decide(
     planned: &PlannedJob,
     commit: &Commit,
-    trust: Trust,
+    policy: ReusePolicy,
     known: impl FnOnce() -> Option<Known>,
     otherwise: impl FnOnce() -> Reason,
 ) -> (Action, Reason) {
@@ -136,19 +149,19 @@ pub fn decide(
     if !planned.recorded {
         return run(Reason::Unrecorded);
     }
-    if trust == Trust::Nothing {
+    if policy == ReusePolicy::Nothing {
         return run(Reason::Forced);
     }
     if planned.criteria.reuse == Reuse::Never {
         return run(Reason::Always);
     }
     match known() {
-        Some(known) if trust.accepts_for(&known, &commit.id) => {
+        Some(known) if policy.accepts(&known, &commit.id) => {
             let reason = Reason::of_known(&known, &commit.id);
             (Action::Reuse(Box::new(known)), reason)
         }
-        Some(known) => run(match (trust, known.record.reusable()) {
-            (Trust::Passed, true) => Reason::FailedLastTime,
+        Some(known) => run(match (policy, known.record.reusable()) {
+            (ReusePolicy::Passed, true) => Reason::FailedLastTime,
             _ => Reason::of_unusable(&known.record),
         }),
         None => run(otherwise()),
@@ -176,7 +189,7 @@ impl Plan {
         mut jobs_of: impl FnMut(&Commit) -> Result<Arc<[PlannedJob]>, E>,
         known: impl Fn(&Commit, &Criteria) -> Option<Known>,
         otherwise: impl Fn(&Commit, &Criteria) -> Reason,
-        trust: Trust,
+        policy: ReusePolicy,
     ) -> Result<Self, E> {
         let mut entries = Vec::new();
         for commit in commits {
@@ -184,7 +197,7 @@ impl Plan {
                 let (action, reason) = decide(
                     planned,
                     commit,
-                    trust,
+                    policy,
                     || known(commit, &planned.criteria),
                     || otherwise(commit, &planned.criteria),
                 );

@@ -6,7 +6,7 @@ use crate::error::{Failure, FailureKind};
 use crate::git::revs::RevError;
 use crate::git::{GitError, NotesError, RepoError};
 use crate::settings::SettingsError;
-use crate::watch::{self, PatternError, WatchError};
+use crate::watch::{self, PatternError, SessionError, WatchError};
 use crate::worktree::LeaseError;
 
 impl From<RepoError> for Failure {
@@ -130,6 +130,16 @@ impl From<WatchError> for Failure {
     }
 }
 
+impl From<SessionError> for Failure {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Watch(error) => error.into(),
+            SessionError::Engine(error) => error.into(),
+            SessionError::Thread(source) => Self::failed_to("start a thread to watch with", source),
+        }
+    }
+}
+
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         let kind = match &error {
@@ -137,7 +147,8 @@ impl From<EngineError> for Failure {
             EngineError::Store { .. }
             | EngineError::Again(_)
             | EngineError::Workers { .. }
-            | EngineError::Writer(_) => FailureKind::NoVerdict,
+            | EngineError::Writer(_)
+            | EngineError::Reports(_) => FailureKind::NoVerdict,
             EngineError::Prepare { .. } | EngineError::Signals(_) => FailureKind::Fatal,
         };
         let mut failure = Failure::of(kind, &error);

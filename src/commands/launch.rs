@@ -93,6 +93,10 @@ pub(super) fn finish(summary: Summary) -> Result<ExitCode, Failure> {
         }
         (Some(failure), _) => Err(failure),
         (None, Some(code)) => Ok(ExitCode::from(code)),
+        // What somebody cancelled has no verdict.
+        (None, None) if summary.cancelled > 0 => {
+            Ok(ExitCode::from(FailureKind::NoVerdict.exit_code()))
+        }
         (None, None) => Ok(ExitCode::from(verdict_code(&summary.counts))),
     }
 }

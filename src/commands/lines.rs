@@ -145,6 +145,19 @@ pub(super) enum Line<'a> {
         /// How many of its tasks wait.
         queued: u64,
     },
+    /// A `git ci run` that works on this repository.
+    Run {
+        /// Its process.
+        pid: u32,
+        /// The machine where it runs.
+        host: &'a str,
+        /// What it runs on, as it was typed; nothing where that is the default.
+        revs: &'a [String],
+        /// How many of its tasks run.
+        running: usize,
+        /// How many of its tasks wait.
+        queued: u64,
+    },
     /// A line of a task's output.
     Output {
         /// The line, raw, without its line feed; what is not UTF-8 stands as U+FFFD.

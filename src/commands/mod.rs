@@ -29,6 +29,7 @@ mod open_help;
 mod output;
 mod pager;
 mod places;
+mod processes;
 mod reading;
 mod run;
 mod select;
@@ -39,7 +40,6 @@ mod suspects;
 mod trace;
 mod version;
 mod watch;
-mod watching;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -15,7 +15,7 @@ use crate::config::{self, LoadError};
 use crate::error::Failure;
 use crate::git::{Records, Repo, Unread};
 use crate::model::{Commit, Criteria, JobName, LogId, Oid, Reason, Record, printable_line};
-use crate::plan::{self, PlannedJob, Trust};
+use crate::plan::{self, PlannedJob, ReusePolicy};
 use crate::reporter::counted;
 use crate::settings::Settings;
 use crate::verdict::{Facts, Standing, Verdict};
@@ -192,7 +192,7 @@ pub(super) fn reason(
     let (_, reason) = plan::decide(
         planned,
         commit,
-        Trust::Known,
+        ReusePolicy::Known,
         || records.known(commit, &planned.criteria),
         || records.why_not(commit, &planned.criteria),
     );

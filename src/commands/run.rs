@@ -4,16 +4,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::config::LoadError;
-use crate::engine::{self, Summary, Superseded};
+use crate::engine::control::{self, Kind, Listener, Process};
+use crate::engine::{self, OnError, Summary, Superseded};
 use crate::error::{Failure, FailureKind};
 use crate::git::{Look, NoteStore, Records, Repo, care, revs};
 use crate::logs::LogStore;
 use crate::model::{CommandLine, Commit, JSON_FORMAT, Job, JobName, Oid, Task};
-use crate::plan::{Action, Entry, Plan, PlannedJob, Trust};
+use crate::plan::{Action, Entry, Plan, PlannedJob, ReusePolicy};
 use crate::reporter::{JOB_WIDTH, Reporter, Verbosity, subject_text};
 use crate::settings::Settings;
 use crate::watch::wanted::Order;
-use crate::watch::{Holder, Lease, Options, Patterns, WatchJobs};
+use crate::watch::{Lease, Options, Patterns, WatchJobs};
 
 use super::kinds::{Kinds, judging};
 use super::launch::{self, Live, TalkArgs};
@@ -89,11 +90,11 @@ pub(super) struct Args {
 }
 
 impl Args {
-    fn trust(&self) -> Trust {
+    fn reuse_policy(&self) -> ReusePolicy {
         match (self.force || self.clean, self.retry_failed) {
-            (_, true) => Trust::Passed,
-            (true, false) => Trust::Nothing,
-            _ => Trust::Known,
+            (_, true) => ReusePolicy::Passed,
+            (true, false) => ReusePolicy::Nothing,
+            _ => ReusePolicy::Known,
         }
     }
 }
@@ -165,8 +166,8 @@ fn again(args: &Args, job: &JobName, commit: &Oid) -> String {
 /// Runs what is new since the checkpoints.
 fn run_new(args: &Args, repo: &Repo, settings: &Settings) -> Result<ExitCode, Failure> {
     let patterns = Patterns::new(&args.revs.revs, &[])?;
+    let process = Process::this(Kind::Watch, patterns.describe());
     let options = Options {
-        holder: Holder::this(patterns.describe()),
         patterns,
         order: match args.revs.order {
             select::Order::Newest => Order::Tips,
@@ -189,7 +190,7 @@ fn run_new(args: &Args, repo: &Repo, settings: &Settings) -> Result<ExitCode, Fa
     )?;
     let reporter = args.talk.reporter(repo, Live::Rows)?;
     let slots = args.slots.unwrap_or(settings.slots);
-    let _lease = Lease::take(&repo.ci_dir(), &options.holder, false)?;
+    let _lease = Lease::take(&repo.ci_dir(), &process, false)?;
     let (summary, _) = super::watch::observe(
         repo,
         settings,
@@ -197,7 +198,11 @@ fn run_new(args: &Args, repo: &Repo, settings: &Settings) -> Result<ExitCode, Fa
         jobs,
         slots,
         reporter,
-        Extra::default(),
+        Extra {
+            process,
+            remote: None,
+            on_result: None,
+        },
     )?;
     launch::finish(summary)
 }
@@ -231,7 +236,7 @@ fn plan(
         },
         |commit, criteria| records.known(commit, criteria),
         |commit, criteria| records.why_not(commit, criteria),
-        args.trust(),
+        args.reuse_policy(),
     )?)
 }
 
@@ -274,18 +279,28 @@ fn run(
         .iter()
         .filter(|entry| matches!(entry.action, Action::Run));
     places::check_labels(wanted.map(|entry| entry.task.job.as_ref()), &runners)?;
+    let mailbox = engine::Mailbox::default();
+    let feed = mailbox.feed();
+    let answers = mailbox.feed();
+    let listener = Listener::start(&repo.ci_dir(), move |request| answers.answer(request));
+    if let Err(error) = &listener {
+        feed.tell(control::unreachable(error));
+    }
     let summary = engine::run(
         engine::Run {
             repo,
+            process: Process::this(Kind::Run, args.revs.typed()),
             plan,
             runners,
             store,
             records,
             logs: LogStore::new(&repo.ci_dir()),
-            trust: args.trust(),
+            reuse: args.reuse_policy(),
             fail_fast: args.fail_fast,
             look,
-            mailbox: engine::Mailbox::default(),
+            mailbox,
+            on_error: OnError::End,
+            on_done: None,
             stay: false,
         },
         reporter,

@@ -66,6 +66,22 @@ pub(super) enum Order {
 const BISECT_HEAD: &str = "BISECT_HEAD";
 
 impl RevArgs {
+    /// What the user asked for, word by word, as text for people.
+    pub(super) fn typed(&self) -> Vec<String> {
+        let options = [
+            (self.all, "--all"),
+            (self.branches, "--branches"),
+            (self.stdin, "--stdin"),
+        ];
+        let options = options.into_iter().filter(|(given, _)| *given);
+        let options = options.map(|(_, option)| option.to_owned());
+        let revs = self
+            .revs
+            .iter()
+            .map(|rev| rev.to_string_lossy().into_owned());
+        options.chain(revs).collect()
+    }
+
     /// Whether no commit was named in any way.
     pub(super) fn is_empty(&self) -> bool {
         self.revs.is_empty() && !self.all && !self.branches && !self.stdin

@@ -20,9 +20,9 @@ use super::color;
 use super::lines::{CellLine, Line, RecordLine};
 use super::output;
 use super::pager::Page;
+use super::processes::Processes;
 use super::reading::{Configured, Running, judge, millis, running, safe};
 use super::select::{ConfigArgs, RevArgs};
-use super::watching::Watching;
 
 /// So many commits are shown where the branch has no commits of its own.
 const LAST: usize = 10;
@@ -41,8 +41,8 @@ const OWN: usize = 25;
 /// defined now, on the same contents and a platform that is here, in whosever note; else
 /// the newest of another definition or platform, marked "(outdated)". `-` is a job with no verdict on that commit.
 ///
-/// What runs now is shown whichever process runs it. What waits is known where a
-/// `git ci watch` runs: its first thousand tasks are marked "queued", and all are counted.
+/// What runs and waits now is shown whichever `git ci run` or `git ci watch` has it: the
+/// first thousand waiting tasks of each are marked "queued", and all are counted.
 ///
 /// The exit code is 0, whatever the verdicts are: this is a report.
 #[derive(Debug, clap::Args)]
@@ -57,7 +57,7 @@ pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
 
-    /// Print JSON: one commit a line, then one running task a line, then the watcher.
+    /// Print JSON: one commit a line, then one running task a line, then each run and the watcher.
     #[arg(long)]
     json: bool,
 
@@ -82,7 +82,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let records = super::reading::records(&repo, &settings)?;
     let mut configured = Configured::load(&args.config, &repo, &settings)?;
     let running = running(&repo);
-    let watching = Watching::ask(&repo);
+    let processes = Processes::ask(&repo);
 
     let mut jobs_of = Vec::with_capacity(shown.commits.len());
     for commit in &shown.commits {
@@ -100,23 +100,14 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         .commits
         .iter()
         .zip(&jobs_of)
-        .map(|(commit, jobs)| {
-            Judged::new(
-                commit,
-                jobs,
-                &columns,
-                &records,
-                &running,
-                watching.as_ref(),
-            )
-        })
+        .map(|(commit, jobs)| Judged::new(commit, jobs, &columns, &records, &running, &processes))
         .collect();
 
     let mut page = Page::open(&repo, args.color, false)?;
     if args.json {
         page.write(&json(&columns, &judged, &running))?;
-        if let Some(watching) = &watching {
-            page.write(&watching.line().render())?;
+        for line in processes.lines() {
+            page.write(&line.render())?;
         }
     } else {
         if judged.is_empty() {
@@ -127,7 +118,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
             output::note("no jobs are configured here, and none are on record");
         }
         page.write(&render(&shown, &columns, &judged))?;
-        let now = running_text(&repo, &running) + &watching.map_or(String::new(), |it| it.text());
+        let now = running_text(&repo, &running) + &processes.text();
         if !judged.is_empty() && !now.is_empty() {
             page.write("\n")?;
         }
@@ -221,16 +212,16 @@ impl<'a> Judged<'a> {
         columns: &[JobName],
         records: &Records,
         running: &[Running],
-        watching: Option<&Watching>,
+        processes: &Processes,
     ) -> Self {
         let now = |name: &JobName| {
             let mut tasks = running.iter();
             let here = tasks.find(|task| task.commit == commit.id && task.job == *name);
             // One on another machine has no slot here.
-            let elsewhere = || watching?.runs(commit.id, name);
+            let elsewhere = || processes.runs(commit.id, name);
             match here.map(|task| task.elapsed).or_else(elsewhere) {
                 Some(elapsed) => Now::Runs(elapsed),
-                None if watching.is_some_and(|it| it.waits(commit.id, name)) => Now::Waits,
+                None if processes.waits(commit.id, name) => Now::Waits,
                 None => Now::Nothing,
             }
         };

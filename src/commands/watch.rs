@@ -2,26 +2,24 @@
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use std::thread;
 
-use crate::engine::{self, Mailbox, Summary, Superseded};
+use crate::engine::control::{Kind, Process};
+use crate::engine::{Summary, Superseded};
 use crate::error::Failure;
 use crate::git::{NoteStore, Repo, revs};
-use crate::logs::LogStore;
 use crate::model::{Counts, Oid, UnitError, parse_duration};
-use crate::plan::{Plan, Trust};
 use crate::reporter::{Bell, Reporter};
 use crate::settings::Settings;
 use crate::spool::{Notices, Spool};
 use crate::watch::wanted::Order;
 use crate::watch::{
-    Abandon, Holder, Inbox, Lease, LeaseError, Observed, Observer, Options, Patterns, Remote,
-    ResultCommand, WatchJobs, on_result, tips,
+    Abandon, Lease, LeaseError, Observed, Options, Patterns, Remote, ResultCommand, Session,
+    WatchJobs, on_result, tips,
 };
 
 use super::background::{self, Background};
@@ -181,22 +179,28 @@ fn watch_on(args: &Args, repo: &Repo) -> Result<ExitCode, Failure> {
     let mut since = since(repo, args.since.as_deref())?;
     let mut counts = Counts::default();
     loop {
-        let holder = Holder::this(patterns.describe());
-        let lease = match Lease::take(&repo.ci_dir(), &holder, args.wait) {
+        let process = Process::this(Kind::Watch, patterns.describe());
+        let lease = match Lease::take(&repo.ci_dir(), &process, args.wait) {
             // Whoever has it sees what there is to do.
             Err(LeaseError::Held(_)) if args.background => return Ok(ExitCode::SUCCESS),
             lease => lease?,
         };
-        let (summary, observed) = watch(args, repo, &settings, &patterns, &remote, since.take())?;
+        let since = since.take();
+        let (summary, observed) = watch(args, repo, &settings, process, &patterns, &remote, since)?;
         drop(lease);
         counts.failed += summary.counts.failed;
         // An ERROR that came to a verdict when it was tried again is none any more.
-        counts.errored += observed.errored;
+        counts.errored += summary.gave_up;
         let ended = summary.error.is_some() || summary.signal.is_some();
         // A hook that found the lease taken relies on whoever had it: what came before
         // it was given back must not be left behind.
         if ended || nothing_new(repo, &patterns, &observed)? {
-            return launch::finish(Summary { counts, ..summary });
+            let cancelled = 0;
+            return launch::finish(Summary {
+                counts,
+                cancelled,
+                ..summary
+            });
         }
     }
 }
@@ -215,6 +219,7 @@ fn watch(
     args: &Args,
     repo: &Repo,
     settings: &Settings,
+    process: Process,
     patterns: &Patterns,
     remote: &Option<Remote>,
     since: Option<Oid>,
@@ -226,11 +231,11 @@ fn watch(
         None => (None, None),
     };
     let extra = Extra {
+        process,
         remote: remote.clone(),
         on_result: command,
     };
     let options = Options {
-        holder: Holder::this(patterns.describe()),
         patterns: patterns.clone(),
         order: args.order.into(),
         superseded: match args.no_cancel {
@@ -281,10 +286,11 @@ fn remote(args: &Args, repo: &Repo) -> Result<Option<Remote>, Failure> {
 }
 
 /// What goes on beside the observer.
-#[derive(Default)]
 pub(super) struct Extra {
-    remote: Option<Remote>,
-    on_result: Option<(ResultCommand, Abandon)>,
+    /// Who this is, for other processes.
+    pub(super) process: Process,
+    pub(super) remote: Option<Remote>,
+    pub(super) on_result: Option<(ResultCommand, Abandon)>,
 }
 
 /// The commit that `--since` names.
@@ -303,90 +309,22 @@ pub(super) fn observe(
     reporter: Box<dyn Reporter>,
     extra: Extra,
 ) -> Result<(Summary, Observed), Failure> {
-    let records = super::reading::records(repo, settings)?;
-    let store = NoteStore::open(repo, &settings.notes_ref)?;
-    // How much there will be to do nobody knows.
-    let runners = places::runners(repo, settings, slots, usize::MAX)?;
-    let mailbox = Mailbox::default();
-    let inbox = Inbox::default();
-    let (ear, end, bell) = (inbox.ear(), inbox.end(), inbox.bell());
-    let (feed, fetching) = (mailbox.feed(), options.fetching.clone());
-    let dir = repo.work_tree().unwrap_or(repo.common_dir());
-    let (stop, stopped) = mpsc::channel::<()>();
-    let (command, abandon) = extra.on_result.unzip();
-    let observer = Observer::new(repo, options, jobs, inbox, mailbox.feed())?;
-    let mut reporters: Vec<Box<dyn Reporter>> = vec![reporter, Box::new(ear)];
-    let (summary, observed) = std::thread::scope(|scope| {
-        let thread = |name: &str| thread::Builder::new().name(name.to_owned());
-        let started = thread("observer").spawn_scoped(scope, || observer.run());
-        let observing = started.map_err(no_thread)?;
-        let fetching = extra.remote.as_ref().map(|remote| {
-            let feed = feed.clone();
-            thread("fetch").spawn_scoped(scope, move || {
-                remote.keep_fetching(repo, &feed, &stopped, || {
-                    if let Some(first) = &fetching {
-                        first.store(false, Ordering::Release);
-                    }
-                    bell();
-                });
-            })
-        });
-        let passing_on = command.map(|command| {
-            let feed = feed.clone();
-            thread("on-result").spawn_scoped(scope, move || command.work(dir, &feed))
-        });
-        let others = fetching.transpose().and(passing_on.transpose());
-        let passing_on = match others {
-            Ok(passing_on) => passing_on,
-            Err(error) => {
-                end();
-                drop(stop);
-                if let Some(abandon) = &abandon {
-                    abandon.abandon();
-                }
-                return Err(no_thread(error));
-            }
-        };
-        let summary = engine::run(
-            engine::Run {
-                repo,
-                plan: Plan::default(),
-                runners,
-                store: Some(store),
-                records,
-                logs: LogStore::new(&repo.ci_dir()),
-                trust: Trust::Seen,
-                fail_fast: false,
-                look: None,
-                mailbox,
-                stay: true,
-            },
-            &mut reporters,
-        );
-        end();
-        drop(stop);
-        if let (
-            Some(abandon),
-            Ok(Summary {
-                signal: Some(_), ..
-            }),
-        ) = (&abandon, &summary)
-        {
-            abandon.abandon();
-        }
-        let observed = observing.join();
-        let late = passing_on.and_then(|thread| thread.join().ok());
-        for warning in late.unwrap_or_default() {
-            output::note(&format!("warning: {warning}"));
-        }
-        Ok((summary, observed))
-    })?;
-    match observed {
-        Ok(seen) => Ok((summary?, seen?)),
-        Err(_) => Err(engine::EngineError::Panicked.into()),
+    let session = Session {
+        repo,
+        process: extra.process,
+        options,
+        jobs,
+        // How much there will be to do nobody knows.
+        runners: places::runners(repo, settings, slots, usize::MAX)?,
+        records: super::reading::records(repo, settings)?,
+        store: NoteStore::open(repo, &settings.notes_ref)?,
+        reporter,
+        remote: extra.remote,
+        on_result: extra.on_result,
+    };
+    let watched = session.run()?;
+    for warning in watched.late {
+        output::note(&format!("warning: {warning}"));
     }
-}
-
-fn no_thread(error: std::io::Error) -> Failure {
-    Failure::failed_to("start a thread to watch with", error)
+    Ok((watched.summary, watched.observed))
 }

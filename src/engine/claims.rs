@@ -27,9 +27,18 @@ pub(super) struct Claims {
     ci_dir: PathBuf,
 }
 
+/// What came of a try to claim what a task tests.
+#[derive(Debug)]
+pub(super) enum Claim {
+    /// It may run.
+    Held(Right),
+    /// Another run works on it: this one, as far as is known.
+    Elsewhere(Option<Peer>),
+}
+
 /// The right to run what a task tests, until dropped.
 #[derive(Debug)]
-pub(super) struct Claim {
+pub(super) struct Right {
     path: PathBuf,
     /// Keeps the lock.
     _file: File,
@@ -56,11 +65,11 @@ impl Claims {
         self.dir.join(name)
     }
 
-    /// Claims what `task` tests; `None` where another run has it.
+    /// Claims what `task` tests. Never waits.
     ///
     /// # Errors
     /// Where the file cannot be used.
-    pub(super) fn try_claim(&self, task: &Task) -> io::Result<Option<Claim>> {
+    pub(super) fn try_claim(&self, task: &Task) -> io::Result<Claim> {
         let path = self.path(task);
         loop {
             let mut file = match private::open(&path, private::Open::Update) {
@@ -73,7 +82,7 @@ impl Claims {
             };
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
-                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(Claim::Elsewhere(owner(&path))),
                 Err(error) => return Err(error.into()),
             }
             // Locked a file that its last owner removed? Then the lock says nothing.
@@ -83,7 +92,7 @@ impl Claims {
                     let _ = file
                         .set_len(0)
                         .and_then(|()| file.write_all(&serde_json::to_vec(&Peer::this())?));
-                    return Ok(Some(Claim { path, _file: file }));
+                    return Ok(Claim::Held(Right { path, _file: file }));
                 }
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -91,14 +100,14 @@ impl Claims {
             }
         }
     }
-
-    /// Who has what `task` tests, as far as that is known.
-    pub(super) fn owner(&self, task: &Task) -> Option<Peer> {
-        serde_json::from_slice(&private::read(&self.path(task), MOST).ok()?).ok()
-    }
 }
 
-impl Drop for Claim {
+/// Who has a claim, as far as that is known.
+fn owner(path: &Path) -> Option<Peer> {
+    serde_json::from_slice(&private::read(path, MOST).ok()?).ok()
+}
+
+impl Drop for Right {
     fn drop(&mut self) {
         // Still locked here, so nobody else's file is removed. A file that stays
         // behind is only litter.

@@ -6,18 +6,29 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::git::NotesError;
-use crate::model::{Commit, Event, Outcome, RunnerLabel};
-use crate::plan::PlannedJob;
-use crate::process::Arrived;
+use crate::model::{Commit, Event, JobName, Outcome, Reason, RunnerLabel, TaskResult};
+use crate::plan::{Action, Plan, PlannedJob};
+use crate::process::{Arrived, Peer};
 use crate::runner::{Assignment, Control, Lost, Observed, Place, Presence, Runner};
 
+use super::claims::Right;
+use super::control::{Reply, Request};
 use super::writer::Refused;
 
 /// To the dispatcher, over the one channel.
 #[derive(Debug)]
 pub(super) enum Message {
-    /// A worker is ready for its first task.
+    /// A worker is ready for a task.
     Ask { worker: usize },
+    /// A worker has the right to what its task tests, and waits for [`Order::Go`]; or the
+    /// reason why that cannot be had.
+    Claimed {
+        worker: usize,
+        claim: std::io::Result<Right>,
+    },
+    /// Another run works on what a worker's task tests, as far as is known this one; the
+    /// worker is ready for another.
+    Contended { worker: usize, owner: Option<Peer> },
     /// A worker's task waits for a slot; for whom is part of a sentence.
     Waiting { worker: usize, reason: String },
     /// What a runner came upon, and the user should know: a sentence.
@@ -41,8 +52,12 @@ pub(super) enum Message {
     /// What is wanted from now on, most urgent first: the rest is given up.
     Want {
         wanted: Vec<Wanted>,
+        /// Commits that are wanted, too, and not listed yet.
+        more: u64,
         superseded: Superseded,
     },
+    /// Another process asks.
+    Control(Request, mpsc::Sender<Reply>),
     /// Something to report that the dispatcher itself does not see.
     Tell(Event),
     /// Nothing more will be wanted: end once all is done.
@@ -58,6 +73,46 @@ pub struct Wanted {
     pub jobs: Arc<[PlannedJob]>,
     /// Goes before all that is not urgent, whatever worktree is warm for it.
     pub urgent: bool,
+    /// What is to be done about each job, where that was decided before.
+    pub decided: Option<Vec<(Action, Reason)>>,
+}
+
+impl Wanted {
+    /// All that a plan wants.
+    pub(super) fn of_plan(plan: Plan) -> Vec<Self> {
+        let mut wanted: Vec<Self> = Vec::new();
+        let mut entries = plan.entries.into_iter().peekable();
+        while let Some(first) = entries.peek() {
+            let commit = Arc::clone(&first.task.commit);
+            let (mut jobs, mut decided) = (Vec::new(), Vec::new());
+            while let Some(entry) = entries.next_if(|entry| entry.task.commit.id == commit.id) {
+                jobs.push(PlannedJob::of_task(&entry.task));
+                decided.push((entry.action, entry.task.reason));
+            }
+            wanted.push(Self {
+                commit,
+                jobs: jobs.into(),
+                urgent: false,
+                decided: Some(decided),
+            });
+        }
+        wanted
+    }
+}
+
+/// A commit of which nothing is left to do.
+#[derive(Debug)]
+pub struct CommitDone {
+    /// The commit.
+    pub commit: Arc<Commit>,
+    /// The jobs that were wanted.
+    pub jobs: Vec<JobName>,
+    /// Those of them that were cancelled on request.
+    pub cancelled: Vec<JobName>,
+    /// What came of the others, in the order of their ends.
+    pub tasks: Vec<TaskResult>,
+    /// Tasks are left without a verdict for the next run.
+    pub is_left: bool,
 }
 
 /// What becomes of tasks that run and are no longer wanted.
@@ -97,10 +152,29 @@ pub struct Feed(mpsc::Sender<Message>);
 impl Feed {
     /// Replaces everything that was wanted before: tasks that are no longer in the list
     /// are dropped or, where they run, ended without a record unless `superseded` says
-    /// otherwise. `false` where the run is over.
-    pub fn want(&self, wanted: Vec<Wanted>, superseded: Superseded) -> bool {
-        let message = Message::Want { wanted, superseded };
+    /// otherwise. `more` commits will be in the list once these are done. `false` where the
+    /// run is over.
+    pub fn want(&self, wanted: Vec<Wanted>, more: u64, superseded: Superseded) -> bool {
+        let message = Message::Want {
+            wanted,
+            more,
+            superseded,
+        };
         self.0.send(message).is_ok()
+    }
+
+    /// Answers a request of another process, after all that was wanted before it; `None`
+    /// where the run is over.
+    pub fn answer(&self, request: Request) -> Option<Reply> {
+        let (reply, answer) = mpsc::channel();
+        self.pass_on(request, reply);
+        answer.recv().ok()
+    }
+
+    /// The same for whoever does not wait for the answer himself.
+    pub fn pass_on(&self, request: Request, to: mpsc::Sender<Reply>) {
+        // Of a run that is over whoever asked hears by the end of his channel.
+        let _ = self.0.send(Message::Control(request, to));
     }
 
     /// Has something reported: a [`Note`](Event::Note), a [`Warning`](Event::Warning).
@@ -128,14 +202,32 @@ pub(super) struct Ended {
     pub(super) tail: Vec<String>,
 }
 
+impl Ended {
+    /// The end of a task that no runner has begun.
+    pub(super) fn unbegun(outcome: Outcome) -> Self {
+        Self {
+            outcome: Ok(outcome),
+            duration: Duration::ZERO,
+            finished: Timestamp::now(),
+            observed: Observed::default(),
+            tail: Vec::new(),
+        }
+    }
+}
+
 /// To a worker. Its end of the channel closing means: stop.
 #[derive(Debug)]
-pub(super) struct Order {
-    pub(super) assignment: Assignment,
+pub(super) enum Order {
+    /// Claim what this task tests and, where it is recorded, ask once more.
+    Run(Box<Assignment>),
+    /// Run what was claimed.
+    Go,
+    /// Do not run it.
+    Skip,
 }
 
 /// The dispatcher's side of a worker.
-pub(super) struct Desk {
+pub(super) struct WorkerHandle {
     /// `None` once it was told to stop.
     pub(super) orders: Option<mpsc::Sender<Order>>,
     pub(super) control: Control,
@@ -147,23 +239,23 @@ pub(super) struct Desk {
 
 /// The two ends between the dispatcher and the worker of `runner`, which says to the
 /// dispatcher when its machine comes and goes.
-pub(super) fn desk(
+pub(super) fn connect(
     worker: usize,
     runner: &mut dyn Runner,
     to: &mpsc::Sender<Message>,
-) -> (mpsc::Receiver<Order>, Desk) {
+) -> (mpsc::Receiver<Order>, WorkerHandle) {
     let (send, receive) = mpsc::channel();
     let to = to.clone();
     let presence = runner.attend(Box::new(move |presence| {
         // A dispatcher that is gone needs to know nothing.
         let _ = to.send(Message::Presence { worker, presence });
     }));
-    let desk = Desk {
+    let handle = WorkerHandle {
         orders: Some(send),
         control: runner.control(),
         label: runner.label().clone(),
         place: runner.place(),
         presence,
     };
-    (receive, desk)
+    (receive, handle)
 }

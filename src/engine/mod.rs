@@ -4,27 +4,33 @@
 //! the command line, and leaves moving worktrees and running jobs to the runners.
 
 mod claims;
+pub mod control;
 mod dispatcher;
 mod message;
-mod queue;
+mod reports;
 mod signals;
+mod tasks;
 mod worker;
 mod writer;
 
 use std::panic::{self, AssertUnwindSafe};
+use std::thread;
 
 use crate::git::{Look, NoteStore, NotesError, Records, Repo};
 use crate::logs::LogStore;
 use crate::model::Counts;
-use crate::plan::{Plan, Trust};
+use crate::plan::{Plan, ReusePolicy};
 use crate::reporter::Reporter;
 use crate::runner::{Memory, Runner};
 
 use claims::Claims;
+use control::Process;
 use dispatcher::Dispatcher;
+use reports::Reports;
 use writer::Writer;
 
-pub use message::{Feed, Mailbox, Superseded, Wanted};
+pub use message::{CommitDone, Feed, Mailbox, Superseded, Wanted};
+pub use tasks::OnError;
 
 /// Why a run could not be carried out, or not to its end.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +54,9 @@ pub enum EngineError {
     /// The thread that stores results could not be started.
     #[error("start a thread to store results")]
     Writer(#[source] std::io::Error),
+    /// The thread that reports could not be started.
+    #[error("start a thread to report")]
+    Reports(#[source] std::io::Error),
     /// Signal handlers could not be set.
     #[error("watch for signals")]
     Signals(#[source] std::io::Error),
@@ -71,7 +80,9 @@ pub enum EngineError {
 pub struct Run<'a> {
     /// The repository.
     pub repo: &'a Repo,
-    /// What to do.
+    /// Who this is, for other processes.
+    pub process: Process,
+    /// What to do from the beginning.
     pub plan: Plan,
     /// Where; one worker each.
     pub runners: Vec<Box<dyn Runner>>,
@@ -82,7 +93,11 @@ pub struct Run<'a> {
     /// Where logs go.
     pub logs: LogStore,
     /// Which verdicts of concurrent runs count.
-    pub trust: Trust,
+    pub reuse: ReusePolicy,
+    /// What becomes of a task without a verdict.
+    pub on_error: OnError,
+    /// Hears of each commit that is done, from the dispatcher's thread: it must not block.
+    pub on_done: Option<Box<dyn Fn(CommitDone) + 'a>>,
     /// Stop at the first failure.
     pub fail_fast: bool,
     /// Where the dispatcher hears what happens.
@@ -98,13 +113,17 @@ pub struct Run<'a> {
 pub struct Summary {
     /// How the tasks ended.
     pub counts: Counts,
+    /// How many tasks stayed without a verdict after their last try.
+    pub gave_up: u64,
+    /// How many were cancelled on the request of another process.
+    pub cancelled: u64,
     /// The signal that ended it early.
     pub signal: Option<i32>,
     /// Why results could not be stored.
     pub error: Option<EngineError>,
 }
 
-/// Works the plan off and returns when nothing of it runs any more.
+/// Carries a run out; returns when nothing of it runs any more.
 ///
 /// # Errors
 /// Only where the run could not begin; what goes wrong later is in the [`Summary`].
@@ -127,48 +146,64 @@ pub fn run(run: Run<'_>, reporter: &mut dyn Reporter) -> Result<Summary, EngineE
         receiver: inbox,
     } = run.mailbox;
     let signals = signals::forward(to_dispatcher.clone()).map_err(EngineError::Signals)?;
+    let store_logs = run.logs.clone();
     let writer = run
         .store
-        .map(|store| Writer::start(store, to_dispatcher.clone()))
+        .map(|store| Writer::start(store, store_logs, to_dispatcher.clone()))
         .transpose()
         .map_err(EngineError::Writer)?;
 
-    let logs = &run.logs;
-    // The dispatcher stays on this thread: on a pool of one, a loop inside the pool
-    // would wait for ever for the worker behind it.
-    let mut summary = pool.in_place_scope(|scope| {
-        let mut desks = Vec::with_capacity(count);
-        for (worker, mut runner) in run.runners.into_iter().enumerate() {
-            let (orders, desk) = message::desk(worker, runner.as_mut(), &to_dispatcher);
-            desks.push(desk);
-            let to_dispatcher = to_dispatcher.clone();
-            scope.spawn(move |_| {
-                let work = || worker::work(worker, runner.as_mut(), logs, &to_dispatcher, &orders);
-                // The dispatcher hears of a panic; here it would end the dispatcher, too.
-                let _ = panic::catch_unwind(AssertUnwindSafe(work));
-            });
-        }
-        let away = desks.iter().filter(|desk| desk.place.machine != 0);
-        let hosts = away.map(|desk| desk.label.clone()).collect();
-        let dispatcher = Dispatcher::new(
-            dispatcher::Around {
-                repo: run.repo,
-                memory: Memory::load(&run.repo.ci_dir()),
-                hosts,
-                records: run.records,
-                claims,
-                writer,
-                reporter,
-                logs,
-                look: run.look,
-                trust: run.trust,
-                fail_fast: run.fail_fast,
-                stay: run.stay,
-            },
-            desks,
-        );
-        dispatcher.work_off(run.plan, &inbox)
-    });
+    let (logs, claims) = (&run.logs, &claims);
+    let mut summary = thread::scope(|threads| {
+        let reports = Reports::start(threads, reporter).map_err(EngineError::Reports)?;
+        // The dispatcher stays on this thread: on a pool of one, a loop inside the pool
+        // would wait for ever for the worker behind it.
+        Ok(pool.in_place_scope(|scope| {
+            let mut handles = Vec::with_capacity(count);
+            for (worker, mut runner) in run.runners.into_iter().enumerate() {
+                let (orders, handle) = message::connect(worker, runner.as_mut(), &to_dispatcher);
+                handles.push(handle);
+                let to_dispatcher = to_dispatcher.clone();
+                scope.spawn(move |_| {
+                    let work = || {
+                        worker::run(
+                            worker,
+                            runner.as_mut(),
+                            logs,
+                            claims,
+                            &to_dispatcher,
+                            &orders,
+                        );
+                    };
+                    // The dispatcher hears of a panic; here it would end the dispatcher, too.
+                    let _ = panic::catch_unwind(AssertUnwindSafe(work));
+                });
+            }
+            let away = handles.iter().filter(|handle| handle.place.machine != 0);
+            let hosts = away.map(|handle| handle.label.clone()).collect();
+            let dispatcher = Dispatcher::new(
+                dispatcher::Context {
+                    repo: run.repo,
+                    process: run.process,
+                    memory: Memory::load(&run.repo.ci_dir()),
+                    hosts,
+                    records: run.records,
+                    claims,
+                    writer,
+                    reports,
+                    logs,
+                    look: run.look,
+                    reuse: run.reuse,
+                    on_error: run.on_error,
+                    on_done: run.on_done,
+                    fail_fast: run.fail_fast,
+                    stay: run.stay,
+                },
+                handles,
+            );
+            dispatcher.run(run.plan, &inbox)
+        }))
+    })?;
     drop(signals);
     // One that came when the dispatcher had looked for the last time is not lost.
     for message in inbox.try_iter() {

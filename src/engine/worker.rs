@@ -1,4 +1,5 @@
-//! A worker: asks for a task, runs it on its runner, keeps its log, says how it went.
+//! A worker: asks for a task, claims what it tests, runs it on its runner, keeps its log,
+//! says how it went.
 
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -8,8 +9,9 @@ use jiff::Timestamp;
 use crate::fail;
 use crate::logs::{LogStore, LogTask, LogWriter};
 use crate::model::{LogId, Outcome, TaskId, Why};
-use crate::runner::{Control, Lost, Observed, Progress, Request, Runner};
+use crate::runner::{Assignment, Control, Lost, Observed, Progress, Request, Runner};
 
+use super::claims::{Claim, Claims};
 use super::message::{Ended, Message, Order};
 
 /// How many lines of a failed task's log go with its result.
@@ -21,11 +23,12 @@ const OUTPUT_INTERVAL: Duration = Duration::from_millis(100);
 /// No more of a line is passed on, in bytes.
 const OUTPUT_LINE: usize = 400;
 
-/// Works until the orders end.
-pub(super) fn work(
+/// Runs tasks until the orders end.
+pub(super) fn run(
     worker: usize,
     runner: &mut dyn Runner,
     logs: &LogStore,
+    claims: &Claims,
     to: &Sender<Message>,
     orders: &Receiver<Order>,
 ) {
@@ -41,8 +44,36 @@ pub(super) fn work(
     let mut message = Message::Ask { worker };
     // A dispatcher that is gone needs no answer.
     while to.send(message).is_ok() {
-        let Ok(order) = orders.recv() else { return };
-        let ended = execute(worker, runner, logs, to, &order);
+        let assignment = match orders.recv() {
+            Ok(Order::Run(assignment)) => assignment,
+            Ok(Order::Go | Order::Skip) => {
+                message = Message::Ask { worker };
+                continue;
+            }
+            Err(_) => return,
+        };
+        if assignment.task.recorded {
+            let claim = match claims.try_claim(&assignment.task) {
+                Ok(Claim::Held(right)) => Ok(right),
+                Ok(Claim::Elsewhere(owner)) => {
+                    message = Message::Contended { worker, owner };
+                    continue;
+                }
+                Err(error) => Err(error),
+            };
+            if to.send(Message::Claimed { worker, claim }).is_err() {
+                return;
+            }
+            match orders.recv() {
+                Ok(Order::Go) => {}
+                Ok(Order::Run(_) | Order::Skip) => {
+                    message = Message::Ask { worker };
+                    continue;
+                }
+                Err(_) => return,
+            }
+        }
+        let ended = execute(worker, runner, logs, to, &assignment);
         message = Message::Finished { worker, ended };
     }
 }
@@ -52,28 +83,28 @@ fn execute(
     runner: &mut dyn Runner,
     logs: &LogStore,
     to: &Sender<Message>,
-    order: &Order,
+    assignment: &Assignment,
 ) -> Ended {
     fail::point("executing");
     let start = Instant::now();
     let (mut begun, mut ran) = (None, None);
     let mut observed = Observed::default();
-    let task = &order.assignment.task;
+    let task = &assignment.task;
     let of = LogTask {
         commit: task.commit.id,
         job: task.job.name.clone(),
     };
-    let outcome = match logs.create(&order.assignment.log, &of) {
+    let outcome = match logs.create(&assignment.log, &of) {
         Err(error) => Ok(log_error(&error)),
         Ok(log) => {
-            let task = order.assignment.task.id;
+            let task = assignment.task.id;
             let mut output = Output::new(worker, task, log, runner.control(), to);
-            let mut outcome = runner.run(&order.assignment, &mut |progress| match progress {
+            let mut outcome = runner.run(assignment, &mut |progress| match progress {
                 Progress::Started { .. } => {
                     begun = Some(Instant::now());
                     let _ = to.send(Message::Started { worker });
                 }
-                Progress::Output { at, bytes } => output.take(at, bytes),
+                Progress::Output { at, bytes } => output.append(at, bytes),
                 Progress::Waiting(reason) => {
                     let reason = reason.to_owned();
                     let _ = to.send(Message::Waiting { worker, reason });
@@ -96,7 +127,7 @@ fn execute(
     };
     let tail = match outcome {
         Ok(Outcome::Passed | Outcome::Skipped | Outcome::Cancelled) => Vec::new(),
-        _ => tail(logs, &order.assignment.log),
+        _ => tail(logs, &assignment.log),
     };
     Ended {
         outcome,
@@ -157,7 +188,7 @@ impl<'a> Output<'a> {
         }
     }
 
-    fn take(&mut self, at: u64, bytes: &[u8]) {
+    fn append(&mut self, at: u64, bytes: &[u8]) {
         if self.failed.is_some() {
             return;
         }

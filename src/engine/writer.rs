@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
 
 use crate::git::{NoteStore, NotesError};
+use crate::logs::LogStore;
 use crate::model::{Line, Oid};
 
 use super::message::Message;
@@ -31,7 +32,11 @@ impl Writer {
     ///
     /// # Errors
     /// Where there are no threads left.
-    pub(super) fn start(mut store: NoteStore, to: Sender<Message>) -> io::Result<Self> {
+    pub(super) fn start(
+        mut store: NoteStore,
+        logs: LogStore,
+        to: Sender<Message>,
+    ) -> io::Result<Self> {
         let (batches, inbox) = mpsc::channel::<Vec<(Oid, Line)>>();
         let thread = std::thread::Builder::new()
             .name("writer".into())
@@ -41,7 +46,9 @@ impl Writer {
                     let stored = store.append(&batch).map(|appended| {
                         let refused = appended.refused.into_iter();
                         let refused = refused.map(|(commit, reason)| Refused { commit, reason });
-                        refused.collect()
+                        let refused: Vec<_> = refused.collect();
+                        settle(&logs, &batch, &refused);
+                        refused
                     });
                     if to.send(Message::Stored(stored)).is_err() {
                         break;
@@ -66,6 +73,17 @@ impl Writer {
         drop(self.batches);
         // A panic was told by the farewell.
         self.thread.join().unwrap_or(Ok(()))
+    }
+}
+
+/// From now on it is the records that say what their logs are of.
+fn settle(logs: &LogStore, batch: &[(Oid, Line)], refused: &[Refused]) {
+    for (commit, line) in batch {
+        if let Line::Record(record) = line
+            && !refused.iter().any(|refused| refused.commit == *commit)
+        {
+            logs.settle(&record.log);
+        }
     }
 }
 

@@ -239,6 +239,63 @@ pub struct WatchedCommit {
     pub current: bool,
 }
 
+/// What came of a task of a commit that is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct TaskResult {
+    /// The job.
+    pub job: JobName,
+    /// The verdict.
+    pub status: Status,
+    /// Why, where the status does not say it all.
+    pub why: Option<Why>,
+    /// A failure does not count.
+    pub allowed: bool,
+    /// It was known, and did not run.
+    pub reused: bool,
+    /// How long the job ran, in milliseconds.
+    pub duration_ms: Option<u64>,
+    /// Its log.
+    pub log: LogId,
+}
+
+impl Event {
+    /// What came of the task whose end this tells; `None` where it tells no end, or that it
+    /// was cancelled.
+    pub fn result(&self) -> Option<TaskResult> {
+        let (job, status, why, allowed, reused, duration, log) = match self {
+            Self::TaskFinished {
+                job,
+                status: Some(status),
+                why,
+                allowed,
+                duration,
+                log,
+                ..
+            } => (job, status, why, allowed, false, Some(duration), log),
+            Self::TaskReused {
+                job,
+                status,
+                why,
+                allowed,
+                log,
+                ..
+            } => (job, status, why, allowed, true, None, log),
+            _ => return None,
+        };
+        let millis = |duration: &Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Some(TaskResult {
+            job: job.clone(),
+            status: *status,
+            why: *why,
+            allowed: *allowed,
+            reused,
+            duration_ms: duration.map(millis),
+            log: log.clone(),
+        })
+    }
+}
+
 /// Durations as whole milliseconds.
 mod millis {
     use std::time::Duration;

@@ -22,7 +22,7 @@ mod text;
 mod units;
 
 pub use criteria::{Criteria, Mismatch, Surroundings, surroundings};
-pub use event::{Counts, Event, JSON_FORMAT, Uncommitted, WatchedCommit};
+pub use event::{Counts, Event, JSON_FORMAT, TaskResult, Uncommitted, WatchedCommit};
 pub use forget::{Forget, Forgotten};
 pub use hash::{DefId, EnvId, InputId, KeyId};
 pub use ids::{JobName, LogId, Oid, ParseIdError, Platform, RunnerLabel};

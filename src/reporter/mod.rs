@@ -29,7 +29,7 @@ pub use text::{
 };
 
 /// Turns events into something to see.
-pub trait Reporter {
+pub trait Reporter: Send {
     /// Takes the next event. It must not wait for whoever reads what is made of it: that
     /// is what the [`printer`](crate::printer) is for.
     ///

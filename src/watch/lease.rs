@@ -6,49 +6,21 @@
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
-use serde::{Deserialize, Serialize};
-
+use crate::engine::control::{Kind, Process};
 use crate::private;
+use rustix::fs::{FlockOperation, flock};
 
 /// How often a lease that is held is asked for again.
 const TRIES: u32 = 5;
-
-/// Who observes a repository.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Observer {
-    /// Its process.
-    pub pid: u32,
-    /// The machine it is on.
-    pub host: String,
-    /// Since when, in seconds since the epoch.
-    pub since: u64,
-    /// What it watches, as it was typed.
-    pub refs: Vec<String>,
-}
-
-impl Observer {
-    /// This process, from now on.
-    pub fn this(refs: Vec<String>) -> Self {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let host = rustix::system::uname();
-        Self {
-            pid: std::process::id(),
-            host: host.nodename().to_string_lossy().into_owned(),
-            since: now.unwrap_or_default().as_secs(),
-            refs,
-        }
-    }
-}
 
 /// Why there is no lease.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// Somebody else has it.
     #[error("watch this repository: {}", describe(.0.as_ref()))]
-    Held(Option<Observer>),
+    Held(Option<Process>),
     /// The lock file.
     #[error("lock {}", .path.display())]
     Io {
@@ -59,9 +31,9 @@ pub enum LeaseError {
     },
 }
 
-fn describe(observer: Option<&Observer>) -> String {
-    match observer {
-        Some(Observer {
+fn describe(watcher: Option<&Process>) -> String {
+    match watcher {
+        Some(Process {
             pid, host, since, ..
         }) => {
             let since = i64::try_from(*since).unwrap_or(0);
@@ -83,7 +55,7 @@ impl Lease {
     ///
     /// # Errors
     /// Where another process has it and `wait` is not wanted, or the file cannot be used.
-    pub fn take(ci_dir: &Path, observer: &Observer, wait: bool) -> Result<Self, LeaseError> {
+    pub fn take(ci_dir: &Path, watcher: &Process, wait: bool) -> Result<Self, LeaseError> {
         let path = ci_dir.join("watch.lock");
         let failed = |source: io::Error| LeaseError::Io {
             path: path.clone(),
@@ -119,7 +91,7 @@ impl Lease {
             Err(error) => return Err(failed(error.into())),
         }
         let mut write = || -> io::Result<()> {
-            let mut text = serde_json::to_vec(observer)?;
+            let mut text = serde_json::to_vec(watcher)?;
             text.push(b'\n');
             file.rewind()?;
             file.set_len(0)?;
@@ -139,11 +111,12 @@ impl Drop for Lease {
 }
 
 /// Who observes the repository now; `None` where nobody does.
-pub fn observer(ci_dir: &Path) -> Option<Observer> {
+pub fn watcher(ci_dir: &Path) -> Option<Process> {
     let file = private::open(&ci_dir.join("watch.lock"), private::Open::Read).ok()?;
     match flock(&file, FlockOperation::NonBlockingLockShared) {
         Err(rustix::io::Errno::WOULDBLOCK) => serde_json::from_reader(&file).ok().or_else(|| {
-            Some(Observer {
+            Some(Process {
+                kind: Kind::Watch,
                 pid: 0,
                 host: String::new(),
                 since: 0,

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::engine::Feed;
 use crate::git::forget_repository;
-use crate::model::{Event, JobName, LogId, Oid, Status, Why, json_line, printable, printable_line};
+use crate::model::{Event, Oid, Status, TaskResult, json_line, printable, printable_line};
 use crate::process::{self, ExitKind, Leftover, Streams};
 
 /// So many results wait for the command; more are left out.
@@ -46,26 +46,6 @@ pub struct CommitResult {
     pub(super) status: Status,
     /// Its tasks.
     pub(super) tasks: Vec<TaskResult>,
-}
-
-/// What came of one of its tasks.
-#[derive(Debug, Clone, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct TaskResult {
-    /// The job.
-    pub(super) job: JobName,
-    /// The verdict.
-    pub(super) status: Status,
-    /// Why, where the status does not say it all.
-    pub(super) why: Option<Why>,
-    /// A failure does not count.
-    pub(super) allowed: bool,
-    /// It was known, and did not run.
-    pub(super) reused: bool,
-    /// How long the job ran, in milliseconds.
-    pub(super) duration_ms: Option<u64>,
-    /// Its log.
-    pub(super) log: LogId,
 }
 
 /// The worst of what counts; a pass where nothing does.

@@ -271,13 +271,15 @@ fn what_is_printed_as_json_is_what_the_schema_says() {
         &format!("until test -e '{}'; do sleep 0.05; done", go.display()),
     );
     let watcher = repo.spawn_ci(["watch", "--until-idle", "--since", "HEAD~1", "--json"]);
+    let mut run = repo.spawn_ci(["run", "HEAD", "--job", "block"]);
     let mut status = Vec::new();
-    wait_until("a watcher that runs something", || {
+    wait_until("a watcher that runs something, and a run", || {
         status = json(&repo.ci(["status", "--json"]));
         let has = |event: &str| status.iter().any(|line| line["event"] == event);
-        has("running") && has("watching")
+        has("running") && has("watching") && has("run")
     });
     fs::write(&go, "").unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(0));
     let watched = json(&Ran(watcher.wait_with_output().unwrap()));
     told.extend(status.into_iter().map(|line| ("Line", line)));
     told.extend(watched.into_iter().map(|line| ("Event", line)));

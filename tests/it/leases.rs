@@ -157,7 +157,7 @@ fn a_waiting_task_that_was_cancelled_holds_nothing() {
     gate.wait();
     let mut watcher = Run::start(&repo, "watcher", &["watch"]);
     watcher.wait_to_say("waiting for a slot");
-    repo.ci(["cancel"]).expect_code(0);
+    repo.ci(["cancel", "HEAD", "test"]).expect_code(0);
     // The agent stays and waits for the next task.
     let mut next = Run::start(&repo, "next", &["run", "HEAD~1"]);
     next.wait_to_say("waiting for a slot");

@@ -1015,7 +1015,7 @@ fn whatever_is_in_the_place_of_a_state_file_there_is_a_way_out() {
     for name in [
         "watch.begin",
         "watch.lock",
-        "watch.sock",
+        "control",
         "spool/commits",
         "records",
     ] {
@@ -1027,7 +1027,7 @@ fn whatever_is_in_the_place_of_a_state_file_there_is_a_way_out() {
     for path in &files {
         for what in ["nothing", "half", "garbage", "directory", "fifo", "link"] {
             let before = std::fs::read(path).unwrap_or_default();
-            let _ = std::fs::remove_file(path);
+            let _ = std::fs::remove_file(path).or_else(|_| std::fs::remove_dir_all(path));
             match what {
                 "nothing" => std::fs::write(path, "").unwrap(),
                 "half" => std::fs::write(path, &before[..before.len() / 2]).unwrap(),

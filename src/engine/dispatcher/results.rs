@@ -2,31 +2,31 @@
 //! come into the notes, and only then to the reporter, is in [`storing`](super::storing).
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Span;
 
+use crate::engine::claims::Right;
+use crate::engine::message::Ended;
+use crate::engine::worker::tail;
 use crate::fail;
 use crate::model::{
     Commit, Criteria, EnvId, Event, Forget, Forgotten, MAX_LINE, Outcome, Reason, Record, Reuse,
     RunnerLabel, Seen, Status, Surroundings, Task, latest, surroundings,
 };
-use crate::plan::{self, Action, Known, PlannedJob, Trust};
+use crate::plan::{self, Action, Known, PlannedJob, ReusePolicy};
 use crate::runner::{Files, Head, Keys, Observed, platform};
 
-use super::super::claims::Claim;
-use super::super::message::Ended;
-use super::super::queue::Waiting;
-use super::super::worker::tail;
-use super::storing::Unstored;
+use super::storing::PendingRecord;
 use super::{Dispatcher, KNOWN_TAILS, Running, Stop};
 
-impl Dispatcher<'_> {
+impl Dispatcher<'_, '_> {
     /// The verdict of a task that was not known when the run began, if it is now.
     pub(super) fn known_by_now(&mut self, task: &Task) -> Option<Known> {
-        if self.around.trust == Trust::Nothing {
+        if self.ctx.reuse == ReusePolicy::Nothing {
             return None;
         }
-        if let Err(error) = self.around.records.refresh(self.around.repo) {
+        if let Err(error) = self.ctx.records.refresh(self.ctx.repo) {
             self.warn(format!("failed to look for new results: {error}"));
             return None;
         }
@@ -53,12 +53,12 @@ impl Dispatcher<'_> {
 
     /// What is to be done about a job on a commit, as far as is known now.
     pub(super) fn decide(&self, commit: &Commit, planned: &PlannedJob) -> (Action, Reason) {
-        let records = &self.around.records;
+        let records = &self.ctx.records;
         let criteria = self.criteria(&planned.criteria);
         plan::decide(
             planned,
             commit,
-            self.around.trust,
+            self.ctx.reuse,
             || records.known(commit, &criteria),
             || records.why_not(commit, &criteria),
         )
@@ -70,12 +70,13 @@ impl Dispatcher<'_> {
             return None;
         }
         let criteria = self.criteria(&task.criteria);
-        let known = self.around.records.known(&task.commit, &criteria)?;
-        let trust = self.around.trust;
-        trust.accepts_for(&known, &task.commit.id).then_some(known)
+        let known = self.ctx.records.known(&task.commit, &criteria)?;
+        let reuse = self.ctx.reuse;
+        reuse.accepts(&known, &task.commit.id).then_some(known)
     }
 
-    pub(super) fn finished(
+    /// Makes what came of a task known, and puts it on record.
+    pub(super) fn finish(
         &mut self,
         running: Running,
         outcome: Outcome,
@@ -83,29 +84,27 @@ impl Dispatcher<'_> {
         runner: RunnerLabel,
     ) {
         fail::point("outcome");
-        if self.around.stay && !running.given_up {
-            self.ended.insert(running.waiting.task.key());
-        }
         let Running {
-            waiting: Waiting { task, .. },
+            task,
             try_,
             log,
             claim,
-            given_up,
             ..
         } = running;
+        let is_abandoned = self.is_abandoned(task.id);
+        self.tasks.store(task.id);
         self.learn(&task, &runner, &ended.observed);
         let env = env_of(&task, &ended.observed);
         let seen = self.seen(&task, &ended.observed, &outcome);
         // Of two records the newer counts, so this one must be newer than all that is
         // known, whatever became of the clock since.
         let criteria = self.criteria(&task.criteria);
-        let newest = self.around.records.newest(&task.commit, &criteria);
+        let newest = self.ctx.records.newest(&task.commit, &criteria);
         let newest = newest.filter(|at| *at <= latest(ended.finished));
         let after = newest.and_then(|at| at.checked_add(Span::new().seconds(1)).ok());
         let finished = after.map_or(ended.finished, |after| after.max(ended.finished));
         // It may have come to a verdict just before it heard that nobody wants it.
-        let verdict = outcome.verdict(try_).filter(|_| !given_up);
+        let verdict = outcome.verdict(try_).filter(|_| !is_abandoned);
         let (status, why) = match verdict {
             Some((status, why)) => (Some(status), why),
             None => (None, None),
@@ -133,12 +132,12 @@ impl Dispatcher<'_> {
             stored: None,
             tail: ended.tail,
         };
-        let is_host = self.around.hosts.contains(&runner);
+        let is_host = self.ctx.hosts.contains(&runner);
         let here = || (!is_host).then(platform);
         match status {
             Some(status) if task.recorded => {
                 // What is dated in the future is behind this one now, and must stay so.
-                let future = self.around.records.future(&task.commit, &criteria);
+                let future = self.ctx.records.future(&task.commit, &criteria);
                 let forgets = future.into_iter().map(|log| Forget {
                     job: task.job.name.clone(),
                     at: finished,
@@ -164,7 +163,7 @@ impl Dispatcher<'_> {
                     seen,
                     rest: None,
                 };
-                self.unstored.push(Unstored {
+                self.pending.push(PendingRecord {
                     commit: task.commit.id,
                     record,
                     forgets,
@@ -172,17 +171,20 @@ impl Dispatcher<'_> {
                     claim,
                 });
             }
-            _ => self.report(event),
+            _ => {
+                self.ctx.logs.settle(&log);
+                self.report(event);
+            }
         }
         let failed = status == Some(Status::Fail) && !task.job.allow_failure;
-        if failed && self.around.fail_fast {
+        if failed && self.ctx.fail_fast {
             self.stop(Stop::Gently);
         }
     }
 
     /// Takes a known verdict over; where it stands in another commit's note, the
     /// record is copied to this commit's.
-    pub(super) fn reuse(&mut self, task: &Task, known: Known, claim: Option<Claim>) {
+    pub(super) fn reuse(&mut self, task: &Task, known: Known, claim: Option<Right>) {
         let stored = known.stands_at(&task.commit.id);
         let reason = Reason::of_known(&known, &task.commit.id);
         let mut record = known.record;
@@ -215,7 +217,7 @@ impl Dispatcher<'_> {
         if record.to_string().len() > MAX_LINE {
             record.rest = None;
         }
-        self.unstored.push(Unstored {
+        self.pending.push(PendingRecord {
             commit: task.commit.id,
             record,
             forgets: Vec::new(),
@@ -230,7 +232,7 @@ impl Dispatcher<'_> {
             return Vec::new();
         }
         self.known_failures += 1;
-        tail(self.around.logs, &record.log)
+        tail(self.ctx.logs, &record.log)
     }
 
     /// What the record of a task says of whether it looked at the commit. Says once of each
@@ -249,7 +251,7 @@ impl Dispatcher<'_> {
                 "{job}: {what}, so its verdict counts for that commit only; \
                  where the commit does not matter to it, say reuse = \"tree\""
             );
-            self.around.reporter.event(&Event::Note { message });
+            self.ctx.reports.tell(Event::Note { message });
         }
         task.criteria.seen(looked, task.commit.id)
     }
@@ -259,12 +261,12 @@ impl Dispatcher<'_> {
         let Some(on) = observed.on.clone() else {
             return;
         };
-        if self.around.hosts.contains(runner) {
-            self.around.memory.learn(runner, &on);
+        if self.ctx.hosts.contains(runner) {
+            self.ctx.memory.learn(runner, &on);
         }
         if let (Some(key), Some(question)) = (observed.key, Keys::question(&task.job)) {
-            let host = self.around.hosts.contains(runner).then_some(runner);
-            self.around.memory.learn_key(host, question, key);
+            let host = self.ctx.hosts.contains(runner).then_some(runner);
+            self.ctx.memory.learn_key(host, question, key);
         }
         let env = env_of(task, observed);
         let said = Surroundings { on, env };
@@ -276,33 +278,29 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// Counts a verdict and makes it known.
+    /// Counts the end of a task and makes it known.
     pub(super) fn report(&mut self, event: Event) {
-        let (status, allowed, stored) = match &event {
+        let (id, status, allowed, stored) = match &event {
             Event::TaskFinished {
+                id,
                 status,
                 allowed,
                 stored,
                 ..
-            } => (*status, *allowed, *stored),
+            } => (*id, *status, *allowed, *stored),
             Event::TaskReused {
+                id,
                 status,
                 allowed,
                 stored,
                 ..
             } => {
                 self.counts.reused += 1;
-                (Some(*status), *allowed, *stored)
+                (*id, Some(*status), *allowed, *stored)
             }
-            _ => return self.around.reporter.event(&event),
+            _ => return self.ctx.reports.tell(event),
         };
         self.counts.unstored += u64::from(stored == Some(false));
-        if let Event::TaskFinished { log, .. } = &event
-            && stored != Some(false)
-        {
-            // From now on it is the record that says what the log is of.
-            self.around.logs.settle(log);
-        }
         let count = match status {
             Some(Status::Pass) => &mut self.counts.passed,
             Some(Status::Flaky) => &mut self.counts.flaky,
@@ -313,7 +311,12 @@ impl Dispatcher<'_> {
             None => &mut self.counts.cancelled,
         };
         *count += 1;
-        self.around.reporter.event(&event);
+        let result = event.result();
+        self.ctx.reports.tell(event);
+        let is_stored = stored != Some(false);
+        if let Some(done) = self.tasks.end(id, result, is_stored, Instant::now()) {
+            self.tell_done(done);
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 //! more. What could not be stored in the end is reported as that: a verdict is worth
 //! knowing, stored or not.
 //!
-//! What is in [`Dispatcher::unstored`] is lost by a `kill -9`. A journal that is written
+//! What is in [`Dispatcher::pending`] is lost by a `kill -9`. A journal that is written
 //! before the notes are would begin here: [`Dispatcher::flush`] fills it, and what is
 //! reported then is durable by it; [`Dispatcher::handle_stored`] empties it.
 
@@ -16,9 +16,10 @@ use crate::fail;
 use crate::git::NotesError;
 use crate::model::{Event, Forget, Line, Oid, Record};
 
-use super::super::EngineError;
-use super::super::claims::Claim;
-use super::super::writer::Refused;
+use crate::engine::EngineError;
+use crate::engine::claims::Right;
+use crate::engine::writer::Refused;
+
 use super::{Dispatcher, Stop};
 
 /// While tasks run, results are stored at most this often: each time the disk has to
@@ -42,17 +43,17 @@ const LONG_PAUSES: [Duration; 8] = [
 ];
 
 /// A verdict on its way into the notes, and what is said once it is there.
-pub(super) struct Unstored {
+pub(super) struct PendingRecord {
     pub(super) commit: Oid,
     pub(super) record: Record,
     /// What it takes the weight from.
     pub(super) forgets: Vec<Forget>,
     pub(super) event: Event,
     /// Held until the record is stored, so that no other run misses it.
-    pub(super) claim: Option<Claim>,
+    pub(super) claim: Option<Right>,
 }
 
-impl Unstored {
+impl PendingRecord {
     /// What is stored, and at which commit.
     fn lines(&self) -> impl Iterator<Item = (Oid, Line)> {
         let forgets = self.forgets.iter().cloned().map(Line::Forget);
@@ -69,7 +70,7 @@ pub(super) struct Trouble {
     pub(super) due: Instant,
 }
 
-impl Dispatcher<'_> {
+impl Dispatcher<'_, '_> {
     /// How long results may gather before they are stored: not at all when the last
     /// batch is a while ago, or nothing runs that could add to this one.
     pub(super) fn until_store(&self) -> Duration {
@@ -85,16 +86,16 @@ impl Dispatcher<'_> {
 
     /// Gives the writer what has gathered, unless it is busy.
     pub(super) fn flush(&mut self) {
-        if self.unstored.is_empty() || !self.storing.is_empty() || !self.until_store().is_zero() {
+        if self.pending.is_empty() || !self.storing.is_empty() || !self.until_store().is_zero() {
             return;
         }
         self.stored_at = Some(Instant::now());
-        match &self.around.writer {
+        match &self.ctx.writer {
             Some(writer) if !self.gave_up_storing() => {
-                self.storing = std::mem::take(&mut self.unstored);
-                writer.store(self.storing.iter().flat_map(Unstored::lines).collect());
+                self.storing = std::mem::take(&mut self.pending);
+                writer.store(self.storing.iter().flat_map(PendingRecord::lines).collect());
             }
-            _ => self.report_unstored(),
+            _ => self.report_pending(),
         }
     }
 
@@ -120,17 +121,17 @@ impl Dispatcher<'_> {
                 continue;
             }
             for (commit, line) in one.lines() {
-                self.around.records.insert(commit, line);
+                self.ctx.records.insert(commit, line);
             }
             self.finish_storing(one, true);
         }
     }
 
     /// A batch could not be stored: tries it again in a while, or gives it up.
-    fn handle_trouble(&mut self, batch: Vec<Unstored>, source: NotesError) {
-        self.unstored.splice(0..0, batch);
+    fn handle_trouble(&mut self, batch: Vec<PendingRecord>, source: NotesError) {
+        self.pending.splice(0..0, batch);
         let tries = self.trouble.as_ref().map_or(0, |trouble| trouble.tries);
-        let pauses: &[Duration] = match (self.stop, self.around.stay) {
+        let pauses: &[Duration] = match (self.stop, self.ctx.stay) {
             // Whoever ends a run does not want to wait.
             (Some(_), _) => &[],
             (None, true) => &LONG_PAUSES,
@@ -138,7 +139,7 @@ impl Dispatcher<'_> {
         };
         match pauses.get(tries) {
             Some(pause) => {
-                let count = self.unstored.len();
+                let count = self.pending.len();
                 let mut why = source.to_string();
                 let mut cause = std::error::Error::source(&source);
                 while let Some(error) = cause {
@@ -159,7 +160,7 @@ impl Dispatcher<'_> {
                 let count = 0;
                 self.error
                     .get_or_insert(EngineError::Store { count, source });
-                self.report_unstored();
+                self.report_pending();
                 // Whatever is tested now would be tested for nothing; but what runs may
                 // come to a verdict that somebody can see.
                 self.stop(Stop::NoMore);
@@ -169,16 +170,16 @@ impl Dispatcher<'_> {
 
     /// The writer is gone, and with it whatever it had.
     pub(super) fn handle_no_writer(&mut self) {
-        self.around.writer = None;
+        self.ctx.writer = None;
         let lost = std::mem::take(&mut self.storing);
-        self.unstored.splice(0..0, lost);
+        self.pending.splice(0..0, lost);
         self.trouble = None;
-        self.report_unstored();
+        self.report_pending();
     }
 
     /// Reports what cannot be stored.
-    fn report_unstored(&mut self) {
-        for one in std::mem::take(&mut self.unstored) {
+    fn report_pending(&mut self) {
+        for one in std::mem::take(&mut self.pending) {
             if let Some(EngineError::Store { count, .. }) = &mut self.error {
                 *count += 1;
             }
@@ -186,8 +187,8 @@ impl Dispatcher<'_> {
         }
     }
 
-    fn finish_storing(&mut self, one: Unstored, is_stored: bool) {
-        let Unstored {
+    fn finish_storing(&mut self, one: PendingRecord, is_stored: bool) {
+        let PendingRecord {
             mut event, claim, ..
         } = one;
         drop(claim);

@@ -27,12 +27,12 @@ impl Observer<'_> {
         }
         self.read_tips()?;
         if let Some(since) = self.options.since {
-            let names = self.tips.keys().cloned();
+            let names = self.tips.at.keys().cloned();
             let moves: Vec<_> = names.map(|name| Move { name, to: since }).collect();
             // In this order: whenever it ends, no ref is without a checkpoint that had one.
             self.checkpoints.advance(&moves)?;
             let others = self.checkpoints.names();
-            let others = others.filter(|name| !self.tips.contains_key(*name));
+            let others = others.filter(|name| !self.tips.at.contains_key(*name));
             let others: Vec<_> = others.cloned().collect();
             self.checkpoints.forget(&others)?;
             if !self.checkpoints.has_begun() {
@@ -44,23 +44,23 @@ impl Observer<'_> {
                  branches without a checkpoint begin anew at their tips"
                     .to_owned(),
             );
-            self.checkpoints.begin(self.tips.clone())?;
+            self.checkpoints.begin(self.tips.at.clone())?;
         } else if self.checkpoints.is_first() {
-            self.checkpoints.begin(self.tips.clone())?;
+            self.checkpoints.begin(self.tips.at.clone())?;
         }
         Ok(())
     }
 
     /// Looks at the jobs file and the refs, if that is due, and says what is wanted.
     pub(super) fn look_around(&mut self) -> Result<(), WatchError> {
-        if !self.stale || self.closed || self.pause.is_some_and(|until| Instant::now() < until) {
+        if !self.pace.stale || self.closed || self.pace.is_paused() {
             return Ok(());
         }
-        self.stale = false;
-        self.pause = None;
-        self.looked = Instant::now();
+        self.pace.stale = false;
+        self.pace.pause = None;
+        self.pace.looked = Instant::now();
         self.check_place()?;
-        if self.options.once && !self.first {
+        if self.options.once && !self.pace.unseen {
             return Ok(());
         }
         let moved = match self.read_tips() {
@@ -71,7 +71,7 @@ impl Observer<'_> {
                 return Ok(());
             }
         };
-        let spooled = self.read_spool(moved || self.first);
+        let spooled = self.read_spool(moved || self.pace.unseen);
         let moved = moved || spooled;
         let jobs = self.look_at_jobs(moved);
         match self.notice.extend() {
@@ -81,16 +81,16 @@ impl Observer<'_> {
             Err(error) => self.say_polling(&error),
         }
         let switched = self.read_head();
-        if moved || self.first {
-            self.first = true;
+        if moved || self.pace.unseen {
+            self.pace.unseen = true;
             self.walk();
-            self.dirty = true;
+            self.pace.dirty = true;
             fail::point("noticed");
         }
-        self.complaint = None;
-        if self.first || jobs {
-            self.first = false;
-            self.took = self.looked.elapsed();
+        self.pace.complaint = None;
+        if self.pace.unseen || jobs {
+            self.pace.unseen = false;
+            self.pace.took = self.pace.looked.elapsed();
             self.publish(jobs);
         } else if switched {
             self.show();
@@ -125,7 +125,7 @@ impl Observer<'_> {
             if !self.options.patterns.matches(&name) {
                 continue;
             }
-            if self.tips.get(&name) == Some(&id) {
+            if self.tips.at.get(&name) == Some(&id) {
                 tips.insert(name, id);
                 continue;
             }
@@ -136,23 +136,23 @@ impl Observer<'_> {
                 // A tag of something else than a commit is nothing to test.
                 Ok(None) => {}
                 Err(error) => {
-                    if self.broken.insert(id) {
+                    if self.tips.broken.insert(id) {
                         let why = describe(&error);
                         self.warn(format!("{} is left out: {why}", name.short()));
                     }
                 }
             }
         }
-        self.look += 1;
-        let mut moved = tips.len() != self.tips.len();
+        self.tips.look += 1;
+        let mut moved = tips.len() != self.tips.at.len();
         for (name, id) in &tips {
-            if self.tips.get(name) != Some(id) {
+            if self.tips.at.get(name) != Some(id) {
                 moved = true;
-                self.moved.insert(name.clone(), self.look);
+                self.tips.moved.insert(name.clone(), self.tips.look);
             }
         }
-        self.moved.retain(|name, _| tips.contains_key(name));
-        self.tips = tips;
+        self.tips.moved.retain(|name, _| tips.contains_key(name));
+        self.tips.at = tips;
         Ok(moved)
     }
 
@@ -201,20 +201,20 @@ impl Observer<'_> {
             }
         }
         let hidden: HashSet<_> = seen.iter().copied().collect();
-        let mut tips: Vec<_> = self.tips.values().copied().collect();
+        let mut tips: Vec<_> = self.tips.at.values().copied().collect();
         tips.retain(|id| !hidden.contains(id));
         tips.sort_unstable();
         tips.dedup();
         let graph = self.history.unseen(&tips, &seen);
         for (id, error) in &graph.unreadable {
-            if self.ends.insert(*id) {
+            if self.tips.ends.insert(*id) {
                 let why = describe(error);
                 self.warn(format!("what is behind {} is left out: {why}", id.short()));
             }
         }
 
         let mut forced = Vec::new();
-        for (name, tip) in &self.tips {
+        for (name, tip) in &self.tips.at {
             if let Some(begun) = self.checkpoints.begun(name)
                 && (begun == *tip || self.history.reaches(tip, &begun))
             {
@@ -224,25 +224,24 @@ impl Observer<'_> {
         forced.sort_unstable();
         forced.dedup();
 
-        let mut by_urgency: Vec<_> = self.tips.iter().collect();
+        let mut by_urgency: Vec<_> = self.tips.at.iter().collect();
         by_urgency.sort_by_cached_key(|(name, id)| {
-            let moved = self.moved.get(*name).copied().unwrap_or(0);
+            let moved = self.tips.moved.get(*name).copied().unwrap_or(0);
             let time = graph.get(id).map_or(i64::MIN, |commit| commit.time);
             (std::cmp::Reverse((moved, time)), (*name).clone())
         });
         let by_urgency: Vec<_> = by_urgency.into_iter().map(|(_, id)| *id).collect();
         let told = [&*forced, &*self.spooled.wanted].concat();
-        self.order = wanted::order(&graph, &by_urgency, &told, self.options.order);
-        self.graph = graph;
-        self.forced = forced;
-        let live: HashSet<_> = self.order.iter().copied().collect();
+        let backlog = &mut self.backlog;
+        backlog.order = wanted::order(&graph, &by_urgency, &told, self.options.order);
+        backlog.graph = graph;
+        backlog.forced = forced;
+        let live: HashSet<_> = backlog.order.iter().copied().collect();
+        backlog.handled.retain(|id| live.contains(id));
+        backlog.left.retain(|id| live.contains(id));
         let recent: Vec<_> = self.recent.iter().map(|seen| seen.commit.id).collect();
-        let all: Vec<_> = self.tips.values().copied().collect();
+        let all: Vec<_> = self.tips.at.values().copied().collect();
         let reached = self.history.reached(&all, &recent);
         self.recent.retain(|seen| reached.contains(&seen.commit.id));
-        self.handled.retain(|id| live.contains(id));
-        self.offered.retain(|id, _| live.contains(id));
-        self.errored.retain(|(id, _), _| live.contains(id));
-        self.dropped.retain(|(id, _)| live.contains(id));
     }
 }

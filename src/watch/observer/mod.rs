@@ -5,7 +5,6 @@ mod look;
 mod offer;
 mod outcome;
 mod progress;
-mod requests;
 mod spooled;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -19,21 +18,18 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use crate::config::LoadError;
-use crate::engine::{Feed, Superseded};
+use crate::engine::control::{Reply, Request};
+use crate::engine::{CommitDone, Feed, OnError, Superseded, Wanted};
 use crate::git::{
     CheckpointError, Checkpoints, Graph, History, HistoryError, RefError, RefReader, Repo,
 };
-use crate::model::{Commit, DefId, Event, JobName, Oid, RefName};
-use crate::plan::PlannedJob;
+use crate::model::{Commit, Event, JobName, Oid, RefName};
 use crate::private;
 use crate::spool::Entry;
 
-use crate::watch::control::{Reply, Request};
-use crate::watch::ear::Ear;
 use crate::watch::jobs::WatchJobs;
-use crate::watch::lease::Observer as Holder;
 use crate::watch::notice::{self, Notice, Places};
-use crate::watch::result::{OnResult, TaskResult};
+use crate::watch::result::OnResult;
 use crate::watch::tips::Patterns;
 use crate::watch::wanted::Order;
 use crate::watch::whereabouts::Whereabouts;
@@ -46,16 +42,16 @@ const WINDOW: usize = 500;
 /// The dispatcher's list is filled up when this many of it are done.
 const REFILL: usize = 250;
 
-/// Events come in swarms: how long it must be quiet before a look, and for how long a
-/// swarm can put it off.
-const QUIET: Duration = Duration::from_millis(2);
-const SWARM: Duration = Duration::from_millis(20);
+/// Events come in bursts: how long it must be quiet before a look, and for how long a
+/// burst can put it off.
+const QUIET_PERIOD: Duration = Duration::from_millis(2);
+const LONGEST_BURST: Duration = Duration::from_millis(20);
 
 /// Checkpoints move at most this often.
-const ADVANCE: Duration = Duration::from_millis(200);
+const ADVANCE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// After something went wrong that may pass by itself.
-const AGAIN: Duration = Duration::from_secs(1);
+/// How long to wait after something went wrong that may pass by itself.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The pauses before an ERROR is tried again; after the last it counts as handled.
 const RETRIES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
@@ -64,7 +60,7 @@ const RETRIES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)]
 const SHOWN: usize = 40;
 
 /// git may tidy up once so many commits were handled.
-const CARE: u32 = 100;
+const GC_EVERY: u32 = 100;
 
 /// Why watching came to an end.
 #[derive(Debug, thiserror::Error)]
@@ -103,22 +99,32 @@ pub struct Options {
     pub once: bool,
     /// Begin behind this commit, whatever was seen before.
     pub since: Option<Oid>,
-    /// Who this is.
-    pub holder: Holder,
     /// A first fetch is under way: until it is done there may be more to come.
     pub fetching: Option<Arc<AtomicBool>>,
     /// Who is told of commits that are done.
     pub on_result: Option<OnResult>,
 }
 
+impl Options {
+    /// What the end of a task without a verdict means.
+    pub fn on_error(&self) -> OnError {
+        if self.once {
+            // It stays in the way of the checkpoint, for the next time.
+            OnError::Leave
+        } else {
+            OnError::Retry(&RETRIES)
+        }
+    }
+}
+
 /// To the observer.
-pub(super) enum Message {
+enum Message {
     /// Something may have changed.
     Hint,
-    /// The dispatcher reports.
-    Happened(Box<Event>),
-    /// Another process asks.
-    Ask(Request, Sender<Reply>),
+    /// The engine is done with a commit.
+    Done(Box<CommitDone>),
+    /// Another process wants tasks cancelled.
+    Cancel(Request, Sender<Reply>),
     /// The run is over.
     Over,
 }
@@ -137,9 +143,27 @@ impl Default for Inbox {
 }
 
 impl Inbox {
-    /// The reporter through which the dispatcher is heard.
-    pub fn ear(&self) -> Ear {
-        Ear(self.sender.clone())
+    /// What the engine tells of commits that are done.
+    pub fn on_done(&self) -> impl Fn(CommitDone) + 'static {
+        let sender = self.sender.clone();
+        move |done| {
+            // An observer that ended needs no telling.
+            let _ = sender.send(Message::Done(Box::new(done)));
+        }
+    }
+
+    /// Answers the requests of other processes. What they cancel may not be with the
+    /// dispatcher yet, so the observer comes first there.
+    pub fn answers(&self, feed: Feed) -> impl Fn(Request) -> Option<Reply> + Send + 'static {
+        let sender = self.sender.clone();
+        move |request| match request {
+            Request::State => feed.answer(request),
+            Request::Cancel { .. } => {
+                let (reply, answer) = mpsc::channel();
+                sender.send(Message::Cancel(request, reply)).ok()?;
+                answer.recv().ok()
+            }
+        }
     }
 
     /// What wakes the observer.
@@ -167,16 +191,6 @@ pub struct Observed {
     pub tips: BTreeMap<RefName, Oid>,
     /// What it read in the spool last.
     pub spooled: Vec<Entry>,
-    /// Tasks that ended without a verdict and were not tried again, or in vain.
-    pub errored: u64,
-}
-
-/// A commit that the dispatcher has, or had.
-struct Offered {
-    commit: Arc<Commit>,
-    jobs: Arc<[PlannedJob]>,
-    done: HashSet<(JobName, DefId)>,
-    results: Vec<TaskResult>,
 }
 
 /// A commit as the display is told of it.
@@ -186,13 +200,6 @@ struct Seen {
     jobs: Vec<JobName>,
     /// Those of the jobs that were cancelled on request.
     cancelled: Vec<JobName>,
-}
-
-/// A task whose last try ended without a verdict.
-struct Errored {
-    tries: usize,
-    /// When to try again; `None` while it is being tried.
-    due: Option<Instant>,
 }
 
 /// Sees what is new, says what is wanted, moves checkpoints.
@@ -209,52 +216,89 @@ pub struct Observer<'a> {
     /// Device and inode of the git directory.
     place: (u64, u64),
 
+    tips: Tips,
+    backlog: Backlog,
+    pace: Pace,
+    /// What hooks left.
+    spooled: Spooled,
+    /// What was sent to the dispatcher last, in order.
+    sent: Vec<Wanted>,
+    /// So many commits are sent at once.
+    window: usize,
+    /// The latest commits that were handled, for the display.
+    recent: VecDeque<Seen>,
+    /// What is checked out in this work tree.
+    head: Option<Oid>,
+    /// Nothing more will be wanted.
+    closed: bool,
+}
+
+/// Where the watched refs are.
+#[derive(Default)]
+struct Tips {
     /// The watched refs and the commits they are at.
-    tips: BTreeMap<RefName, Oid>,
+    at: BTreeMap<RefName, Oid>,
+    /// When each ref was last seen to move: the number of the look.
+    moved: HashMap<RefName, u64>,
+    /// The number of the last look.
+    look: u64,
     /// What refs name and nobody can read.
     broken: HashSet<Oid>,
     /// Where history ended too early, and that was said.
     ends: HashSet<Oid>,
-    /// When each ref was last seen to move: the number of the look.
-    moved: HashMap<RefName, u64>,
-    look: u64,
-    looked: Instant,
-    /// How long that took.
-    took: Duration,
-    /// What the last look saw has not been worked on yet.
-    first: bool,
+}
+
+/// What is new, and what of it is done.
+#[derive(Default)]
+struct Backlog {
     graph: Graph,
-    /// What hooks left.
-    spooled: Spooled,
     /// Commits that are wanted whatever has been seen: where watching began. Sorted.
     forced: Vec<Oid>,
     /// What is wanted, in order; handled ones included.
     order: Vec<Oid>,
     handled: HashSet<Oid>,
-    offered: HashMap<Oid, Offered>,
-    /// What was sent to the dispatcher last.
-    sent: Vec<Oid>,
-    errored: HashMap<(Oid, JobName), Errored>,
-    /// Tasks that stayed without a verdict.
-    gave_up: u64,
-    /// Dropped on request.
-    dropped: HashSet<(Oid, JobName)>,
-    running: HashMap<(Oid, JobName), Instant>,
-    /// The latest commits that were handled, for the display.
-    recent: VecDeque<Seen>,
-    /// What is checked out in this work tree.
-    head: Option<Oid>,
+    /// Commits that the engine left without a verdict, for the next time.
+    left: HashSet<Oid>,
+}
 
+/// What is due, and when.
+struct Pace {
     /// A look is due.
     stale: bool,
+    /// What the last look saw has not been worked on yet.
+    unseen: bool,
+    looked: Instant,
+    /// How long that took.
+    took: Duration,
     /// Checkpoints may be able to move.
     dirty: bool,
     advanced: Option<Instant>,
     /// Not before this, after something went wrong.
     pause: Option<Instant>,
+    /// What went wrong last, which is said once.
     complaint: Option<String>,
-    since_care: u32,
-    closed: bool,
+    /// How many commits were handled since git could tidy up.
+    since_gc: u32,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self {
+            stale: true,
+            unseen: true,
+            looked: Instant::now(),
+            took: Duration::ZERO,
+            dirty: false,
+            advanced: None,
+            pause: None,
+            complaint: None,
+            since_gc: 0,
+        }
+    }
+
+    fn is_paused(&self) -> bool {
+        self.pause.is_some_and(|until| Instant::now() < until)
+    }
 }
 
 impl<'a> Observer<'a> {
@@ -283,33 +327,14 @@ impl<'a> Observer<'a> {
             jobs,
             options,
             place: (meta.dev(), meta.ino()),
-            tips: BTreeMap::new(),
-            broken: HashSet::new(),
-            ends: HashSet::new(),
-            moved: HashMap::new(),
-            look: 0,
-            looked: Instant::now(),
-            took: Duration::ZERO,
-            first: true,
-            graph: Graph::default(),
+            tips: Tips::default(),
+            backlog: Backlog::default(),
+            pace: Pace::new(),
             spooled: Spooled::default(),
-            forced: Vec::new(),
-            order: Vec::new(),
-            handled: HashSet::new(),
-            offered: HashMap::new(),
             sent: Vec::new(),
-            errored: HashMap::new(),
-            gave_up: 0,
-            dropped: HashSet::new(),
-            running: HashMap::new(),
+            window: WINDOW,
             recent: VecDeque::new(),
             head: None,
-            stale: true,
-            dirty: false,
-            advanced: None,
-            pause: None,
-            complaint: None,
-            since_care: 0,
             closed: false,
         };
         observer.begin()?;
@@ -324,25 +349,23 @@ impl<'a> Observer<'a> {
         let outcome = self.observe();
         if outcome.is_err() {
             // Nothing is wanted any more, and nothing will be.
-            self.feed.want(Vec::new(), Superseded::End);
+            self.feed.want(Vec::new(), 0, Superseded::End);
             self.feed.close();
         }
         outcome.map(|()| Observed {
-            tips: self.tips,
+            tips: self.tips.at,
             spooled: self.spooled.entries,
-            errored: self.gave_up,
         })
     }
 
     fn observe(&mut self) -> Result<(), WatchError> {
-        let _listener = self.listen();
         // Without it the slow look finds out.
         let common_dir = self.repo.common_dir();
         let _whereabouts = Whereabouts::watch(common_dir, self.inbox.bell()).ok();
         if !self.options.once {
             self.start_notice();
         }
-        let names = self.tips.keys();
+        let names = self.tips.at.keys();
         for pattern in self.options.patterns.idle(names) {
             self.warn(format!("nothing matches {pattern} yet"));
         }
@@ -350,16 +373,15 @@ impl<'a> Observer<'a> {
         self.note(format!("watching {watched}"));
         loop {
             self.look_around()?;
-            if self.dirty && self.may_advance() {
+            if self.pace.dirty && self.may_advance() {
                 self.advance()?;
             }
-            self.retry();
             self.close_when_idle()?;
-            match self.inbox.receiver.recv_timeout(self.patience()) {
+            match self.inbox.receiver.recv_timeout(self.timeout()) {
                 Ok(Message::Over) => break,
-                Ok(message) => self.take(message),
+                Ok(message) => self.handle(message),
                 Err(RecvTimeoutError::Timeout) => {
-                    self.stale |= self.looked.elapsed() >= self.interval()
+                    self.pace.stale |= self.pace.looked.elapsed() >= self.interval()
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -369,60 +391,52 @@ impl<'a> Observer<'a> {
         }
         // Whatever was stored last may let a checkpoint move.
         while let Ok(message) = self.inbox.receiver.try_recv() {
-            self.take(message);
+            self.handle(message);
         }
-        self.pause = None;
-        if self.dirty {
+        self.pace.pause = None;
+        if self.pace.dirty {
             self.advance()?;
         }
         Ok(())
     }
 
-    /// Takes what has come meanwhile; waits for the end of a swarm of hints. Whether the
+    /// Takes what has come meanwhile; waits for the end of a burst of hints. Whether the
     /// run is over.
     fn drain(&mut self) -> bool {
         let begun = Instant::now();
         loop {
-            let wait = match self.stale && begun.elapsed() < SWARM {
-                true => QUIET,
-                false => Duration::ZERO,
+            let wait = if self.pace.stale && begun.elapsed() < LONGEST_BURST {
+                QUIET_PERIOD
+            } else {
+                Duration::ZERO
             };
             match self.inbox.receiver.recv_timeout(wait) {
                 Ok(Message::Over) => return true,
-                Ok(message) => self.take(message),
+                Ok(message) => self.handle(message),
                 Err(_) => return false,
             }
         }
     }
 
-    fn take(&mut self, message: Message) {
+    fn handle(&mut self, message: Message) {
         match message {
-            Message::Hint => self.stale = true,
-            Message::Happened(event) => self.happened(*event),
-            Message::Ask(request, to) => {
-                let reply = match request {
-                    Request::State => Reply::State(self.state()),
-                    Request::Cancel { commit, job } => self.cancel(commit, job.as_ref()),
-                };
-                // Whoever asked may be gone.
-                let _ = to.send(reply);
-            }
+            Message::Hint => self.pace.stale = true,
+            Message::Done(done) => self.handle_done(*done),
+            Message::Cancel(request, to) => self.cancel(request, to),
             Message::Over => {}
         }
     }
 
-    fn patience(&self) -> Duration {
+    /// How long to wait for a message at most.
+    fn timeout(&self) -> Duration {
+        let pace = &self.pace;
         let now = Instant::now();
-        let mut wait = self.interval().saturating_sub(self.looked.elapsed());
+        let mut wait = self.interval().saturating_sub(pace.looked.elapsed());
         let mut until = |at: Instant| wait = wait.min(at.saturating_duration_since(now));
-        self.errored
-            .values()
-            .filter_map(|one| one.due)
-            .for_each(&mut until);
-        if let Some(pause) = self.pause.filter(|_| self.stale || self.dirty) {
+        if let Some(pause) = pace.pause.filter(|_| pace.stale || pace.dirty) {
             until(pause);
-        } else if self.dirty {
-            until(self.advanced.map_or(now, |at| at + ADVANCE));
+        } else if pace.dirty {
+            until(pace.advanced.map_or(now, |at| at + ADVANCE_INTERVAL));
         }
         wait
     }
@@ -466,12 +480,12 @@ impl<'a> Observer<'a> {
 
     /// Says once what goes wrong, and has it tried again in a moment.
     fn complain(&mut self, error: &dyn std::error::Error) {
-        self.pause = Some(Instant::now() + AGAIN);
-        self.stale = true;
+        self.pace.pause = Some(Instant::now() + RETRY_PAUSE);
+        self.pace.stale = true;
         let text = describe(error);
-        if self.complaint.as_ref() != Some(&text) {
+        if self.pace.complaint.as_ref() != Some(&text) {
             self.warn(format!("{text}; trying again"));
-            self.complaint = Some(text);
+            self.pace.complaint = Some(text);
         }
     }
 }
@@ -485,16 +499,6 @@ fn describe(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-impl Offered {
-    fn has(&self, job: &PlannedJob) -> bool {
-        self.done.contains(&(job.job.name.clone(), job.def))
-    }
-
-    fn is_done(&self, jobs: &[PlannedJob]) -> bool {
-        jobs.iter().all(|job| self.has(job))
-    }
 }
 
 /// The watched refs and the commits they are at, as of now.

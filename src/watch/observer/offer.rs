@@ -2,112 +2,105 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 use crate::engine::Wanted;
+use crate::engine::control::{Reply, Request};
 use crate::git::{Graph, GraphCommit, HistoryError};
-use crate::model::{Event, JobName, Oid, WatchedCommit};
-use crate::plan::PlannedJob;
+use crate::model::{Event, Oid, WatchedCommit};
 use crate::watch::wanted::Order;
 
-use super::{Observer, Offered, SHOWN, Seen, WINDOW};
+use super::{Observer, SHOWN, Seen};
 
 impl Observer<'_> {
-    /// Tells the dispatcher what is wanted, unless it knows.
+    /// Tells the dispatcher what is wanted, unless it knows; `anew` where the jobs may be
+    /// others than before.
     pub(super) fn publish(&mut self, anew: bool) {
         if self.closed {
             return;
         }
-        let tips: HashSet<_> = self.tips.values().copied().collect();
-        let order = std::mem::take(&mut self.order);
-        let mut list = Vec::new();
+        let tips: HashSet<_> = self.tips.at.values().copied().collect();
+        let sent: Vec<_> = self.sent.iter().map(|wanted| wanted.commit.id).collect();
+        let before = std::mem::take(&mut self.sent).into_iter();
+        let mut before: HashMap<_, _> = before.map(|wanted| (wanted.commit.id, wanted)).collect();
+        let order = std::mem::take(&mut self.backlog.order);
+        let (mut list, mut more) = (Vec::new(), 0);
         for id in &order {
-            if list.len() >= WINDOW {
-                break;
-            }
-            if self.handled.contains(id) {
+            if self.backlog.handled.contains(id) {
                 continue;
             }
-            match self.offer(id, anew) {
+            if list.len() >= self.window {
+                more += 1;
+                continue;
+            }
+            match self.wanted(id, before.remove(id).filter(|_| !anew)) {
                 Ok(Some(wanted)) => list.push(Wanted {
                     urgent: tips.contains(id) && self.options.order == Order::Tips,
                     ..wanted
                 }),
                 Ok(None) => {
-                    self.handled.insert(*id);
-                    self.dirty = true;
+                    self.backlog.handled.insert(*id);
+                    self.pace.dirty = true;
                 }
                 Err(error) => self.complain(&error),
             }
         }
-        self.order = order;
-        let sent: Vec<_> = list.iter().map(|wanted| wanted.commit.id).collect();
-        if anew || sent != self.sent {
-            self.sent = sent;
-            self.feed.want(list, self.options.superseded);
+        self.backlog.order = order;
+        self.sent = list;
+        if anew || !self.sent.iter().map(|wanted| wanted.commit.id).eq(sent) {
+            let superseded = self.options.superseded;
+            self.feed.want(self.sent.clone(), more, superseded);
         }
         self.show();
     }
 
-    /// A commit with what is left to do on it; `None` where that is nothing.
+    /// A commit with its jobs: as it was wanted `before`, or read now. `None` where it has none.
     ///
     /// # Errors
     /// Where the commit cannot be read.
-    pub(super) fn offer(&mut self, id: &Oid, anew: bool) -> Result<Option<Wanted>, HistoryError> {
-        if anew || !self.offered.contains_key(id) {
-            let commit = Arc::new(self.history.commit(id)?);
-            let jobs = match self.jobs.of(&commit) {
-                Ok(jobs) => jobs,
-                Err(error) => {
-                    self.warn(format!("{} is not tested: failed to {error}", id.short()));
-                    return Ok(None);
-                }
-            };
-            let offered = Offered {
-                commit,
-                jobs,
-                done: HashSet::new(),
-                results: Vec::new(),
-            };
-            let before = self.offered.remove(id);
-            let done = before.map(|before| before.done).unwrap_or_default();
-            self.offered.insert(*id, Offered { done, ..offered });
+    fn wanted(&mut self, id: &Oid, before: Option<Wanted>) -> Result<Option<Wanted>, HistoryError> {
+        if before.is_some() {
+            return Ok(before);
         }
-        let Some(offered) = self.offered.get(id) else {
-            return Ok(None);
+        let commit = Arc::new(self.history.commit(id)?);
+        let jobs = match self.jobs.of(&commit) {
+            Ok(jobs) => jobs,
+            Err(error) => {
+                self.warn(format!("{} is not tested: failed to {error}", id.short()));
+                return Ok(None);
+            }
         };
-        let kept = |job: &&PlannedJob| !self.dropped.contains(&(*id, job.job.name.clone()));
-        let jobs: Arc<[_]> = offered.jobs.iter().filter(kept).cloned().collect();
-        if jobs.is_empty() || offered.is_done(&jobs) {
-            return Ok(None);
-        }
-        Ok(Some(Wanted {
-            commit: Arc::clone(&offered.commit),
+        Ok((!jobs.is_empty()).then_some(Wanted {
+            commit,
             jobs,
             urgent: false,
+            decided: None,
         }))
     }
 
-    /// A commit as the display is told of it.
-    pub(super) fn seen(&self, offered: &Offered) -> Seen {
-        let jobs = offered.jobs.iter();
-        let jobs: Vec<_> = jobs.map(|job| job.job.name.clone()).collect();
-        let commit = Arc::clone(&offered.commit);
-        let is_dropped = |job: &&JobName| self.dropped.contains(&(commit.id, (*job).clone()));
-        Seen {
-            cancelled: jobs.iter().filter(is_dropped).cloned().collect(),
-            jobs,
-            commit,
+    /// Has the dispatcher cancel tasks. What is far back in the queue it has not got yet, so
+    /// it gets all there is first.
+    pub(super) fn cancel(&mut self, request: Request, to: Sender<Reply>) {
+        if self.sent.len() < self.backlog.order.len() {
+            self.window = self.window.max(self.backlog.order.len());
+            self.publish(false);
         }
+        self.feed.pass_on(request, to);
     }
 
-    /// Tells the display what is watched.
+    /// Tells the display what is watched. What was cancelled of commits that are not done the
+    /// dispatcher adds.
     pub(super) fn show(&mut self) {
         let mut refs: HashMap<Oid, Vec<String>> = HashMap::new();
-        for (name, id) in &self.tips {
+        for (name, id) in &self.tips.at {
             refs.entry(*id).or_default().push(name.short());
         }
-        let sent = self.sent.iter().filter_map(|id| self.offered.get(id));
-        let sent: Vec<_> = sent.map(|offered| self.seen(offered)).collect();
+        let sent = self.sent.iter().map(|wanted| Seen {
+            commit: Arc::clone(&wanted.commit),
+            jobs: wanted.jobs.iter().map(|job| job.job.name.clone()).collect(),
+            cancelled: Vec::new(),
+        });
+        let sent = sent.filter(|seen| !self.backlog.handled.contains(&seen.commit.id));
         let mut shown: HashMap<Oid, Seen> = self
             .recent
             .iter()
@@ -138,7 +131,7 @@ impl Observer<'_> {
         });
         self.feed.tell(Event::Watching {
             commits: commits.collect(),
-            took_us: u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX),
+            took_us: u64::try_from(self.pace.took.as_micros()).unwrap_or(u64::MAX),
         });
     }
 }

@@ -8,27 +8,28 @@ use crate::git::{CheckpointError, Move, care};
 use crate::model::Oid;
 use crate::watch::wanted;
 
-use super::{ADVANCE, CARE, Observer, WatchError};
+use super::{ADVANCE_INTERVAL, Backlog, GC_EVERY, Observer, WatchError};
 
 /// No more checkpoints are tried one by one.
 const MOST_SINGLE: usize = 50;
 
 impl Observer<'_> {
     pub(super) fn may_advance(&self) -> bool {
-        // What was handled is part of what is wanted.
-        let all = self.handled.len() >= self.order.len();
-        let rested = all || self.advanced.is_none_or(|at| at.elapsed() >= ADVANCE);
-        rested && !self.first && self.pause.is_none_or(|until| Instant::now() >= until)
+        let pace = &self.pace;
+        let rested = pace
+            .advanced
+            .is_none_or(|at| at.elapsed() >= ADVANCE_INTERVAL);
+        (rested || self.backlog.is_done()) && !pace.unseen && !pace.is_paused()
     }
 
     /// Moves every checkpoint as far as it may go.
     pub(super) fn advance(&mut self) -> Result<(), WatchError> {
-        if self.first {
+        if self.pace.unseen {
             // The graph is not that of the tips: a walk has failed.
             return Ok(());
         }
-        self.dirty = false;
-        self.advanced = Some(Instant::now());
+        self.pace.dirty = false;
+        self.pace.advanced = Some(Instant::now());
         let moves = self.moves();
         if !moves.is_empty() {
             fail::point("moving");
@@ -38,15 +39,15 @@ impl Observer<'_> {
                     return Err(error.into());
                 }
                 self.complain(&error);
-                self.dirty = true;
+                self.pace.dirty = true;
                 return Ok(());
             }
             fail::point("moved");
             self.walk();
         }
         self.drain_spool();
-        if self.since_care >= CARE && self.running.is_empty() {
-            self.since_care = 0;
+        if self.pace.since_gc >= GC_EVERY && self.backlog.is_done() {
+            self.pace.since_gc = 0;
             care(self.repo);
         }
         Ok(())
@@ -66,24 +67,26 @@ impl Observer<'_> {
     }
 
     fn is_forced(&self, id: &Oid) -> bool {
-        self.forced.binary_search(id).is_ok()
+        self.backlog.forced.binary_search(id).is_ok()
     }
 
     fn moves(&mut self) -> Vec<Move> {
-        let complete = wanted::complete(&self.graph, &self.forced, |id| self.handled.contains(id));
+        let complete = wanted::complete(&self.backlog.graph, &self.backlog.forced, |id| {
+            self.backlog.handled.contains(id)
+        });
         let mut moves = Vec::new();
-        for (name, tip) in &self.tips {
+        for (name, tip) in &self.tips.at {
             let now = self.checkpoints.of(name);
             if now == Some(*tip) {
                 continue;
             }
             let begun = self.checkpoints.begun(name);
-            if begun.is_some_and(|id| self.is_forced(&id) && !self.handled.contains(&id)) {
+            if begun.is_some_and(|id| self.is_forced(&id) && !self.backlog.handled.contains(&id)) {
                 continue;
             }
-            let new = self.graph.contains(tip) || self.is_forced(tip);
+            let new = self.backlog.graph.contains(tip) || self.is_forced(tip);
             let to = if new {
-                wanted::furthest(&self.graph, &complete, *tip)
+                wanted::furthest(&self.backlog.graph, &complete, *tip)
             } else {
                 // All of it was seen, here or by way of other refs. Where a rewriting took
                 // the ref back, so does its checkpoint go: it would keep what was dropped.
@@ -102,7 +105,7 @@ impl Observer<'_> {
             return Ok(());
         }
         // One more look: what came while the last task ran is not left behind.
-        self.stale = true;
+        self.pace.stale = true;
         self.look_around()?;
         if self.is_idle() {
             self.closed = true;
@@ -117,20 +120,21 @@ impl Observer<'_> {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        let waits = |id: &Oid| !self.handled.contains(id) && !self.is_given_up(id);
         let fetching = self.options.fetching.as_ref();
         let fetching = fetching.is_some_and(|first| first.load(Ordering::Acquire));
-        !self.stale && !self.dirty && !fetching && !self.order.iter().any(waits)
+        !self.pace.stale && !self.pace.dirty && !fetching && self.backlog.is_idle()
+    }
+}
+
+impl Backlog {
+    /// Whether all that is wanted is handled. What was handled is part of it.
+    fn is_done(&self) -> bool {
+        self.handled.len() >= self.order.len()
     }
 
-    /// Whether all that is left of a commit ended without a verdict, and is not tried again.
-    pub(super) fn is_given_up(&self, id: &Oid) -> bool {
-        let Some(offered) = self.offered.get(id).filter(|_| self.options.once) else {
-            return false;
-        };
-        offered
-            .jobs
-            .iter()
-            .all(|job| offered.has(job) || self.errored.contains_key(&(*id, job.job.name.clone())))
+    /// Whether nothing more will come of what is wanted.
+    fn is_idle(&self) -> bool {
+        let waits = |id: &Oid| !self.handled.contains(id) && !self.left.contains(id);
+        !self.order.iter().any(waits)
     }
 }

@@ -48,7 +48,7 @@ impl Observer<'_> {
         let wanted = self.reached(&pending.entries);
         let changed = wanted != self.spooled.wanted;
         // Also where nothing of it is wanted: then it can be drained at once.
-        self.dirty |= !pending.entries.is_empty();
+        self.pace.dirty |= !pending.entries.is_empty();
         self.spooled = Spooled {
             wanted,
             position: (!pending.entries.is_empty()).then_some(pending.position),
@@ -60,7 +60,7 @@ impl Observer<'_> {
 
     /// The commits of these entries that are still part of something.
     fn reached(&mut self, entries: &[Entry]) -> Vec<Oid> {
-        let mut tips: HashSet<Oid> = self.tips.values().copied().collect();
+        let mut tips: HashSet<Oid> = self.tips.at.values().copied().collect();
         let mut commits = HashSet::new();
         for entry in entries {
             if let Source::Detached(dir) = &entry.source {
@@ -83,7 +83,7 @@ impl Observer<'_> {
 
     /// Empties the spool of what was read, once all of it is handled.
     pub(super) fn drain_spool(&mut self) {
-        let handled = |commit| self.handled.contains(commit);
+        let handled = |commit| self.backlog.handled.contains(commit);
         if !self.spooled.wanted.iter().all(handled) {
             return;
         }

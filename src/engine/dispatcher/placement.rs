@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::model::{Job, Outcome, Task, Why};
-use crate::runner::{Lost, Observed, Place, Presence};
+use crate::runner::{Lost, Place, Presence};
 
-use super::super::message::{Desk, Ended};
-use super::super::queue::Waiting;
+use crate::engine::message::{Ended, WorkerHandle};
+use crate::engine::tasks::Entry;
+
 use super::{Dispatcher, MOVES, Running, new_log_id};
 
 /// How many failures in a row make a machine hopeless for tasks that nobody else can do.
@@ -29,7 +30,7 @@ const SLOWER: u32 = 3;
 
 /// A worker, seen from the dispatcher.
 pub(super) struct Worker {
-    pub(super) desk: Desk,
+    pub(super) handle: WorkerHandle,
     pub(super) running: Option<Running>,
     /// It asked, and has no answer yet.
     pub(super) idle: bool,
@@ -39,10 +40,10 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(desk: Desk) -> Self {
+    pub(super) fn new(handle: WorkerHandle) -> Self {
         Self {
-            presence: desk.presence.clone(),
-            desk,
+            presence: handle.presence.clone(),
+            handle,
             running: None,
             idle: false,
             near: None,
@@ -50,7 +51,7 @@ impl Worker {
     }
 
     pub(super) fn place(&self) -> &Place {
-        &self.desk.place
+        &self.handle.place
     }
 
     pub(super) fn is_here(&self) -> bool {
@@ -69,7 +70,7 @@ impl Worker {
 
     /// Whether it is a slot, and not only a place to wait for one.
     pub(super) fn is_slot(&self) -> bool {
-        !self.desk.place.ahead
+        !self.handle.place.ahead
     }
 }
 
@@ -132,7 +133,7 @@ fn faster<'w>(
 
 /// Whether a worker may have a task: it has the labels, and has not just lost it while
 /// another machine can take it.
-fn may_have(workers: &[Worker], place: &Place, waiting: &Waiting) -> bool {
+fn may_have(workers: &[Worker], place: &Place, waiting: &Entry) -> bool {
     place.has(&waiting.task.job.labels)
         && !(waiting.lost_by == Some(place.machine)
             && has_elsewhere(workers, waiting, place.machine))
@@ -147,7 +148,7 @@ fn is_hopeless(workers: &[Worker], job: &Job) -> bool {
 }
 
 /// Whether somebody on another machine may have a task, and can be reached.
-fn has_elsewhere(workers: &[Worker], waiting: &Waiting, machine: usize) -> bool {
+fn has_elsewhere(workers: &[Worker], waiting: &Entry, machine: usize) -> bool {
     let labels = &waiting.task.job.labels;
     workers.iter().any(|other| {
         let place = other.place();
@@ -155,32 +156,34 @@ fn has_elsewhere(workers: &[Worker], waiting: &Waiting, machine: usize) -> bool 
     })
 }
 
-impl Dispatcher<'_> {
+impl Dispatcher<'_, '_> {
     /// Gives a worker what it may have, if it can take anything.
     pub(super) fn serve(&mut self, worker: usize) {
         while self.hands_out() && self.workers[worker].idle && self.workers[worker].is_here() {
             let window = (2 * self.workers.len()).max(4);
-            let (workers, count) = (&self.workers, self.queue.len());
-            let Worker { near, desk, .. } = &workers[worker];
-            let place = &desk.place;
+            let (workers, count) = (&self.workers, self.tasks.queued());
+            let Worker { near, handle, .. } = &workers[worker];
+            let place = &handle.place;
             if place.ahead && !should_keep_ready(workers, &self.paces, place, count) {
                 break;
             }
             // Left to faster ones is only what they may have, or nobody would take it.
-            let faster = match place.ahead {
-                true => Vec::new(),
-                false => faster(workers, &self.paces, place, count),
+            let faster = if place.ahead {
+                Vec::new()
+            } else {
+                faster(workers, &self.paces, place, count)
             };
-            let fits = |waiting: &Waiting| {
+            let fits = |waiting: &Entry| {
                 may_have(workers, place, waiting)
                     && !faster
                         .iter()
                         .any(|other| may_have(workers, other.place(), waiting))
             };
-            let Some(waiting) = self.queue.take(*near, window, fits) else {
+            let Some(entry) = self.tasks.take(*near, window, fits) else {
                 break;
             };
-            self.assign(worker, waiting);
+            let id = entry.task.id;
+            self.assign(worker, id);
         }
     }
 
@@ -207,33 +210,31 @@ impl Dispatcher<'_> {
 
     /// Ends a task that no runner has had.
     pub(super) fn end_without_runner(&mut self, task: Task, outcome: Outcome) {
-        let ended = Ended {
-            outcome: Ok(outcome.clone()),
-            duration: Duration::ZERO,
-            finished: jiff::Timestamp::now(),
-            observed: Observed::default(),
-            tail: Vec::new(),
-        };
-        let Some(label) = self.workers.first().map(|worker| worker.desk.label.clone()) else {
+        let ended = Ended::unbegun(outcome.clone());
+        let Some(label) = self
+            .workers
+            .first()
+            .map(|worker| worker.handle.label.clone())
+        else {
             return;
         };
         let running = Running {
-            waiting: Waiting::new(task, 0, false),
+            task,
             try_: 1,
             log: new_log_id(),
             claim: None,
+            claiming: false,
             started: false,
             let_go: false,
             recalled: false,
-            given_up: false,
         };
-        self.finished(running, outcome, ended, label);
+        self.finish(running, outcome, ended, label);
     }
 
     /// Calls for workers that are away while there is work for them, and gives tasks up
     /// that nobody can be reached for.
     pub(super) fn look_for_help(&mut self) {
-        if self.queue.is_empty() || !self.hands_out() {
+        if self.tasks.queued() == 0 || !self.hands_out() {
             return;
         }
         for worker in 0..self.workers.len() {
@@ -241,23 +242,24 @@ impl Dispatcher<'_> {
             if state.is_here() || !state.idle || !state.is_slot() {
                 continue;
             }
-            let Worker { desk, .. } = state;
-            desk.control.wake();
+            let Worker { handle, .. } = state;
+            handle.control.wake();
             let workers = &self.workers;
-            let hopeless = |waiting: &Waiting| {
+            let hopeless = |waiting: &Entry| {
                 let job = &waiting.task.job;
-                desk.place.has(&job.labels) && is_hopeless(workers, job)
+                handle.place.has(&job.labels) && is_hopeless(workers, job)
             };
             // The worker will say why there is no verdict; that goes into the log.
-            if let Some(mut waiting) = self.queue.take(None, 1, hopeless) {
-                waiting.moves = MOVES;
-                self.assign(worker, waiting);
+            if let Some(entry) = self.tasks.take(None, 1, hopeless) {
+                let id = entry.task.id;
+                self.tasks.pin_down(id, MOVES);
+                self.assign(worker, id);
             }
         }
     }
 
     /// A worker's machine came or went.
-    pub(super) fn presence(&mut self, worker: usize, presence: Presence) {
+    pub(super) fn handle_presence(&mut self, worker: usize, presence: Presence) {
         self.workers[worker].presence = presence.clone();
         let Presence::Away {
             reason: Some(reason),
@@ -271,13 +273,13 @@ impl Dispatcher<'_> {
         let beside = |one: &Worker| one.is_slot() && one.place().machine == machine;
         let speaks = self.workers.iter().position(beside) == Some(worker);
         if speaks && (failures.is_power_of_two() || failures == u32::MAX) {
-            let label = &self.workers[worker].desk.label;
+            let label = &self.workers[worker].handle.label;
             self.warn(format!("{label} is left out for now: failed to {reason}"));
         }
     }
 
     /// A worker has ended a try.
-    pub(super) fn came_back(&mut self, worker: usize, running: Running, ended: Ended) {
+    pub(super) fn handle_finished(&mut self, worker: usize, running: Running, ended: Ended) {
         let Ended { outcome, .. } = &ended;
         let running = match outcome {
             Ok(outcome) => match self.put_back_recalled(running, outcome) {
@@ -286,29 +288,25 @@ impl Dispatcher<'_> {
             },
             Err(_) => running,
         };
-        let Worker { desk, .. } = &self.workers[worker];
-        let label = desk.label.clone();
+        let handle = &self.workers[worker].handle;
+        let (label, machine) = (handle.label.clone(), handle.place.machine);
+        let id = running.task.id;
         let outcome = match outcome {
             Ok(outcome) => {
                 // What was ended before its time says nothing about the machine.
                 if !matches!(outcome, Outcome::Cancelled | Outcome::Errored { .. }) {
-                    self.paces.note(desk.place.machine, ended.duration);
+                    self.paces.note(machine, ended.duration);
                 }
                 outcome.clone()
             }
-            Err(_) if self.stop.is_some() || running.given_up => Outcome::Cancelled,
-            Err(Lost { why, reason }) if running.waiting.moves >= MOVES => Outcome::Errored {
+            Err(_) if self.stop.is_some() || self.is_abandoned(id) => Outcome::Cancelled,
+            // Nothing of it runs any more: somebody else may have it.
+            Err(_) if self.tasks.lost(id, machine, MOVES) => return,
+            Err(Lost { why, reason }) => Outcome::Errored {
                 why: *why,
                 reason: reason.clone(),
             },
-            // Nothing of it runs any more: somebody else may have it.
-            Err(_) => {
-                let Running { mut waiting, .. } = running;
-                waiting.moves += 1;
-                waiting.lost_by = Some(self.workers[worker].place().machine);
-                return self.queue.put_back(waiting);
-            }
         };
-        self.finished(running, outcome, ended, label);
+        self.finish(running, outcome, ended, label);
     }
 }

@@ -4,39 +4,38 @@
 //! Whoever finds a task claimed does others first, looks again now and then, and says for
 //! whom it waits. Whoever is stopped by Ctrl-Z gives up what it has claimed and not begun.
 
+use std::io;
 use std::time::{Duration, Instant};
 
+use crate::engine::claims::{Claim, Right};
+use crate::engine::message::{Ended, Order};
 use crate::model::{Event, Outcome, Task, Why};
 use crate::process::Peer;
 use crate::runner::{Request, WITHIN, is_within};
 
-use super::super::claims::Claim;
-use super::super::queue::Waiting;
 use super::{Dispatcher, Running};
+
+/// How often a task that another run works on is looked at again.
+const CLAIM_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A task that waits for no longer than this waits in silence.
 const SILENT: Duration = Duration::from_secs(1);
 
 /// How often to say for whom something waits, and how often the same.
-const INTERVAL: Duration = Duration::from_secs(5);
-const AGAIN: Duration = Duration::from_secs(60);
+const SAY_INTERVAL: Duration = Duration::from_secs(5);
+const REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 
-impl Dispatcher<'_> {
-    /// Claims a task, so that it may run; `None` where somebody else has it, and it was
-    /// put with those that wait for that, or given up.
-    pub(super) fn claim(&mut self, mut waiting: Waiting) -> Option<(Waiting, Option<Claim>)> {
-        if !waiting.task.recorded {
-            return Some((waiting, None));
-        }
-        match self.around.claims.try_claim(&waiting.task) {
-            Ok(Some(claim)) => {
-                waiting.contended = None;
-                Some((waiting, Some(claim)))
-            }
-            Ok(None) => {
-                self.contend(waiting);
-                None
-            }
+impl Dispatcher<'_, '_> {
+    /// A worker has claimed what its task tests: it goes on, unless the verdict is known by
+    /// now or nobody wants it any more.
+    pub(super) fn handle_claimed(&mut self, worker: usize, claim: io::Result<Right>) {
+        let Some(running) = &mut self.workers[worker].running else {
+            return;
+        };
+        running.claiming = false;
+        let (task, claim) = (running.task.clone(), claim);
+        let claim = match claim {
+            Ok(claim) => Some(claim),
             // It may be done twice, which costs time and nothing else.
             Err(error) => {
                 if !std::mem::replace(&mut self.said_no_claims, true) {
@@ -44,14 +43,50 @@ impl Dispatcher<'_> {
                         "failed to keep other runs from the same tasks: {error}"
                     ));
                 }
-                Some((waiting, None))
+                None
             }
+        };
+        let unwanted = self.stop.is_some() || self.is_abandoned(task.id);
+        // Another run may have stored the verdict before it gave up its claim.
+        let known = match unwanted {
+            true => None,
+            false => self.known_by_now(&task),
+        };
+        let state = &mut self.workers[worker];
+        let order = match unwanted || known.is_some() {
+            true => Order::Skip,
+            false => Order::Go,
+        };
+        if let Some(orders) = &state.handle.orders {
+            // One that panicked says farewell.
+            let _ = orders.send(order);
+        }
+        if let Some(known) = known {
+            state.running = None;
+            self.tasks.store(task.id);
+            self.reuse(&task, known, claim);
+        } else if unwanted {
+            let label = state.handle.label.clone();
+            if let Some(running) = state.running.take() {
+                let ended = Ended::unbegun(Outcome::Cancelled);
+                self.finish(running, Outcome::Cancelled, ended, label);
+            }
+        } else if let Some(running) = &mut state.running {
+            running.claim = claim;
         }
     }
 
-    /// Lets a task wait for whoever works on it.
-    fn contend(&mut self, mut waiting: Waiting) {
-        let task = &waiting.task;
+    /// A worker found its task claimed by `owner`, as far as that is known.
+    pub(super) fn handle_contended(&mut self, worker: usize, owner: Option<Peer>) {
+        let state = &mut self.workers[worker];
+        state.idle = true;
+        let Some(running) = state.running.take() else {
+            return;
+        };
+        let task = running.task;
+        if self.stop.is_some() || self.is_abandoned(task.id) {
+            return self.end_without_runner(task, Outcome::Cancelled);
+        }
         if is_within(&task.job.name, &task.commit.tree) {
             let reason = format!(
                 "run {} on {} within itself: this run was started by it, and would wait for \
@@ -59,11 +94,12 @@ impl Dispatcher<'_> {
                 task.job.name,
                 task.commit.id.short()
             );
-            return self.turn_away_because(waiting.task, Why::Spawn, reason);
+            return self.turn_away_because(task, Why::Spawn, reason);
         }
-        let since = *waiting.contended.get_or_insert_with(Instant::now);
-        if since.elapsed() >= SILENT
-            && let Some(owner) = self.around.claims.owner(task)
+        let now = Instant::now();
+        let since = self.tasks.contend(task.id, now, CLAIM_INTERVAL);
+        if now.duration_since(since) >= SILENT
+            && let Some(owner) = owner
             && owner != Peer::this()
         {
             let stopped = match owner.is_stopped() {
@@ -80,17 +116,16 @@ impl Dispatcher<'_> {
                 owner.describe()
             ));
         }
-        self.contended.push(waiting);
     }
 
     /// Says for whom something waits. Several workers mostly wait for the same.
     pub(super) fn say_waiting(&mut self, message: String) {
         let recent = |(said, at): &(String, Instant)| {
-            at.elapsed() < INTERVAL || *said == message && at.elapsed() < AGAIN
+            at.elapsed() < SAY_INTERVAL || *said == message && at.elapsed() < REPEAT_INTERVAL
         };
         if !self.said_waiting.as_ref().is_some_and(recent) {
             self.said_waiting = Some((message.clone(), Instant::now()));
-            self.around.reporter.event(&Event::Note { message });
+            self.ctx.reports.tell(Event::Note { message });
         }
     }
 
@@ -114,17 +149,17 @@ impl Dispatcher<'_> {
             if !std::mem::take(&mut running.let_go) {
                 continue;
             }
-            let task = running.waiting.task.clone();
-            let claim = self.around.claims.try_claim(&task);
+            let task = running.task.clone();
+            let claim = self.ctx.claims.try_claim(&task);
             let known = self.known_by_now(&task).is_some();
             let worker = &mut self.workers[worker];
             if let Some(running) = &mut worker.running {
                 match claim {
-                    Ok(Some(claim)) if !known => running.claim = Some(claim),
+                    Ok(Claim::Held(claim)) if !known => running.claim = Some(claim),
                     Err(_) if !known => {}
                     _ => {
                         running.recalled = true;
-                        worker.desk.control.send(task.id, Request::Terminate);
+                        worker.handle.control.send(task.id, Request::Terminate);
                     }
                 }
             }
@@ -138,10 +173,10 @@ impl Dispatcher<'_> {
         outcome: &Outcome,
     ) -> Option<Running> {
         let recalled = running.recalled && *outcome == Outcome::Cancelled;
-        if !recalled || self.stop.is_some() || running.given_up {
+        if !recalled || self.stop.is_some() || self.is_abandoned(running.task.id) {
             return Some(running);
         }
-        self.queue.put_back(running.waiting);
+        self.tasks.put_back(running.task.id);
         None
     }
 
