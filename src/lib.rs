@@ -1,5 +1,6 @@
 #![doc = include_str!("../ARCHITECTURE.md")]
 
+pub mod checkout;
 pub mod commands;
 pub mod config;
 pub mod engine;
@@ -9,6 +10,7 @@ pub mod git;
 pub mod hooks;
 pub mod logs;
 pub mod model;
+pub mod notes;
 pub mod plan;
 pub mod printer;
 pub mod private;
@@ -19,6 +21,7 @@ pub mod sealed;
 pub mod settings;
 pub mod spool;
 pub mod starter;
+pub mod upkeep;
 pub mod verdict;
 pub mod watch;
 pub mod worktree;

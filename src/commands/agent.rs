@@ -10,7 +10,7 @@ use crate::printer::{self, Stream};
 use crate::runner::guard::{self, Guarded};
 use crate::runner::{agent, hub, key, protocol_line};
 
-use super::output;
+use super::ui::output;
 
 /// Run tasks for a dispatcher, over standard input and output. Not for people.
 #[derive(Debug, clap::Args)]

@@ -9,7 +9,7 @@ use crate::git::{Repo, revs};
 use crate::model::JobName;
 use crate::reporter::counted;
 
-use super::output;
+use super::ui::output;
 
 /// Cancel tasks of every `git ci run` and `git ci watch` that works on this repository.
 ///

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use crate::error::Failure;
 
-use super::{help, output};
+use super::help;
+use super::ui::output;
 
 /// Print a completion script.
 ///

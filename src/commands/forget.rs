@@ -6,17 +6,18 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 
 use crate::error::Failure;
-use crate::git::{NoteStore, Records, Repo, care};
+use crate::git::{Repo, auto_gc};
 use crate::model::{
     Commit, Forget, Forgotten, JobName, Line, LogId, Oid, RunnerLabel, Status, latest,
     printable_line,
 };
+use crate::notes::{NoteStore, Records};
 use crate::reporter::counted;
 use crate::settings::Settings;
 
-use super::output;
-use super::reading::check_names;
-use super::select::RevArgs;
+use super::ui::output;
+use super::ui::reading::check_names;
+use super::ui::select::RevArgs;
 
 /// Make what is on record of commits not count any more.
 ///
@@ -58,7 +59,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
             lines.map(|line| (one.commit.id, line))
         });
         store.append(&lines.collect::<Vec<_>>())?;
-        care(&repo);
+        auto_gc(&repo);
     }
     let mut text = String::new();
     let width = found.iter().map(|one| one.job.as_str().len()).max();

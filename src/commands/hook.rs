@@ -12,7 +12,7 @@ use crate::model::printable_line;
 use crate::settings::HookMode;
 use crate::spool::Spool;
 
-use super::output;
+use super::ui::output;
 
 /// Set up hooks that tell of new commits.
 ///

@@ -15,9 +15,9 @@ use crate::runner::{HostError, HostSpec, Probe, probe};
 use crate::settings::{HostSettings, Settings};
 use crate::worktree::Holder;
 
-use super::lines::{HostLine, HostTask, Line};
-use super::output;
-use super::places::{Specs, drain_mark};
+use super::ui::fleet::{Specs, drain_mark};
+use super::ui::lines::{HostLine, HostTask, Line};
+use super::ui::output;
 
 /// Less free space than this is worth a word, in bytes.
 const LITTLE: u64 = 512 << 20;

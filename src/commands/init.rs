@@ -10,7 +10,7 @@ use crate::error::Failure;
 use crate::git::Repo;
 use crate::starter::{self, Import, Project, Starter};
 
-use super::output;
+use super::ui::output;
 
 /// Write a starter jobs file that fits what the repository looks like.
 ///

@@ -9,17 +9,18 @@ use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
 use crate::error::Failure;
-use crate::git::{CommitReader, Records, Repo, revs};
+use crate::git::{CommitReader, Repo, revs};
 use crate::model::{Commit, JSON_FORMAT, JobName, Oid, Record, Status};
+use crate::notes::Records;
 use crate::reporter::{JOB_WIDTH, human_duration, status_style, subject_text, why_text};
 use crate::settings::Settings;
 use crate::verdict::Standing;
 
-use super::lines::{Line, RecordLine};
-use super::pager::Page;
-use super::reading::{Configured, human_time};
-use super::select::{ConfigArgs, RevArgs};
-use super::{color, output, reading, slips};
+use super::ui::lines::{Line, RecordLine};
+use super::ui::pager::Page;
+use super::ui::reading::{Configured, human_time};
+use super::ui::select::{ConfigArgs, RevArgs};
+use super::ui::{color, output, reading, slips};
 
 /// Show the records, newest first.
 ///
@@ -108,7 +109,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
             }
         })?),
     };
-    let records = super::reading::records(&repo, &settings)?;
+    let records = super::ui::reading::records(&repo, &settings)?;
     let mut configured = Configured::load(&args.config, &repo, &settings)?;
     let filter = Filter {
         statuses: match args.failed {

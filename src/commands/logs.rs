@@ -6,17 +6,18 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::error::{Failure, FailureKind};
-use crate::git::{Records, Repo};
+use crate::git::Repo;
 use crate::logs::{LogReader, LogStore, LogTask, Unfinished};
 use crate::model::{Commit, JSON_FORMAT, JobName, LogId, Record, printable};
+use crate::notes::Records;
 use crate::plan::PlannedJob;
 use crate::settings::Settings;
 
-use super::lines::{Line, RecordLine};
-use super::pager::Page;
-use super::reading::{Configured, Running, check_names, judge, running};
-use super::select::{self, ConfigArgs};
-use super::{color, output};
+use super::ui::lines::{Line, RecordLine};
+use super::ui::pager::Page;
+use super::ui::reading::{Configured, Running, check_names, judge, running};
+use super::ui::select::{self, ConfigArgs};
+use super::ui::{color, output};
 
 /// How often a growing log is looked at.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -70,7 +71,7 @@ struct Found {
 pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let repo = Repo::discover()?;
     let settings = Settings::of(&repo)?;
-    let records = super::reading::records(&repo, &settings)?;
+    let records = super::ui::reading::records(&repo, &settings)?;
     let config = ConfigArgs {
         job: Vec::new(),
         config: None,

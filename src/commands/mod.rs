@@ -4,40 +4,22 @@
 //! Nothing else in the crate knows clap, and nothing else decides an exit code.
 
 mod agent;
-mod background;
 mod cancel;
-mod color;
-mod commit_hint;
 mod completions;
-mod crash;
 mod doctor;
-mod ending;
-mod failure;
 mod forget;
 mod gc;
 mod help;
 mod hook;
 mod hosts;
 mod init;
-mod kinds;
-mod launch;
-mod lines;
 mod log;
 mod logs;
 mod notify;
-mod open_help;
-mod output;
-mod pager;
-mod places;
-mod processes;
-mod reading;
 mod run;
-mod select;
 mod show;
-mod slips;
 mod status;
-mod suspects;
-mod trace;
+mod ui;
 mod version;
 mod watch;
 
@@ -87,7 +69,7 @@ enum Command {
     Cancel(cancel::Args),
     Forget(forget::Args),
     Hosts(hosts::Args),
-    Help(open_help::Args),
+    Help(ui::open_help::Args),
     Version(version::Args),
     #[command(hide = true)]
     Agent(agent::Args),
@@ -95,29 +77,30 @@ enum Command {
 
 /// Does what the command line says, and says how that went.
 pub fn main() -> ExitCode {
-    ending::finish(crash::contain(start))
+    ui::ending::finish(ui::crash::contain(start))
 }
 
 /// Parses the command line and does what it says.
 fn start() -> ExitCode {
     if let Err(error) = process::prepare() {
-        return output::failure(&Failure::failed_to("prepare this process", error));
+        return ui::output::failure(&Failure::failed_to("prepare this process", error));
     }
-    trace::begin();
-    let parsed = help::definition().try_get_matches_from(slips::spelled_out(std::env::args_os()));
+    ui::trace::begin();
+    let parsed =
+        help::definition().try_get_matches_from(ui::slips::spelled_out(std::env::args_os()));
     match parsed.and_then(|found| Cli::from_arg_matches(&found)) {
         Ok(cli) => match execute(cli) {
             Ok(code) => code,
-            Err(failure) => output::failure(&failure),
+            Err(failure) => ui::output::failure(&failure),
         },
         Err(mut error) if error.use_stderr() => {
             let args = std::env::args_os().skip(1);
             let args: Vec<_> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
-            slips::without_bad_advice(&mut error);
-            let hints = slips::hints(&error, &args);
-            output::usage(error, &hints)
+            ui::slips::without_bad_advice(&mut error);
+            let hints = ui::slips::hints(&error, &args);
+            ui::output::usage(error, &hints)
         }
-        Err(error) => output::usage(error, &[]),
+        Err(error) => ui::output::usage(error, &[]),
     }
 }
 
@@ -147,7 +130,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Cancel(args) => cancel::execute(args),
         Command::Forget(args) => forget::execute(args),
         Command::Hosts(args) => hosts::execute(args),
-        Command::Help(args) => open_help::execute(args),
+        Command::Help(args) => ui::open_help::execute(args),
         Command::Version(args) => version::execute(args),
         Command::Agent(args) => agent::execute(args),
     }

@@ -82,7 +82,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     };
     if std::env::var_os("GIT_QUARANTINE_PATH").is_some() {
         // Nothing may ever come of what is pushed.
-        super::output::note(
+        super::ui::output::note(
             "warning: nothing was noted: git has not accepted what is pushed yet; \
              call this from post-receive",
         );
@@ -91,9 +91,9 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     // A hook that is none of ours tells by being called that HEAD may be new.
     let hook = hook.parse().unwrap_or(Hook::PostCommit);
     if let Err(error) = by_hook(hook)
-        && (args.verbose || super::trace::is_wanted())
+        && (args.verbose || super::ui::trace::is_wanted())
     {
-        super::output::failure(&Failure::of(crate::error::FailureKind::Fatal, &error));
+        super::ui::output::failure(&Failure::of(crate::error::FailureKind::Fatal, &error));
     }
     // Whatever it was: the commit is made, and a failing hook would only alarm its author.
     Ok(ExitCode::SUCCESS)
@@ -169,7 +169,7 @@ fn show_notices(here: &Here, ci_dir: &Path) -> Result<(), NotifyError> {
         0 => String::new(),
         more => format!(" (and {more} more: `git ci status`)"),
     };
-    super::output::note(&format!("git-ci: {newest}{more}"));
+    super::ui::output::note(&format!("git-ci: {newest}{more}"));
     Ok(())
 }
 

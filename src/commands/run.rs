@@ -7,22 +7,23 @@ use crate::config::LoadError;
 use crate::engine::control::{self, Kind, Listener, Process};
 use crate::engine::{self, OnError, Summary, Superseded};
 use crate::error::{Failure, FailureKind};
-use crate::git::{Look, NoteStore, Records, Repo, care, revs};
+use crate::git::{Look, Repo, auto_gc, revs};
 use crate::logs::LogStore;
 use crate::model::{CommandLine, Commit, JSON_FORMAT, Job, JobName, Oid, Task};
+use crate::notes::{NoteStore, Records};
 use crate::plan::{Action, Entry, Plan, PlannedJob, ReusePolicy};
 use crate::reporter::{JOB_WIDTH, Reporter, Verbosity, subject_text};
 use crate::settings::Settings;
 use crate::watch::wanted::Order;
 use crate::watch::{Lease, Options, Patterns, WatchJobs};
 
-use super::kinds::{Kinds, judging};
-use super::launch::{self, Live, TalkArgs};
-use super::lines::{Line, PlannedAction};
-use super::select::{self, ConfigArgs, Jobs, RevArgs};
-use super::suspects::Suspects;
+use super::ui::kinds::{Kinds, judging};
+use super::ui::launch::{self, Live, TalkArgs};
+use super::ui::lines::{Line, PlannedAction};
+use super::ui::select::{self, ConfigArgs, Jobs, RevArgs};
+use super::ui::suspects::Suspects;
+use super::ui::{fleet, output};
 use super::watch::Extra;
-use super::{output, places};
 
 /// Run the jobs on commits, and record the results.
 ///
@@ -112,7 +113,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let commits = args.revs.commits(&repo, select::bisected(&repo))?;
     let look = look(&args, &repo, &commits);
     let commits: Vec<_> = commits.into_iter().map(Arc::new).collect();
-    let records = super::reading::records(&repo, &settings)?;
+    let records = super::ui::reading::records(&repo, &settings)?;
     let plan = plan(&args, &repo, &settings, &commits, &records)?;
 
     if args.dry_run {
@@ -273,12 +274,12 @@ fn run(
         false => None,
     };
     let slots = args.slots.unwrap_or(settings.slots);
-    let runners = places::runners(repo, settings, slots, to_run)?;
+    let runners = fleet::runners(repo, settings, slots, to_run)?;
     let wanted = plan
         .entries
         .iter()
         .filter(|entry| matches!(entry.action, Action::Run));
-    places::check_labels(wanted.map(|entry| entry.task.job.as_ref()), &runners)?;
+    fleet::check_labels(wanted.map(|entry| entry.task.job.as_ref()), &runners)?;
     let mailbox = engine::Mailbox::default();
     let feed = mailbox.feed();
     let answers = mailbox.feed();
@@ -305,7 +306,7 @@ fn run(
         },
         reporter,
     )?;
-    care(repo);
+    auto_gc(repo);
     Ok(summary)
 }
 

@@ -11,27 +11,28 @@ use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
 use crate::error::Failure;
+use crate::git::Repo;
 use crate::git::revs::{self, Details};
-use crate::git::{Records, Repo, read_note};
 use crate::logs::LogStore;
 use crate::model::{
     CommandLine, Commit, JSON_FORMAT, JobName, LogId, Reason, Record, RunnerLabel, Status,
     printable_line,
 };
+use crate::notes::{Records, read_note};
 use crate::plan::PlannedJob;
 use crate::reporter::{human_duration, status_style, tail_text};
 use crate::settings::Settings;
 use crate::verdict::{Standing, Verdict};
 use crate::worktree::as_left;
 
-use super::color;
-use super::lines::{Line, RecordLine};
 use super::log::remarks;
-use super::pager::Page;
-use super::reading::{
+use super::ui::color;
+use super::ui::lines::{Line, RecordLine};
+use super::ui::pager::Page;
+use super::ui::reading::{
     Configured, Running, human_time, judge, millis, reason, running, safe, standing,
 };
-use super::select::{self, ConfigArgs};
+use super::ui::select::{self, ConfigArgs};
 
 /// No more foreign lines are shown than this, and no more of each, in characters.
 const FOREIGN: (usize, usize) = (10, 200);
@@ -100,7 +101,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let settings = Settings::of(&repo)?;
     let commit = select::commit(&repo, &args.rev)?;
     let details = revs::details(&repo, &commit.id)?;
-    let records = super::reading::records(&repo, &settings)?;
+    let records = super::ui::reading::records(&repo, &settings)?;
     let mut configured = Configured::load(&args.config, &repo, &settings)?;
     let jobs = configured.of(&commit)?;
     let mut running = running(&repo);

@@ -9,20 +9,21 @@ use anstyle::Style;
 use jiff::Timestamp;
 
 use crate::error::Failure;
-use crate::git::{CommitReader, Records, Repo, revs};
+use crate::git::{CommitReader, Repo, revs};
 use crate::model::{Commit, JSON_FORMAT, JobName};
+use crate::notes::Records;
 use crate::plan::PlannedJob;
 use crate::reporter::{Cell, Matrix, Row, Symbols, human_duration};
 use crate::settings::Settings;
 use crate::verdict::{Standing, Verdict};
 
-use super::color;
-use super::lines::{CellLine, Line, RecordLine};
-use super::output;
-use super::pager::Page;
-use super::processes::Processes;
-use super::reading::{Configured, Running, judge, millis, running, safe};
-use super::select::{ConfigArgs, RevArgs};
+use super::ui::color;
+use super::ui::lines::{CellLine, Line, RecordLine};
+use super::ui::output;
+use super::ui::pager::Page;
+use super::ui::processes::Processes;
+use super::ui::reading::{Configured, Running, judge, millis, running, safe};
+use super::ui::select::{ConfigArgs, RevArgs};
 
 /// So many commits are shown where the branch has no commits of its own.
 const LAST: usize = 10;
@@ -79,7 +80,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let repo = Repo::discover()?;
     let settings = Settings::of(&repo)?;
     let shown = shown(&args, &repo)?;
-    let records = super::reading::records(&repo, &settings)?;
+    let records = super::ui::reading::records(&repo, &settings)?;
     let mut configured = Configured::load(&args.config, &repo, &settings)?;
     let running = running(&repo);
     let processes = Processes::ask(&repo);

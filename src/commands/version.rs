@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::error::Failure;
 use crate::git::Git;
 
-use super::output;
+use super::ui::output;
 
 /// Print the version.
 #[derive(Debug, clap::Args)]

@@ -11,8 +11,9 @@ use clap::ValueEnum;
 use crate::engine::control::{Kind, Process};
 use crate::engine::{Summary, Superseded};
 use crate::error::Failure;
-use crate::git::{NoteStore, Repo, revs};
+use crate::git::{Repo, revs};
 use crate::model::{Counts, Oid, UnitError, parse_duration};
+use crate::notes::NoteStore;
 use crate::reporter::{Bell, Reporter};
 use crate::settings::Settings;
 use crate::spool::{Notices, Spool};
@@ -22,11 +23,11 @@ use crate::watch::{
     WatchJobs, on_result, tips,
 };
 
-use super::background::{self, Background};
-use super::kinds::judging;
-use super::launch::{self, Live, TalkArgs};
-use super::select::ConfigArgs;
-use super::{output, places};
+use super::ui::background::{self, Background};
+use super::ui::kinds::judging;
+use super::ui::launch::{self, Live, TalkArgs};
+use super::ui::select::ConfigArgs;
+use super::ui::{fleet, output};
 
 /// Watch for new commits and run the jobs on each.
 ///
@@ -315,8 +316,8 @@ pub(super) fn observe(
         options,
         jobs,
         // How much there will be to do nobody knows.
-        runners: places::runners(repo, settings, slots, usize::MAX)?,
-        records: super::reading::records(repo, settings)?,
+        runners: fleet::runners(repo, settings, slots, usize::MAX)?,
+        records: super::ui::reading::records(repo, settings)?,
         store: NoteStore::open(repo, &settings.notes_ref)?,
         reporter,
         remote: extra.remote,

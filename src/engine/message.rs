@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::git::NotesError;
 use crate::model::{Commit, Event, JobName, Outcome, Reason, RunnerLabel, TaskResult};
+use crate::notes::NotesError;
 use crate::plan::{Action, Plan, PlannedJob};
 use crate::process::{Arrived, Peer};
 use crate::runner::{Assignment, Control, Lost, Observed, Place, Presence, Runner};

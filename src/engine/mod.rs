@@ -16,9 +16,10 @@ mod writer;
 use std::panic::{self, AssertUnwindSafe};
 use std::thread;
 
-use crate::git::{Look, NoteStore, NotesError, Records, Repo};
+use crate::git::{Look, Repo};
 use crate::logs::LogStore;
 use crate::model::Counts;
+use crate::notes::{NoteStore, NotesError, Records};
 use crate::plan::{Plan, ReusePolicy};
 use crate::reporter::Reporter;
 use crate::runner::{Memory, Runner};

@@ -7,9 +7,9 @@ use std::io;
 use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
 
-use crate::git::{NoteStore, NotesError};
 use crate::logs::LogStore;
 use crate::model::{Line, Oid};
+use crate::notes::{NoteStore, NotesError};
 
 use super::message::Message;
 

@@ -16,9 +16,10 @@ use rustix::fs::{FlockOperation, flock};
 
 use serde::{Deserialize, Serialize};
 
-use super::checkout::{ConfigWriter, NOT_HERE};
 use super::command::{Git, GitError};
+use super::config_writer::ConfigWriter;
 use super::conversion::Conversion;
+use super::conversion::NOT_HERE;
 use super::repo::Repo;
 use crate::model::Oid;
 use crate::private;
@@ -30,7 +31,7 @@ const HAVE: &str = "refs/ci/have/";
 const KEPT: usize = 256;
 
 /// A setting that says that a repository is a cache.
-pub(super) const ON_HOST: &str = "ci.cacheof";
+pub(crate) const ON_HOST: &str = "ci.cacheof";
 
 /// The file of configuration that the repository includes: what home said last.
 const FROM_HOME: &str = "from-home.config";
@@ -40,7 +41,7 @@ const LAYOUT: &[u8] = b"2\n";
 
 /// A directory that is not there, taken for the home of the user of `cache`: what is
 /// configured on a host must not change what is tested there.
-pub(super) fn nowhere(cache: &Path) -> PathBuf {
+pub(crate) fn nowhere(cache: &Path) -> PathBuf {
     cache.join("nowhere")
 }
 

@@ -17,8 +17,8 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 
 use super::command::GitError;
-use super::notes_ref::RefError;
 use super::objects::sync_dir;
+use super::ref_writer::RefError;
 use super::refs::{RefReader, Wanted, from};
 use super::repo::Repo;
 use super::state;

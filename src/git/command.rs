@@ -78,6 +78,10 @@ const NOT_FOR_US: [&str; 4] = [
     "GIT_EXTERNAL_DIFF",
 ];
 
+/// The variable that names a task's worktree to its processes, and to every git that
+/// prepares it, and so marks them: whoever gets the slot after a crash ends them first.
+pub const MARK: &str = "GIT_CI_WORKTREE";
+
 /// Names the process of git-ci that started a process, in the environment of all that is
 /// no job's, so that what such a process leaves running is not taken for a job's.
 pub const STARTER: &str = "GIT_CI_STARTED_BY";
@@ -202,13 +206,13 @@ impl Git {
 
     /// The same without anything that the user or the system has configured on this
     /// machine: `nowhere` is the directory that is taken for the user's.
-    pub(super) fn away(mut self, nowhere: &Path) -> Self {
+    pub(crate) fn away(mut self, nowhere: &Path) -> Self {
         self.away = Some(nowhere.to_owned());
         self
     }
 
     /// The directory that is taken for the user's, where that is not the user's.
-    pub(super) fn away_from_home(&self) -> Option<&Path> {
+    pub(crate) fn away_from_home(&self) -> Option<&Path> {
         self.away.as_deref()
     }
 

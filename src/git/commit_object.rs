@@ -10,24 +10,24 @@ use gix::hash::Kind;
 
 /// A commit, as far as anybody here needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct CommitObject {
-    pub(super) tree: ObjectId,
-    pub(super) parents: Vec<ObjectId>,
+pub(crate) struct CommitObject {
+    pub(crate) tree: ObjectId,
+    pub(crate) parents: Vec<ObjectId>,
     /// The committer's time in seconds since the epoch, as git sorts by it: 0 where it
     /// makes no sense, the last possible one where it is negative or too large.
-    pub(super) time: i64,
+    pub(crate) time: i64,
 }
 
 /// What git calls a bogus commit.
 #[derive(Debug, thiserror::Error)]
 #[error("the object is no commit that git could read: {0}")]
-pub(super) struct Bogus(&'static str);
+pub(crate) struct Bogus(&'static str);
 
 /// Reads the contents of a commit object.
 ///
 /// # Errors
 /// Where the tree or a parent cannot be made out.
-pub(super) fn parse(data: &[u8], hash: Kind) -> Result<CommitObject, Bogus> {
+pub(crate) fn parse(data: &[u8], hash: Kind) -> Result<CommitObject, Bogus> {
     let mut rest = data;
     let tree = id_line(&mut rest, b"tree ", hash)?.ok_or(Bogus("it begins with no tree"))?;
     let mut parents = Vec::new();
@@ -94,7 +94,7 @@ fn split_line(text: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// The first paragraph of the message of a commit object on one line, as `%s` has it; raw.
-pub(super) fn subject(data: &[u8]) -> String {
+pub(crate) fn subject(data: &[u8]) -> String {
     // To git, a message ends with a NUL.
     let data = data.split(|&byte| byte == 0).next().unwrap_or_default();
     let header = data.windows(2).position(|pair| pair == b"\n\n");

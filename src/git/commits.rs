@@ -7,7 +7,7 @@ use gix::ObjectId;
 
 use super::Repo;
 use super::commit_object;
-use super::notes::from_gix;
+use super::objects::from_gix;
 use super::reading::Objects;
 use crate::model::{Commit, Oid};
 

@@ -2,7 +2,7 @@
 
 use gix::ObjectId;
 
-use super::notes::from_gix;
+use super::objects::from_gix;
 use super::{GitError, Repo};
 use crate::model::Oid;
 

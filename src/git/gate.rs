@@ -26,7 +26,7 @@ enum State {
 
 /// The gate is closed.
 #[derive(Debug)]
-pub(super) struct Closed;
+pub(crate) struct Closed;
 
 impl Gate {
     /// Lets processes be started, again.
@@ -60,7 +60,7 @@ impl Gate {
 
     /// Waits while the gate is held; does `start` where it is open. Who closes it finds
     /// all that was started before.
-    pub(super) fn pass<T>(&self, start: impl FnOnce() -> T) -> Result<T, Closed> {
+    pub(crate) fn pass<T>(&self, start: impl FnOnce() -> T) -> Result<T, Closed> {
         let held = |state: &mut State| *state == State::Held;
         let state = self.0.changed.wait_while(self.state(), held);
         // Locked until it has started.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use gix::ObjectId;
 
 use super::commit_object::{self, CommitObject};
-use super::notes::from_gix;
+use super::objects::from_gix;
 use super::reading::Objects;
 use super::repo::Repo;
 use crate::model::{Commit, Oid};

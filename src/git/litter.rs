@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::checkpoint::{CHECKPOINTS, watched_ref};
 use super::history::History;
-use super::notes_ref::RefError;
 use super::objects::process_exists;
 use super::packs::KEEP_MARK;
 use super::ref_store::os;
+use super::ref_writer::RefError;
 use super::refs::{RefReader, Wanted};
 use super::{GitError, Repo};
 use crate::model::{Oid, RefName};

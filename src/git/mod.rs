@@ -3,49 +3,43 @@
 //!
 //! Nothing outside this module uses gix. Nothing inside it knows jobs or runs.
 
-mod audit;
+pub(crate) mod attributes;
+mod auto_gc;
 mod cache;
-mod care;
-mod checkout;
 mod checkpoint;
-mod command;
-mod commit_object;
+pub(crate) mod command;
+pub(crate) mod commit_object;
 mod commits;
-mod conversion;
+mod config_writer;
+pub(crate) mod conversion;
 mod files;
 mod gate;
 mod here;
 mod history;
 mod litter;
-mod notes;
-mod notes_check;
-mod notes_commit;
-mod notes_read;
-mod notes_ref;
-mod notes_tree;
-mod objects;
+pub(crate) mod objects;
 mod pack;
-mod pack_format;
-mod packs;
-mod pins;
-mod reading;
-mod records;
-mod ref_store;
+pub(crate) mod pack_format;
+pub(crate) mod packs;
+pub(crate) mod pins;
+mod queries;
+pub(crate) mod reading;
+pub(crate) mod ref_store;
+pub(crate) mod ref_writer;
 mod refs;
 mod repo;
 pub mod revs;
+mod small_file;
 mod state;
 mod store;
 mod uncommitted;
-mod worktrees;
+pub(crate) mod worktrees;
 
-pub use audit::{Audit, audit_notes, has_reflog, identity, setting_scope};
+pub use auto_gc::auto_gc;
 pub use cache::{Beyond, Cache, CacheError};
-pub use care::care;
-pub use checkout::{Checkout, CheckoutError, MARK, Past, Templates};
 pub use checkpoint::{CHECKPOINTS, CheckpointError, Checkpoints, Move};
 pub use command::{
-    Git, GitError, MINIMUM_GIT, REPOSITORY_VARIABLES, STARTER, Version, forget_repository,
+    Git, GitError, MARK, MINIMUM_GIT, REPOSITORY_VARIABLES, STARTER, Version, forget_repository,
 };
 pub use commits::CommitReader;
 pub use conversion::Conversion;
@@ -54,13 +48,13 @@ pub use gate::Gate;
 pub use here::{Head, Here};
 pub use history::{Graph, GraphCommit, History, HistoryError};
 pub use litter::{Leftover, StaleKeep};
-pub use notes::{Appended, NoteStore, NotesError, notes_tip, read_note};
-pub use notes_check::{Remedy, find_remedy};
-pub use notes_read::TreeError;
-pub use notes_ref::{Obstacle, RefError, obstacle};
 pub use objects::WriteError;
-pub use records::{Records, Unread};
+pub use queries::{has_reflog, identity, setting_scope};
+pub use ref_writer::{Obstacle, RefError, obstacle};
 pub use refs::{RefReader, Wanted as WantedRefs};
 pub use repo::{Repo, RepoError};
 pub use uncommitted::Look;
 pub use worktrees::{LinkedWorktree, slot_of};
+
+pub(crate) use config_writer::ConfigWriter;
+pub(crate) use small_file::read_file;

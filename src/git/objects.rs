@@ -21,6 +21,7 @@ use gix::objs::{Kind, Tree, WriteTo as _};
 
 use super::pack_format::PackBuilder;
 use super::packs::{Kept, PackDir};
+use crate::model::Oid;
 use crate::private::Sharing;
 
 /// While results come in, packs of ours are merged when there are more than this.
@@ -57,27 +58,27 @@ impl WriteError {
         matches!(self, Self::Io { source, .. } if full(source))
     }
 
-    pub(super) fn io(path: &Path, source: io::Error) -> Self {
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         Self::Io { path, source }
     }
 }
 
 /// Objects that are to be written together; each has its id from the start.
-pub(super) struct NewObjects {
+pub(crate) struct NewObjects {
     hash: gix::hash::Kind,
     map: BTreeMap<ObjectId, (Kind, Vec<u8>)>,
 }
 
 impl NewObjects {
-    pub(super) fn new(hash: gix::hash::Kind) -> Self {
+    pub(crate) fn new(hash: gix::hash::Kind) -> Self {
         Self {
             hash,
             map: BTreeMap::new(),
         }
     }
 
-    pub(super) fn add(&mut self, kind: Kind, data: Vec<u8>) -> Result<ObjectId, WriteError> {
+    pub(crate) fn add(&mut self, kind: Kind, data: Vec<u8>) -> Result<ObjectId, WriteError> {
         let id = gix::objs::compute_hash(self.hash, kind, &data)
             .map_err(|e| WriteError::Hash(e.into()))?;
         self.map.insert(id, (kind, data));
@@ -85,7 +86,7 @@ impl NewObjects {
     }
 
     /// Adds a tree of these entries, which are in git's order.
-    pub(super) fn add_tree(&mut self, entries: Vec<Entry>) -> Result<ObjectId, WriteError> {
+    pub(crate) fn add_tree(&mut self, entries: Vec<Entry>) -> Result<ObjectId, WriteError> {
         let mut data = Vec::new();
         Tree { entries }
             .write_to(&mut data)
@@ -95,7 +96,7 @@ impl NewObjects {
 }
 
 /// Writes objects into one repository.
-pub(super) struct ObjectWriter {
+pub(crate) struct ObjectWriter {
     objects_dir: PathBuf,
     packs: PackDir,
     /// How many packs of ours there are, as far as is known.
@@ -104,7 +105,7 @@ pub(super) struct ObjectWriter {
 
 impl ObjectWriter {
     /// What is written is for those with whom the repository is shared.
-    pub(super) fn new(common_dir: &Path, hash: gix::hash::Kind, sharing: Sharing) -> Self {
+    pub(crate) fn new(common_dir: &Path, hash: gix::hash::Kind, sharing: Sharing) -> Self {
         let objects_dir = common_dir.join("objects");
         Self {
             packs: PackDir::new(&objects_dir, hash, sharing),
@@ -114,18 +115,18 @@ impl ObjectWriter {
     }
 
     /// The directory that everything goes below.
-    pub(super) fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.objects_dir
     }
 
     /// Clears up what killed processes left. The caller has the turn.
-    pub(super) fn tidy(&mut self) {
+    pub(crate) fn tidy(&mut self) {
         self.count = self.packs.tidy();
     }
 
     /// Writes all of `new`, durably, whatever of it is there already: that may be on its
     /// way out. Until a ref leads to them, hold on to what this returns.
-    pub(super) fn write(&mut self, new: &NewObjects) -> Result<Kept, WriteError> {
+    pub(crate) fn write(&mut self, new: &NewObjects) -> Result<Kept, WriteError> {
         let mut pack = PackBuilder::new(new.hash);
         for (id, (kind, data)) in &new.map {
             pack.add(*id, *kind, data)?;
@@ -136,7 +137,7 @@ impl ObjectWriter {
     }
 
     /// Merges packs if they have become many. The caller has the turn.
-    pub(super) fn merge_many(&mut self) -> Result<(), WriteError> {
+    pub(crate) fn merge_many(&mut self) -> Result<(), WriteError> {
         match self.count > MANY {
             true => self.merge(),
             false => Ok(()),
@@ -144,7 +145,7 @@ impl ObjectWriter {
     }
 
     /// Merges packs if they are more than a few. The caller has the turn.
-    pub(super) fn merge(&mut self) -> Result<(), WriteError> {
+    pub(crate) fn merge(&mut self) -> Result<(), WriteError> {
         // Whatever comes of it, not again at once.
         self.count = 0;
         self.packs.merge()
@@ -152,7 +153,7 @@ impl ObjectWriter {
 }
 
 /// Whether a process of this machine has this id.
-pub(super) fn process_exists(pid: i32) -> bool {
+pub(crate) fn process_exists(pid: i32) -> bool {
     let Some(pid) = rustix::process::Pid::from_raw(pid) else {
         return false;
     };
@@ -164,6 +165,12 @@ pub(super) fn process_exists(pid: i32) -> bool {
 }
 
 /// Makes the names in a directory durable.
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+/// The id in our own type.
+#[expect(clippy::expect_used, reason = "gix has no ids of other lengths")]
+pub(crate) fn from_gix(id: &ObjectId) -> Oid {
+    Oid::from_bytes(id.as_slice()).expect("20 or 32 bytes")
 }

@@ -29,13 +29,13 @@ const FAN_OUT: usize = 256 * 4;
 const MAX_PACK: usize = i32::MAX as usize;
 
 /// A whole pack and its index.
-pub(super) struct Pack {
-    pub(super) pack: Vec<u8>,
-    pub(super) index: Vec<u8>,
+pub(crate) struct Pack {
+    pub(crate) pack: Vec<u8>,
+    pub(crate) index: Vec<u8>,
 }
 
 /// A pack that grows.
-pub(super) struct PackBuilder {
+pub(crate) struct PackBuilder {
     hash: Hash,
     bytes: Vec<u8>,
     /// Where each object's entry is, and the checksum of its bytes.
@@ -43,7 +43,7 @@ pub(super) struct PackBuilder {
 }
 
 impl PackBuilder {
-    pub(super) fn new(hash: Hash) -> Self {
+    pub(crate) fn new(hash: Hash) -> Self {
         Self {
             hash,
             bytes: b"PACK\0\0\0\x02\0\0\0\0".to_vec(),
@@ -52,7 +52,7 @@ impl PackBuilder {
     }
 
     /// Adds an object, unless it is there already.
-    pub(super) fn add(&mut self, id: ObjectId, kind: Kind, data: &[u8]) -> Result<(), WriteError> {
+    pub(crate) fn add(&mut self, id: ObjectId, kind: Kind, data: &[u8]) -> Result<(), WriteError> {
         let code: u8 = match kind {
             Kind::Commit => 1,
             Kind::Tree => 2,
@@ -78,7 +78,7 @@ impl PackBuilder {
     }
 
     /// Adds an object as an entry of another pack of ours has it.
-    pub(super) fn add_entry(&mut self, id: ObjectId, entry: &[u8]) -> Result<(), WriteError> {
+    pub(crate) fn add_entry(&mut self, id: ObjectId, entry: &[u8]) -> Result<(), WriteError> {
         if self.entries.contains_key(&id) {
             return Ok(());
         }
@@ -92,7 +92,7 @@ impl PackBuilder {
     }
 
     /// The pack, and the index that makes it findable.
-    pub(super) fn finish(mut self) -> Result<Pack, WriteError> {
+    pub(crate) fn finish(mut self) -> Result<Pack, WriteError> {
         let count = u32::try_from(self.entries.len()).map_err(|_| WriteError::TooLarge)?;
         self.bytes[8..PACK_HEADER].copy_from_slice(&count.to_be_bytes());
         let trailer = hash_of(self.hash, &self.bytes)?;
@@ -129,7 +129,7 @@ impl PackBuilder {
 
 /// Where the entry of each object is in `pack`; `None` where the two are not whole, do
 /// not belong together, or are not such as [`PackBuilder`] makes them.
-pub(super) fn entries(
+pub(crate) fn entries(
     hash: Hash,
     pack: &[u8],
     index: &[u8],

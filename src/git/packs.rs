@@ -36,7 +36,7 @@ use crate::private::Sharing;
 const MARK: &str = "6769742d6369";
 
 /// What a `.keep` of ours says before the id of its process.
-pub(super) const KEEP_MARK: &str = "git-ci ";
+pub(crate) const KEEP_MARK: &str = "git-ci ";
 
 /// So many packs are left alone.
 const FEW: usize = 4;
@@ -52,7 +52,7 @@ const TEMPORARY_LIFE: Duration = Duration::from_secs(60 * 60);
 const PARTS: [&str; 6] = ["idx", "pack", "rev", "bitmap", "mtimes", "idx.tmp"];
 
 /// The directory of packs of one repository.
-pub(super) struct PackDir {
+pub(crate) struct PackDir {
     dir: PathBuf,
     hash: gix::hash::Kind,
     sharing: Sharing,
@@ -60,7 +60,7 @@ pub(super) struct PackDir {
 
 /// Protects a pack from every gc until it is dropped.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(crate) struct Kept {
     path: PathBuf,
     _locked: File,
 }
@@ -80,7 +80,7 @@ struct Own {
 }
 
 impl PackDir {
-    pub(super) fn new(objects_dir: &Path, hash: gix::hash::Kind, sharing: Sharing) -> Self {
+    pub(crate) fn new(objects_dir: &Path, hash: gix::hash::Kind, sharing: Sharing) -> Self {
         Self {
             dir: objects_dir.join("pack"),
             hash,
@@ -93,7 +93,7 @@ impl PackDir {
     ///
     /// # Errors
     /// Nothing is left behind by one.
-    pub(super) fn write(&self, pack: &Pack) -> Result<Kept, WriteError> {
+    pub(crate) fn write(&self, pack: &Pack) -> Result<Kept, WriteError> {
         match fs::create_dir(&self.dir).and_then(|()| self.sharing.apply(&self.dir)) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(WriteError::io(&self.dir, error));
@@ -172,7 +172,7 @@ impl PackDir {
 
     /// Clears up what killed processes left: pins nobody needs, packs that are not whole.
     /// Returns how many packs of ours there are.
-    pub(super) fn tidy(&self) -> usize {
+    pub(crate) fn tidy(&self) -> usize {
         let files = self.ours();
         for path in files.iter().filter(|path| is(path, "keep")) {
             tidy_keep(path);
@@ -209,7 +209,7 @@ impl PackDir {
     ///
     /// # Errors
     /// No object is lost by one.
-    pub(super) fn merge(&self) -> Result<(), WriteError> {
+    pub(crate) fn merge(&self) -> Result<(), WriteError> {
         let mut own = self.mergeable();
         if own.len() <= FEW {
             return Ok(());

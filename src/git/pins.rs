@@ -35,7 +35,7 @@ const MOST_SEEN: usize = 400_000;
 
 /// What refs reach, as far as it was looked at.
 #[derive(Debug, Default)]
-pub(super) struct Reach {
+pub(crate) struct Reach {
     /// Tips that were not looked at yet, the last one first.
     tips: Vec<ObjectId>,
     all_tips: HashSet<ObjectId>,
@@ -47,7 +47,7 @@ pub(super) struct Reach {
 
 impl Reach {
     /// What these tips reach. The first ones are looked at first.
-    pub(super) fn of(tips: &[ObjectId]) -> Self {
+    pub(crate) fn of(tips: &[ObjectId]) -> Self {
         Self {
             tips: tips.iter().rev().copied().collect(),
             all_tips: tips.iter().copied().collect(),
@@ -58,7 +58,7 @@ impl Reach {
 
     /// Whether a commit is known to be reached. Where it is not found in a few steps it is
     /// not known.
-    pub(super) fn reaches(&mut self, objects: &gix::Repository, commit: ObjectId) -> bool {
+    pub(crate) fn reaches(&mut self, objects: &gix::Repository, commit: ObjectId) -> bool {
         if self.all_tips.contains(&commit) || self.seen.contains(&commit) {
             return true;
         }
@@ -138,7 +138,7 @@ impl Repo {
     ///
     /// # Errors
     /// Where the ref cannot be written.
-    pub(super) fn pin(&self, slot: &str, commit: &Oid) -> Result<(), GitError> {
+    pub(crate) fn pin(&self, slot: &str, commit: &Oid) -> Result<(), GitError> {
         if self.has_reftable() {
             let mut command = self.git_command();
             let (name, commit) = (self.pin_name(slot), commit.to_string());
@@ -157,7 +157,7 @@ impl Repo {
     ///
     /// # Errors
     /// Where it cannot be removed.
-    pub(super) fn unpin(&self, slot: &str, pinned: bool) -> Result<(), GitError> {
+    pub(crate) fn unpin(&self, slot: &str, pinned: bool) -> Result<(), GitError> {
         let removed = !self.has_reftable() && fs::remove_file(self.pin_file(slot)).is_ok();
         if !pinned && !removed {
             return Ok(());

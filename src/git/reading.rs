@@ -36,7 +36,7 @@ const REST: Duration = Duration::from_secs(60);
 
 /// Reads objects for one thread. All that gix offers is there, but what it does not find
 /// is looked for further only by the methods of this type.
-pub(super) struct Objects {
+pub(crate) struct Objects {
     gix: gix::Repository,
     epoch: u64,
     store: Arc<Store>,
@@ -60,7 +60,7 @@ impl DerefMut for Objects {
 }
 
 impl Objects {
-    pub(super) fn new(store: Arc<Store>, beyond: Option<Arc<Beyond>>) -> Self {
+    pub(crate) fn new(store: Arc<Store>, beyond: Option<Arc<Beyond>>) -> Self {
         let handle = store.handle();
         Self::with(handle, store, beyond)
     }
@@ -81,7 +81,7 @@ impl Objects {
     }
 
     /// What reads refs where they are no files.
-    pub(super) fn reftable(&self) -> &Reftable {
+    pub(crate) fn reftable(&self) -> &Reftable {
         self.store.reftable()
     }
 
@@ -89,7 +89,7 @@ impl Objects {
     ///
     /// # Errors
     /// Where it is nowhere, or cannot be read.
-    pub(super) fn find_object(&self, id: impl Into<ObjectId>) -> gix::Result<gix::Object<'_>> {
+    pub(crate) fn find_object(&self, id: impl Into<ObjectId>) -> gix::Result<gix::Object<'_>> {
         let id = id.into();
         let newest = self.newest();
         let error = match newest.gix.find_object(id) {
@@ -116,17 +116,17 @@ impl Objects {
     }
 
     /// Whether an object is here, as far as a quick look tells: `false` is no proof.
-    pub(super) fn has(&self, id: ObjectId) -> bool {
+    pub(crate) fn has(&self, id: ObjectId) -> bool {
         self.newest().gix.has_object(id)
     }
 
     /// Whether what is missing here may come from elsewhere when it is read.
-    pub(super) fn may_be_promised(&self) -> bool {
+    pub(crate) fn may_be_promised(&self) -> bool {
         self.beyond.is_some()
     }
 
     /// How many bytes an object has; `None` where it is not here.
-    pub(super) fn size_of(&self, id: ObjectId) -> Option<u64> {
+    pub(crate) fn size_of(&self, id: ObjectId) -> Option<u64> {
         let header = self.newest().gix.find_header(id);
         header.ok().map(|header| header.size())
     }
@@ -142,7 +142,7 @@ impl Objects {
 
     /// Has git fetch those of `ids` that are promised and not here, all at once. Whatever
     /// goes wrong shows when they are read.
-    pub(super) fn prefetch(&self, ids: impl Iterator<Item = ObjectId>) {
+    pub(crate) fn prefetch(&self, ids: impl Iterator<Item = ObjectId>) {
         let Some(beyond) = &self.beyond else {
             return;
         };
@@ -159,7 +159,7 @@ impl Objects {
     ///
     /// # Errors
     /// As [`find_object`](Self::find_object), and where it is something else.
-    pub(super) fn find_commit(&self, id: impl Into<ObjectId>) -> gix::Result<gix::Commit<'_>> {
+    pub(crate) fn find_commit(&self, id: impl Into<ObjectId>) -> gix::Result<gix::Commit<'_>> {
         self.find_object(id)?.try_into_commit()
     }
 
@@ -167,7 +167,7 @@ impl Objects {
     ///
     /// # Errors
     /// As [`find_object`](Self::find_object), and where it is something else.
-    pub(super) fn find_tree(&self, id: impl Into<ObjectId>) -> gix::Result<gix::Tree<'_>> {
+    pub(crate) fn find_tree(&self, id: impl Into<ObjectId>) -> gix::Result<gix::Tree<'_>> {
         self.find_object(id)?.try_into_tree()
     }
 
@@ -175,13 +175,13 @@ impl Objects {
     ///
     /// # Errors
     /// As [`find_object`](Self::find_object), and where it is something else.
-    pub(super) fn find_blob(&self, id: impl Into<ObjectId>) -> gix::Result<gix::Blob<'_>> {
+    pub(crate) fn find_blob(&self, id: impl Into<ObjectId>) -> gix::Result<gix::Blob<'_>> {
         self.find_object(id)?.try_into_blob()
     }
 }
 
 /// Asks git for objects of one repository that gix does not find.
-pub(super) struct Beyond {
+pub(crate) struct Beyond {
     git: Git,
     common_dir: PathBuf,
     /// The remotes that promised what is not here.
@@ -210,7 +210,7 @@ struct Session {
 
 impl Beyond {
     /// `ssh` is the command by which remotes are reached, where it has been chosen.
-    pub(super) fn new(
+    pub(crate) fn new(
         git: &Git,
         common_dir: &Path,
         promisors: Vec<String>,

@@ -16,11 +16,11 @@ use super::command::{Git, GitError};
 use crate::model::{Oid, RefName};
 
 /// What a repository with a reftable has in `HEAD` for those who do not know it.
-pub(super) const NO_HEAD: &[u8] = b"ref: refs/heads/.invalid";
+pub(crate) const NO_HEAD: &[u8] = b"ref: refs/heads/.invalid";
 
 /// How refs are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RefStore {
+pub(crate) enum RefStore {
     /// A file each, or a line in `packed-refs`.
     Files,
     /// `reftable/`.
@@ -29,7 +29,7 @@ pub(super) enum RefStore {
 
 impl RefStore {
     /// How the repository with this common git directory keeps them at the moment.
-    pub(super) fn of(common_dir: &Path) -> Self {
+    pub(crate) fn of(common_dir: &Path) -> Self {
         if !common_dir.join("reftable").is_dir() {
             return Self::Files;
         }
@@ -41,7 +41,7 @@ impl RefStore {
 }
 
 /// Reads the refs of a repository that keeps them as a reftable, by git.
-pub(super) struct Reftable {
+pub(crate) struct Reftable {
     git: Git,
     common_dir: PathBuf,
     known: Mutex<Known>,
@@ -56,7 +56,7 @@ struct Known {
 }
 
 impl Reftable {
-    pub(super) fn new(git: &Git, common_dir: &Path) -> Self {
+    pub(crate) fn new(git: &Git, common_dir: &Path) -> Self {
         Self {
             git: git.clone(),
             common_dir: common_dir.to_owned(),
@@ -68,7 +68,7 @@ impl Reftable {
     ///
     /// # Errors
     /// Where git cannot say.
-    pub(super) fn one(&self, name: &RefName) -> Result<Option<Oid>, GitError> {
+    pub(crate) fn one(&self, name: &RefName) -> Result<Option<Oid>, GitError> {
         self.remember(
             |known| known.one.get(name).copied(),
             || {
@@ -88,7 +88,7 @@ impl Reftable {
     ///
     /// # Errors
     /// Where git cannot say.
-    pub(super) fn many(&self, dirs: &[Vec<u8>]) -> Result<BTreeMap<RefName, Oid>, GitError> {
+    pub(crate) fn many(&self, dirs: &[Vec<u8>]) -> Result<BTreeMap<RefName, Oid>, GitError> {
         if dirs.is_empty() {
             return Ok(BTreeMap::new());
         }
@@ -113,7 +113,7 @@ impl Reftable {
     ///
     /// # Errors
     /// Where git cannot say.
-    pub(super) fn head(&self, git_dir: &Path) -> Result<Option<Oid>, GitError> {
+    pub(crate) fn head(&self, git_dir: &Path) -> Result<Option<Oid>, GitError> {
         let mut command = self.git.command();
         command.arg("--git-dir").arg(git_dir);
         command.args(["rev-parse", "--verify", "--quiet", "HEAD"]);
@@ -170,11 +170,11 @@ fn lines(said: &[u8]) -> impl Iterator<Item = (RefName, Oid, bool)> {
 }
 
 /// Whether this is the `HEAD` that a clone has of its remote.
-pub(super) fn is_remote_head(name: &RefName) -> bool {
+pub(crate) fn is_remote_head(name: &RefName) -> bool {
     name.starts_with("refs/remotes/") && name.as_bytes().ends_with(b"/HEAD")
 }
 
 /// Bytes as a part of a path or of a command line.
-pub(super) fn os(bytes: &[u8]) -> &std::ffi::OsStr {
+pub(crate) fn os(bytes: &[u8]) -> &std::ffi::OsStr {
     std::os::unix::ffi::OsStrExt::from_bytes(bytes)
 }

@@ -23,10 +23,10 @@ use gix::ObjectId;
 use gix::hash::Kind;
 use rustix::fs::OFlags;
 
-use super::notes::from_gix;
-use super::notes_ref::RefError;
+use super::objects::from_gix;
 use super::reading::Objects;
 use super::ref_store::{NO_HEAD, RefStore, is_remote_head, os};
+use super::ref_writer::RefError;
 use super::repo::Repo;
 use crate::model::{Oid, RefName};
 
@@ -202,7 +202,7 @@ impl Packed {
 ///
 /// # Errors
 /// Where a file is broken or cannot be read, or leads through too many others.
-pub(super) fn read_one(objects: &Objects, name: &RefName) -> Result<Option<ObjectId>, RefError> {
+pub(crate) fn read_one(objects: &Objects, name: &RefName) -> Result<Option<ObjectId>, RefError> {
     if RefStore::of(objects.common_dir()) == RefStore::Reftable {
         let id = objects.reftable().one(name)?;
         return Ok(id.and_then(|id| ObjectId::try_from(id.as_bytes()).ok()));
@@ -235,7 +235,7 @@ pub(super) fn read_one(objects: &Objects, name: &RefName) -> Result<Option<Objec
 }
 
 /// What the `HEAD` of this work tree leads to; `None` on a branch without a commit.
-pub(super) fn head(repo: &Repo, objects: &Objects) -> Result<Option<Oid>, RefError> {
+pub(crate) fn head(repo: &Repo, objects: &Objects) -> Result<Option<Oid>, RefError> {
     let path = repo.git_dir().join("HEAD");
     let read = || read_loose(&path, objects.object_hash());
     if fs::read(&path).is_ok_and(|head| head.starts_with(NO_HEAD))
@@ -322,7 +322,7 @@ fn parse_packed(line: &[u8], hash: Kind) -> Option<(RefName, Oid)> {
 }
 
 /// Where names that begin with `prefix` begin in a sorted list.
-pub(super) fn from(prefix: &[u8]) -> (Bound<&[u8]>, Bound<&[u8]>) {
+pub(crate) fn from(prefix: &[u8]) -> (Bound<&[u8]>, Bound<&[u8]>) {
     (Bound::Included(prefix), Bound::Unbounded)
 }
 

@@ -103,7 +103,7 @@ impl Repo {
         let work_tree = top.ok().map(|top| path(&top));
         let mut ask = git.as_the_user();
         let mut common_dir = common_dir;
-        if let Some(of) = super::checkout::slot_of(&git_dir) {
+        if let Some(of) = super::worktrees::slot_of_git_dir(&git_dir) {
             // In a job: results, slots and settings are those of the repository that the
             // slot is of. Revisions are those that the job sees.
             if !of.join("objects").is_dir() {
@@ -147,7 +147,7 @@ impl Repo {
     ///
     /// # Errors
     /// As [`discover`](Self::discover).
-    pub(super) fn open_submodule(&self, dir: &Path) -> Result<Self, RepoError> {
+    pub(crate) fn open_submodule(&self, dir: &Path) -> Result<Self, RepoError> {
         let mut ask = self.git.command();
         // Its own work tree may be gone, which git would take ill.
         ask.arg("--git-dir").arg(dir).arg("--work-tree").arg(dir);
@@ -322,12 +322,12 @@ impl Repo {
     }
 
     /// Everything that is configured, also for this command alone.
-    pub(super) fn all_config(&self) -> &BTreeMap<String, Vec<String>> {
+    pub(crate) fn all_config(&self) -> &BTreeMap<String, Vec<String>> {
         &self.config.values
     }
 
     /// What is configured for everybody who works on this repository, read anew.
-    pub(super) fn config_afresh(&self) -> Result<BTreeMap<String, Vec<String>>, GitError> {
+    pub(crate) fn config_afresh(&self) -> Result<BTreeMap<String, Vec<String>>, GitError> {
         Config::read(&self.git, self.git_command()).map(|config| config.values)
     }
 
@@ -340,13 +340,13 @@ impl Repo {
     }
 
     /// A handle for this thread to read objects and refs with, with an object cache.
-    pub(super) fn objects(&self) -> Objects {
+    pub(crate) fn objects(&self) -> Objects {
         Objects::new(Arc::clone(&self.store), self.beyond.clone())
     }
 }
 
 /// Whether git takes a value of a boolean key for true.
-pub(super) fn is_true(value: &str) -> bool {
+pub(crate) fn is_true(value: &str) -> bool {
     let words = ["true", "yes", "on"];
     words.iter().any(|word| value.eq_ignore_ascii_case(word))
         || value.parse().is_ok_and(|number: i64| number != 0)

@@ -10,14 +10,14 @@ use sha2::{Digest as _, Sha256};
 const CHECKED: usize = 8;
 
 /// `body` behind a first line that says what it is and proves that it is whole.
-pub(super) fn seal(title: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) fn seal(title: &str, body: &[u8]) -> Vec<u8> {
     let mut text = format!("{title} {}\n", checksum(body)).into_bytes();
     text.extend(body);
     text
 }
 
 /// What was sealed under `title`; `None` where it is anything else by now.
-pub(super) fn unseal<'t>(title: &str, text: &'t [u8]) -> Option<&'t [u8]> {
+pub(crate) fn unseal<'t>(title: &str, text: &'t [u8]) -> Option<&'t [u8]> {
     let text = text.strip_prefix(title.as_bytes())?.strip_prefix(b" ")?;
     let (sum, body) = text.split_at_checked(2 * CHECKED)?;
     let body = body.strip_prefix(b"\n")?;

@@ -22,7 +22,7 @@ const LEAST_ROOM: usize = 2048;
 const DOUBT: Duration = Duration::from_secs(1);
 
 /// The store of one repository.
-pub(super) struct Store {
+pub(crate) struct Store {
     common_dir: PathBuf,
     reftable: Reftable,
     state: Mutex<State>,
@@ -36,16 +36,16 @@ struct State {
 }
 
 /// A handle for one thread, and which of the openings it is of.
-pub(super) struct Handle {
-    pub(super) epoch: u64,
-    pub(super) gix: gix::Repository,
+pub(crate) struct Handle {
+    pub(crate) epoch: u64,
+    pub(crate) gix: gix::Repository,
 }
 
 type OpenError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Store {
     /// Opens the store of the repository whose common git directory this is.
-    pub(super) fn open(git: &Git, common_dir: &Path) -> Result<Self, OpenError> {
+    pub(crate) fn open(git: &Git, common_dir: &Path) -> Result<Self, OpenError> {
         let repository = open(common_dir)?;
         Ok(Self {
             reftable: Reftable::new(git, common_dir),
@@ -59,18 +59,18 @@ impl Store {
     }
 
     /// What reads refs where they are no files.
-    pub(super) fn reftable(&self) -> &Reftable {
+    pub(crate) fn reftable(&self) -> &Reftable {
         &self.reftable
     }
 
     /// A handle for this thread.
-    pub(super) fn handle(&self) -> Handle {
+    pub(crate) fn handle(&self) -> Handle {
         self.state().handle()
     }
 
     /// A newer handle than that of `epoch`; `missing` says that the old one only did not
     /// find something. `None` where there is no reason to expect more of a newer one.
-    pub(super) fn newer(&self, epoch: u64, missing: bool) -> Option<Handle> {
+    pub(crate) fn newer(&self, epoch: u64, missing: bool) -> Option<Handle> {
         let mut state = self.state();
         if state.epoch == epoch {
             if missing && state.opened.elapsed() < DOUBT {

@@ -1,11 +1,22 @@
 //! Whose a worktree is: the slots, each a repository of its own, and the linked worktrees
 //! that git has on its books. Those of older versions of git-ci were such.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::Repo;
+use super::{Repo, read_file};
+
+/// The file in a slot's git directory that says what git-ci knows about the slot's files.
+pub(crate) const STATE: &str = "git-ci";
+
+/// Its first words: the repository that the slot is of.
+pub(crate) const OF: &str = "slot-of ";
+
+/// The files of ours are small.
+const MAX_STATE: u64 = 1 << 20;
 
 /// One entry of the books, which may be out of date.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,11 +74,19 @@ impl Repo {
 pub fn slot_of(path: &Path) -> Option<PathBuf> {
     let dot_git = path.join(".git");
     if fs::symlink_metadata(&dot_git).ok()?.is_dir() {
-        return super::checkout::slot_of(&dot_git);
+        return slot_of_git_dir(&dot_git);
     }
     // `<common git dir>/worktrees/NAME`.
-    let text = super::checkout::read_file(&dot_git, 1 << 16)?;
+    let text = read_file(&dot_git, 1 << 16)?;
     let text = String::from_utf8(text).ok()?;
     let admin = path.join(text.strip_prefix("gitdir: ")?.trim_end_matches('\n'));
     Some(admin.parent()?.parent()?.to_owned())
+}
+
+/// The repository that the slot with the git directory `dir` is of.
+pub(crate) fn slot_of_git_dir(dir: &Path) -> Option<PathBuf> {
+    let text = read_file(&dir.join(STATE), MAX_STATE)?;
+    let rest = text.strip_prefix(OF.as_bytes())?;
+    let end = rest.iter().position(|&byte| byte == 0)?;
+    Some(PathBuf::from(OsStr::from_bytes(&rest[..end])))
 }

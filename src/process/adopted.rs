@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, waitid};
 
-use crate::git::{MARK, STARTER};
+use crate::git::MARK;
+use crate::git::STARTER;
 
 use super::stat::Stat;
 use super::tree;

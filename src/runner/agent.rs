@@ -12,7 +12,8 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::git::{CheckoutError, Repo, RepoError};
+use crate::checkout::CheckoutError;
+use crate::git::{Repo, RepoError};
 use crate::model::{COMMIT_VARIABLE, Clean, Outcome, REPOSITORY_VARIABLE, Why};
 use crate::process::{self, ExitKind, JobProcess, SpawnSpec};
 use crate::worktree::{Holder, Lease, Pool, check_room};

@@ -9,8 +9,9 @@ use std::thread;
 
 use crate::engine::control::{self, Listener, Process};
 use crate::engine::{self, EngineError, Mailbox, Summary};
-use crate::git::{NoteStore, Records, Repo};
+use crate::git::Repo;
 use crate::logs::LogStore;
+use crate::notes::{NoteStore, Records};
 use crate::plan::{Plan, ReusePolicy};
 use crate::reporter::Reporter;
 use crate::runner::Runner;

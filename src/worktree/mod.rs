@@ -35,7 +35,7 @@ mod waiting;
 
 use std::io;
 
-use crate::git::CheckoutError;
+use crate::checkout::CheckoutError;
 
 pub use crate::git::MARK;
 pub use pool::{Lease, Pool};

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::git::{Checkout, CheckoutError, Past, Repo, Templates};
+use crate::checkout::{Checkout, CheckoutError, Past, Templates};
+use crate::git::Repo;
 use crate::model::{Clean, EnvId, Oid};
 use crate::private;
 use crate::process;

@@ -15,7 +15,7 @@ use std::time::SystemTime;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::git::Past;
+use crate::checkout::Past;
 use crate::model::{JobName, LogId, Oid};
 use crate::private;
 use crate::process::{Birth, Peer};

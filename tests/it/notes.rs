@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use git_ci::git::{NoteStore, Repo, read_note};
+use git_ci::git::Repo;
 use git_ci::model::{Note, Oid, Record, Seen, Status, Why};
+use git_ci::notes::{NoteStore, read_note};
 
 use crate::support::TestRepo;
 

@@ -232,7 +232,7 @@ mod tests {
                 let words = shell_words::split(line).unwrap();
                 assert_eq!(words[..2], ["git", "ci"], "{line}");
                 let words = words[1..].iter().map(Into::into);
-                let words = crate::commands::slips::spelled_out(words);
+                let words = crate::commands::ui::slips::spelled_out(words);
                 let parsed = command().try_get_matches_from(words);
                 assert!(parsed.is_ok(), "{line}: {:?}", parsed.err());
             }

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
-use super::super::lines::Line;
+use super::super::ui::lines::Line;
 use super::man::{code, escape, version};
 use crate::model::Event;
 use crate::watch::CommitResult;

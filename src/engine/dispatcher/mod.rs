@@ -22,11 +22,12 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGQUIT, SIGTSTP};
 
 use crate::fail;
-use crate::git::{Look, Records, Repo};
+use crate::git::{Look, Repo};
 use crate::logs::LogStore;
 use crate::model::{
     Counts, DefId, Event, JSON_FORMAT, LogId, RunnerLabel, Status, Surroundings, Task, TaskId,
 };
+use crate::notes::Records;
 use crate::plan::{Action, Plan, PlannedJob, ReusePolicy};
 use crate::process::{self, Arrived};
 use crate::runner::{Assignment, Memory, Request};

@@ -13,8 +13,8 @@
 use std::time::{Duration, Instant};
 
 use crate::fail;
-use crate::git::NotesError;
 use crate::model::{Event, Forget, Line, Oid, Record};
+use crate::notes::NotesError;
 
 use crate::engine::EngineError;
 use crate::engine::claims::Right;

@@ -37,7 +37,7 @@ const ORDINARY: [&[u8]; 3] = [
 impl Conversion {
     /// What the submodules of `repo` have besides what it has itself, by their git
     /// directories.
-    pub(super) fn of_submodules(&self, repo: &Repo) -> BTreeMap<String, Vec<u8>> {
+    pub(crate) fn of_submodules(&self, repo: &Repo) -> BTreeMap<String, Vec<u8>> {
         let common = repo.common_dir();
         let mut dirs = Vec::new();
         find(&common.join("modules"), &mut dirs);
@@ -95,7 +95,7 @@ fn find(dir: &Path, found: &mut Vec<PathBuf>) {
 
 fn may_change_files(dir: &Path) -> bool {
     let read = |name: &str| {
-        let read = super::super::checkout::read_file(&dir.join(name), MAX_SIZE);
+        let read = crate::git::read_file(&dir.join(name), MAX_SIZE);
         read.unwrap_or_default()
     };
     let says = |name: &str| {
@@ -109,5 +109,5 @@ fn may_change_files(dir: &Path) -> bool {
     };
     says("config")
         || says("config.worktree")
-        || !super::super::checkout::keeps_blobs(&read("info/attributes"))
+        || !super::super::attributes::keeps_blobs(&read("info/attributes"))
 }

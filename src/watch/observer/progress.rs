@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::fail;
-use crate::git::{CheckpointError, Move, care};
+use crate::git::{CheckpointError, Move, auto_gc};
 use crate::model::Oid;
 use crate::watch::wanted;
 
@@ -48,7 +48,7 @@ impl Observer<'_> {
         self.drain_spool();
         if self.pace.since_gc >= GC_EVERY && self.backlog.is_done() {
             self.pace.since_gc = 0;
-            care(self.repo);
+            auto_gc(self.repo);
         }
         Ok(())
     }
