@@ -85,9 +85,10 @@ impl Failure {
     /// "failed to `doing`", because of `error`: exit code 128.
     pub fn failed_to(doing: impl fmt::Display, error: impl Into<Box<dyn Error>>) -> Self {
         let error = error.into();
-        let kind = match is_exhausted(&*error) {
-            true => FailureKind::NoVerdict,
-            false => FailureKind::Fatal,
+        let kind = if is_exhausted(&*error) {
+            FailureKind::NoVerdict
+        } else {
+            FailureKind::Fatal
         };
         let mut failure = Self::new(kind, format!("failed to {doing}"));
         failure.add_causes(Some(&*error));

@@ -265,15 +265,16 @@ fn check_owner(path: &Path, uid: u32, owner: Owner) -> io::Result<()> {
                 .parent()
                 .and_then(|above| fs::metadata(above).ok())
                 .is_some_and(|above| above.uid() == uid || above.mode() & 0o020 != 0);
-    match may {
-        true => Ok(()),
-        false => Err(io::Error::new(
+    if may {
+        Ok(())
+    } else {
+        Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
             format!(
                 "{} belongs to another user (uid {uid}), so it is not used",
                 path.display()
             ),
-        )),
+        ))
     }
 }
 

@@ -431,9 +431,10 @@ impl Worktree<'_> {
         {
             return Err(CheckoutError::Pointer {
                 path: printable_line(&path).into_owned(),
-                how: match ground.conversion.has_lfs() {
-                    true => "`git lfs fetch --all` gets what the remote has",
-                    false => "`git lfs install` sets git-lfs up",
+                how: if ground.conversion.has_lfs() {
+                    "`git lfs fetch --all` gets what the remote has"
+                } else {
+                    "`git lfs install` sets git-lfs up"
                 },
             });
         }

@@ -75,9 +75,10 @@ impl Rules {
             hash.update([0]);
             hash.update(image.id(i).as_bytes());
         }
-        rules.identity = match plain {
-            true => Self::PLAIN.to_owned(),
-            false => hash.finalize().iter().map(|b| format!("{b:02x}")).collect(),
+        rules.identity = if plain {
+            Self::PLAIN.to_owned()
+        } else {
+            hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
         };
         rules
     }

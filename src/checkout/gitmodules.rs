@@ -96,9 +96,10 @@ pub(super) fn wanted(
         None => Wanted::Perhaps,
     };
     if let Some(active) = config.get(&key("active")) {
-        return match is_true(active) {
-            true => initialised,
-            false => Wanted::No,
+        return if is_true(active) {
+            initialised
+        } else {
+            Wanted::No
         };
     }
     let active: Vec<_> = config.all("submodule.active").collect();

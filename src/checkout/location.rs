@@ -42,9 +42,10 @@ impl Location {
 
     /// The submodule `name` at `path` in this worktree.
     pub(super) fn submodule(&self, path: &[u8], name: &str) -> Self {
-        let below = match self.below.is_empty() {
-            true => path.to_vec(),
-            false => [&self.below, b"/".as_slice(), path].concat(),
+        let below = if self.below.is_empty() {
+            path.to_vec()
+        } else {
+            [&self.below, b"/".as_slice(), path].concat()
         };
         Self {
             slot: self.slot.clone(),

@@ -373,9 +373,10 @@ impl<'a> Checkout<'a> {
         let mut left = self.left.take();
         let mut slow = self.slow.take().unwrap_or(Slow::FirstUse);
         if let Some(mut known) = self.known.take() {
-            let moved = match self.past.is_to_come() {
-                true => Err(Slow::Clock),
-                false => known.move_to(&goal, &mut self.past),
+            let moved = if self.past.is_to_come() {
+                Err(Slow::Clock)
+            } else {
+                known.move_to(&goal, &mut self.past)
             };
             match moved {
                 Ok(fast::Left::Nothing) => {
@@ -461,9 +462,10 @@ impl<'a> Checkout<'a> {
             let path = self.path.clone();
             return Err(CheckoutError::Gone { path });
         }
-        let missing = match self.is_there(commit) {
-            true => self.left.as_ref().and_then(before::Left::missing),
-            false => Some(*commit),
+        let missing = if self.is_there(commit) {
+            self.left.as_ref().and_then(before::Left::missing)
+        } else {
+            Some(*commit)
         };
         match missing {
             None => Ok(()),

@@ -131,9 +131,10 @@ fn walk(
         };
         let kind = FileType::from_raw_mode(stat.st_mode);
         if kind != FileType::Directory {
-            return match goes(kind, path) {
-                true => remove_at(at, name),
-                false => Ok(()),
+            return if goes(kind, path) {
+                remove_at(at, name)
+            } else {
+                Ok(())
             };
         }
         let dir = open_dir(at, name)?;

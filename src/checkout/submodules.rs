@@ -168,11 +168,14 @@ pub(super) fn update(
     let of_git = |error| CheckoutError::of_git(outer.goal.commit, outer.goal.path, error);
     let all = named(outer.goal).map_err(of_git)?;
     // What git was not started for any more is not missing.
-    let or_interrupted = |error| match repo.git().gate().is_closed() {
-        true => CheckoutError::Interrupted {
-            commit: *outer.goal.commit,
-        },
-        false => error,
+    let or_interrupted = |error| {
+        if repo.git().gate().is_closed() {
+            CheckoutError::Interrupted {
+                commit: *outer.goal.commit,
+            }
+        } else {
+            error
+        }
     };
     let mut left = Modules::default();
     for (path, commit) in links {
@@ -271,9 +274,10 @@ fn missing(goal: &Goal<'_>, name: &str, commit: String, known: bool) -> Checkout
     if known {
         return CheckoutError::SubmoduleMissing { name, commit };
     }
-    let inside = match goal.location.is_slot() {
-        true => String::new(),
-        false => format!("-C {} ", printable_line(goal.location.below())),
+    let inside = if goal.location.is_slot() {
+        String::new()
+    } else {
+        format!("-C {} ", printable_line(goal.location.below()))
     };
     CheckoutError::SubmoduleNotInitialised { name, inside }
 }

@@ -77,9 +77,10 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     output::print(&text)?;
     let count: usize = found.iter().map(|one| one.count).sum();
     let records = counted(count as u64, "record");
-    output::note(&match args.dry_run {
-        true => format!("{records} would be forgotten"),
-        false => format!("{records} forgotten: the jobs run again when they are asked for"),
+    output::note(&if args.dry_run {
+        format!("{records} would be forgotten")
+    } else {
+        format!("{records} forgotten: the jobs run again when they are asked for")
     });
     Ok(ExitCode::SUCCESS)
 }

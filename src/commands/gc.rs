@@ -58,9 +58,10 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     for problem in &swept.problems {
         output::note(&format!("warning: {problem}"));
     }
-    Ok(match swept.problems.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(FailureKind::Fatal.exit_code()),
+    Ok(if swept.problems.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FailureKind::Fatal.exit_code())
     })
 }
 

@@ -106,9 +106,10 @@ fn install(repo: &Repo, hooks: &Hooks, which: &[Hook]) -> Result<bool, Failure> 
 
 /// What happens from now on, how to see it, and what there is to decide.
 fn show_next(repo: &Repo, which: &[Hook]) -> Result<(), Failure> {
-    let commit = match which == Hook::SERVER {
-        true => "each pushed commit",
-        false => "each new commit",
+    let commit = if which == Hook::SERVER {
+        "each pushed commit"
+    } else {
+        "each new commit"
     };
     let mode = HookMode::of(repo.config("ci.hookmode"))?;
     let lines: &[&str] = match mode {

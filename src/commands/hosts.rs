@@ -105,17 +105,19 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     }
     let specs = Specs::new(&repo)?;
     let specs: Vec<_> = hosts(&settings, &specs).collect();
-    let found = match args.check {
-        true => check(&specs)?,
-        false => specs.iter().map(|_| None).collect(),
+    let found = if args.check {
+        check(&specs)?
+    } else {
+        specs.iter().map(|_| None).collect()
     };
-    let mut text = match args.json {
-        true => Line::Hosts {
+    let mut text = if args.json {
+        Line::Hosts {
             format: JSON_FORMAT,
             checked: args.check,
         }
-        .render(),
-        false => String::new(),
+        .render()
+    } else {
+        String::new()
     };
     for ((host, spec), found) in specs.iter().zip(&found) {
         match found {
@@ -129,9 +131,10 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         }
     }
     output::print(&text)?;
-    Ok(match found.iter().any(|one| matches!(one, Some(Err(_)))) {
-        false => ExitCode::SUCCESS,
-        true => ExitCode::from(FailureKind::Fatal.exit_code()),
+    Ok(if !found.iter().any(|one| matches!(one, Some(Err(_)))) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FailureKind::Fatal.exit_code())
     })
 }
 
@@ -183,17 +186,19 @@ fn known<'s>(settings: &'s Settings, name: &str) -> Result<&'s HostSettings, Fai
                 .map(|host| host.name.as_str())
                 .collect();
             let failure = Failure::usage(format!("there is no host {name}"));
-            match names.is_empty() {
-                true => failure.hint("`git config ci-host.NAME.address user@host` names one"),
-                false => failure.hint(format!("the hosts are {}", names.join(", "))),
+            if names.is_empty() {
+                failure.hint("`git config ci-host.NAME.address user@host` names one")
+            } else {
+                failure.hint(format!("the hosts are {}", names.join(", ")))
             }
         })
 }
 
 fn state(host: &HostSettings, spec: &HostSpec) -> &'static str {
-    match host.drain || spec.drain.exists() {
-        true => "drained",
-        false => "ready",
+    if host.drain || spec.drain.exists() {
+        "drained"
+    } else {
+        "ready"
     }
 }
 
@@ -308,10 +313,7 @@ fn describe(text: &mut String, host: &HostSettings, spec: &HostSpec, found: &Pro
     if found.skew.unsigned_abs() > SKEW {
         let (seconds, how) = (
             found.skew.unsigned_abs() / 1000,
-            match found.skew > 0 {
-                true => "ahead",
-                false => "behind",
-            },
+            if found.skew > 0 { "ahead" } else { "behind" },
         );
         let _ = writeln!(
             text,

@@ -42,9 +42,10 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     })?;
     let project = Project::new(top, repo.files_of_a_clone()?);
     let branch = repo.main_branch();
-    let made = match args.from_ci {
-        true => import(&project, &branch)?,
-        false => starter::starter(&project, &branch),
+    let made = if args.from_ci {
+        import(&project, &branch)?
+    } else {
+        starter::starter(&project, &branch)
     };
     if args.dry_run {
         output::print(&made.text)?;

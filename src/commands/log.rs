@@ -98,23 +98,25 @@ impl Filter {
 pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let repo = Repo::discover()?;
     let settings = Settings::of(&repo)?;
-    let selected = match args.revs.is_empty() {
-        true => None,
-        false => Some(args.revs.commits(&repo, "HEAD").map_err(|failure| {
+    let selected = if args.revs.is_empty() {
+        None
+    } else {
+        Some(args.revs.commits(&repo, "HEAD").map_err(|failure| {
             // As `git log` takes a path where no revision has that name.
             let mut words = args.revs.revs.iter();
             match words.find_map(|word| slips::path_of(&word.to_string_lossy())) {
                 Some(hint) if args.paths.is_empty() => failure.hint(hint),
                 _ => failure,
             }
-        })?),
+        })?)
     };
     let records = super::ui::reading::records(&repo, &settings)?;
     let mut configured = Configured::load(&args.config, &repo, &settings)?;
     let filter = Filter {
-        statuses: match args.failed {
-            true => vec![Status::Error, Status::Fail],
-            false => args.status.clone(),
+        statuses: if args.failed {
+            vec![Status::Error, Status::Fail]
+        } else {
+            args.status.clone()
         },
         jobs: configured.check_names(
             &args.config.job,
@@ -172,9 +174,10 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
                 (line.subject, line.standing) = (subject, standing);
                 page.write(&Line::Record(line).render())?;
             } else {
-                page.write(&match args.oneline {
-                    true => one_line(&id, record, subject, &widths),
-                    false => render(&id, record, standing, subject, &widths),
+                page.write(&if args.oneline {
+                    one_line(&id, record, subject, &widths)
+                } else {
+                    render(&id, record, standing, subject, &widths)
                 })?;
             }
         }

@@ -273,16 +273,13 @@ fn no_log(
         .hint(format!("on {}: git ci logs {short} {name}", record.runner)),
         _ => Failure::new(
             FailureKind::NoVerdict,
-            match logs.was_removed(&found.log) {
-                true => format!(
-                    "failed to find log {}: `git ci gc` removed it, as it does with old logs",
-                    found.log
-                ),
-                false => format!(
-                    "failed to find log {}: it was never in this clone; logs stay where they were written",
-                    found.log
-                ),
-            },
+            if logs.was_removed(&found.log) { format!(
+                "failed to find log {}: `git ci gc` removed it, as it does with old logs",
+                found.log
+            ) } else { format!(
+                "failed to find log {}: it was never in this clone; logs stay where they were written",
+                found.log
+            ) },
         )
         .hint(format!("git ci run --force --job {name} {short}")),
     }

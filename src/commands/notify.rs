@@ -118,9 +118,10 @@ fn by_hook(hook: Hook) -> Result<(), NotifyError> {
     if hook == Hook::PostCommit {
         show_notices(&here, &ci_dir)?;
     }
-    let told = match hook.reads_input() {
-        true => told(hook).map_err(NotifyError::Input)?,
-        false => Vec::new(),
+    let told = if hook.reads_input() {
+        told(hook).map_err(NotifyError::Input)?
+    } else {
+        Vec::new()
     };
     let entries = match hook {
         Hook::PostReceive => received(&told),

@@ -230,9 +230,10 @@ fn plan(
         commits,
         |commit| {
             let jobs = jobs.of(commit)?;
-            Ok::<_, LoadError>(match args.clean {
-                true => jobs.iter().cloned().map(PlannedJob::pristine).collect(),
-                false => jobs,
+            Ok::<_, LoadError>(if args.clean {
+                jobs.iter().cloned().map(PlannedJob::pristine).collect()
+            } else {
+                jobs
             })
         },
         |commit, criteria| records.known(commit, criteria),
@@ -269,9 +270,10 @@ fn run(
 ) -> Result<Summary, Failure> {
     let to_run = plan.to_run();
     // A missing identity or a read-only repository is better known before anything runs.
-    let store = match plan.adds_records() {
-        true => Some(NoteStore::open(repo, &settings.notes_ref)?),
-        false => None,
+    let store = if plan.adds_records() {
+        Some(NoteStore::open(repo, &settings.notes_ref)?)
+    } else {
+        None
     };
     let slots = args.slots.unwrap_or(settings.slots);
     let runners = fleet::runners(repo, settings, slots, to_run)?;

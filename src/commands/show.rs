@@ -145,14 +145,16 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         is_broken: configured.is_broken(),
     };
     let note = read_note(&repo, &settings.notes_ref, &commit.id)?;
-    let foreign: Vec<&[u8]> = match names.is_empty() {
-        true => note.foreign().map(|(line, _)| line).collect(),
-        false => Vec::new(),
+    let foreign: Vec<&[u8]> = if names.is_empty() {
+        note.foreign().map(|(line, _)| line).collect()
+    } else {
+        Vec::new()
     };
     let mut page = Page::open(&repo, args.color, !args.json)?;
-    match args.json {
-        true => page.write(&shown.json(&details, &foreign))?,
-        false => page.write(&shown.render(&details, &foreign))?,
+    if args.json {
+        page.write(&shown.json(&details, &foreign))?
+    } else {
+        page.write(&shown.render(&details, &foreign))?
     }
     page.close()?;
     Ok(ExitCode::SUCCESS)
@@ -192,9 +194,10 @@ impl Shown<'_> {
         let width = names.chain(others).map(|name| name.as_str().len()).max();
         let width = width.unwrap_or(0);
         if self.verdicts.is_empty() {
-            text += match self.is_broken {
-                true => "No records.\n",
-                false => "No jobs are configured here, and none are on record.\n",
+            text += if self.is_broken {
+                "No records.\n"
+            } else {
+                "No jobs are configured here, and none are on record.\n"
             };
         }
         for (name, verdict, reason) in &self.verdicts {
@@ -258,13 +261,11 @@ impl Shown<'_> {
             Err(_) => "its log was never in this clone".to_owned(),
         };
         let short = self.commit.id.short();
-        let again = match self.jobs.iter().any(|planned| planned.job.name == *name) {
-            true => {
-                let name = shell_words::quote(name.as_str());
-                format!("      {dim}run again: git ci run --force --job {name} {short}{dim:#}\n")
-            }
-            // An ad-hoc command, which the record does not hold.
-            false => String::new(),
+        let again = if self.jobs.iter().any(|planned| planned.job.name == *name) {
+            let name = shell_words::quote(name.as_str());
+            format!("      {dim}run again: git ci run --force --job {name} {short}{dim:#}\n")
+        } else {
+            String::new()
         };
         text + &how + &format!("      {dim}{whole}{dim:#}\n") + &again
     }
@@ -299,9 +300,10 @@ impl Shown<'_> {
             parts.push(format!("usually {}", human_duration(usual)));
         }
         let dim = Style::new().dimmed();
-        let mut text = match parts.is_empty() {
-            true => String::new(),
-            false => format!("      {dim}ran: {}{dim:#}\n", parts.join(", ")),
+        let mut text = if parts.is_empty() {
+            String::new()
+        } else {
+            format!("      {dim}ran: {}{dim:#}\n", parts.join(", "))
         };
         if let Some((slot, path)) = as_left(&self.ci_dir, &verdict.record.log) {
             let path = path.as_os_str().as_encoded_bytes();
@@ -342,9 +344,10 @@ impl Shown<'_> {
                 continue;
             };
             let record = &verdict.record;
-            let tail = match is_bad(record) {
-                true => self.logs.tail(&record.log, self.lines).ok(),
-                false => None,
+            let tail = if is_bad(record) {
+                self.logs.tail(&record.log, self.lines).ok()
+            } else {
+                None
             };
             let line = RecordLine {
                 subject,
@@ -402,9 +405,10 @@ fn command_text(command: &CommandLine) -> String {
     let line = text.lines().next().unwrap_or_default();
     let cut: String = line.chars().take(COMMAND).collect();
     let safe = safe(&cut);
-    match cut.len() < text.len() {
-        true => format!("{safe} …"),
-        false => safe.into_owned(),
+    if cut.len() < text.len() {
+        format!("{safe} …")
+    } else {
+        safe.into_owned()
     }
 }
 

@@ -239,9 +239,10 @@ fn watch(
     let options = Options {
         patterns: patterns.clone(),
         order: args.order.into(),
-        superseded: match args.no_cancel {
-            true => Superseded::Finish,
-            false => Superseded::End,
+        superseded: if args.no_cancel {
+            Superseded::Finish
+        } else {
+            Superseded::End
         },
         poll: args.poll,
         until_idle: args.until_idle,

@@ -151,9 +151,10 @@ impl<'a> Checkpoints<'a> {
 
     /// Where watching of a ref began, while it has no checkpoint.
     pub fn begun(&self, name: &RefName) -> Option<Oid> {
-        match self.seen.contains_key(name) {
-            true => None,
-            false => self.begun.as_ref()?.get(name).copied(),
+        if self.seen.contains_key(name) {
+            None
+        } else {
+            self.begun.as_ref()?.get(name).copied()
         }
     }
 

@@ -49,9 +49,10 @@ fn id_line(rest: &mut &[u8], name: &[u8], hash: Kind) -> Result<Option<ObjectId>
     };
     // git wants more to come, and takes a cut `parent` for another header.
     if line.len() <= length + 1 {
-        return match line.len() <= length && name == b"parent " {
-            true => Ok(None),
-            false => Err(Bogus("it is cut off")),
+        return if line.len() <= length && name == b"parent " {
+            Ok(None)
+        } else {
+            Err(Bogus("it is cut off"))
         };
     }
     let bogus = || Bogus("an id in it is none");
@@ -107,9 +108,10 @@ pub(crate) fn subject(data: &[u8]) -> String {
     let lines = lines.skip_while(|line| line.is_empty());
     let lines: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
     let bytes = lines.join(&b' ');
-    match latin1 {
-        true => bytes.iter().copied().map(char::from).collect(),
-        false => String::from_utf8_lossy(&bytes).into_owned(),
+    if latin1 {
+        bytes.iter().copied().map(char::from).collect()
+    } else {
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 

@@ -288,9 +288,10 @@ impl History {
             if left.remove(&id) {
                 reached.insert(id);
             }
-            slop = match time < oldest {
-                true => slop.saturating_sub(1),
-                false => SLOP,
+            slop = if time < oldest {
+                slop.saturating_sub(1)
+            } else {
+                SLOP
             };
             if left.is_empty() || slop == 0 {
                 return reached;
@@ -345,9 +346,10 @@ impl History {
             return Ok(node.clone());
         }
         let (read, ()) = self.read(id, |_| ())?;
-        let parents = match self.shallow.contains(id) {
-            true => Arc::new([]) as Arc<[Oid]>,
-            false => read.parents.iter().map(from_gix).collect(),
+        let parents = if self.shallow.contains(id) {
+            Arc::new([]) as Arc<[Oid]>
+        } else {
+            read.parents.iter().map(from_gix).collect()
         };
         let node = Node {
             time: self.place_in_time(read.time, &parents),

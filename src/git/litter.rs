@@ -122,9 +122,10 @@ impl Repo {
             let Some(of) = watched_ref(&name) else {
                 continue;
             };
-            let tip = match of.is_head() {
-                true => self.head_of(&of),
-                false => refs.get(&of).copied(),
+            let tip = if of.is_head() {
+                self.head_of(&of)
+            } else {
+                refs.get(&of).copied()
             };
             let (why, to) = match tip {
                 None => ("its branch is gone", None),

@@ -138,9 +138,10 @@ impl ObjectWriter {
 
     /// Merges packs if they have become many. The caller has the turn.
     pub(crate) fn merge_many(&mut self) -> Result<(), WriteError> {
-        match self.count > MANY {
-            true => self.merge(),
-            false => Ok(()),
+        if self.count > MANY {
+            self.merge()
+        } else {
+            Ok(())
         }
     }
 

@@ -277,9 +277,10 @@ impl Repo {
     /// # Errors
     /// There, and nowhere else.
     pub fn refuse_quarantine(&self, what: &'static str) -> Result<(), RepoError> {
-        match self.is_quarantined() {
-            true => Err(RepoError::Quarantine { what }),
-            false => Ok(()),
+        if self.is_quarantined() {
+            Err(RepoError::Quarantine { what })
+        } else {
+            Ok(())
         }
     }
 

@@ -104,9 +104,10 @@ impl Manager {
                  \"{hook}\": \"{call} || :\""
             ),
             Self::Lefthook => {
-                let input = match hook.reads_input() {
-                    true => "\n          use_stdin: true",
-                    false => "",
+                let input = if hook.reads_input() {
+                    "\n          use_stdin: true"
+                } else {
+                    ""
                 };
                 format!(
                     "add this to lefthook-local.yml (yours alone) or lefthook.yml:\n    \

@@ -303,9 +303,10 @@ impl Hooks {
                 return left(why);
             }
             let current = script::with_block(&file.bytes, hook, self.program()) == file.bytes;
-            return match script::is_own(&file.bytes) {
-                true => Standing::Ours { path, current },
-                false => Standing::Within { path, current },
+            return if script::is_own(&file.bytes) {
+                Standing::Ours { path, current }
+            } else {
+                Standing::Within { path, current }
             };
         }
         if script::calls_notify(&file.bytes, hook) {

@@ -80,9 +80,10 @@ impl Place {
     /// What to add there.
     pub(super) fn advice(&self, hook: Hook) -> String {
         let file = self.dir().unwrap_or(Path::new("hooks")).join(hook.name());
-        let new = match file.exists() {
-            true => "",
-            false => ", a new executable file that starts with #!/bin/sh",
+        let new = if file.exists() {
+            ""
+        } else {
+            ", a new executable file that starts with #!/bin/sh"
         };
         let line = script::line(hook);
         format!("add this line to {}{new}:\n    {line}", file.display())

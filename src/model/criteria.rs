@@ -163,9 +163,10 @@ impl Criteria {
             }
         }
         let Some(((mismatch, _), record)) = nearest else {
-            return match forgotten {
-                true => Reason::Forgotten,
-                false => Reason::NeverRun,
+            return if forgotten {
+                Reason::Forgotten
+            } else {
+                Reason::NeverRun
             };
         };
         match mismatch {

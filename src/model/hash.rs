@@ -144,9 +144,10 @@ impl FromStr for DefId {
 
 impl fmt::Display for DefId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = match self.short {
-            true => &self.bytes[..8],
-            false => &self.bytes[..],
+        let bytes = if self.short {
+            &self.bytes[..8]
+        } else {
+            &self.bytes[..]
         };
         bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }

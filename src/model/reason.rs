@@ -71,9 +71,10 @@ pub enum Rule {
 impl Reason {
     /// Why a task on `commit` need not run.
     pub fn of_known(known: &Known, commit: &Oid) -> Self {
-        match known.from == *commit {
-            true => Self::Known(known.record.status),
-            false => Self::SameTree(known.record.status, known.from),
+        if known.from == *commit {
+            Self::Known(known.record.status)
+        } else {
+            Self::SameTree(known.record.status, known.from)
         }
     }
 

@@ -352,9 +352,10 @@ impl FromStr for Record {
 
 /// Reads `412`: digits and nothing else; `parse` by itself would take a sign, too.
 fn number(digits: &str) -> Option<u32> {
-    match digits.bytes().all(|c| c.is_ascii_digit()) {
-        true => digits.parse().ok(),
-        false => None,
+    if digits.bytes().all(|c| c.is_ascii_digit()) {
+        digits.parse().ok()
+    } else {
+        None
     }
 }
 
@@ -366,9 +367,10 @@ fn parse_time(text: &str) -> Option<Timestamp> {
         form => c == *form,
     };
     // jiff takes what ISO 8601 allows besides.
-    match text.len() == FORM.len() && text.bytes().zip(FORM).all(fits) {
-        true => text.parse().ok(),
-        false => None,
+    if text.len() == FORM.len() && text.bytes().zip(FORM).all(fits) {
+        text.parse().ok()
+    } else {
+        None
     }
 }
 

@@ -119,9 +119,10 @@ pub fn duration_text(duration: Duration) -> String {
             left %= millis;
         }
     }
-    match text.is_empty() {
-        true => "0s".to_owned(),
-        false => text,
+    if text.is_empty() {
+        "0s".to_owned()
+    } else {
+        text
     }
 }
 

@@ -62,12 +62,13 @@ pub(super) fn check_newest(objects: &Objects, tip: ObjectId) -> Result<(), TreeE
 }
 
 fn expect(objects: &Objects, id: ObjectId) -> Result<(), TreeError> {
-    match objects.has(id) {
-        true => Ok(()),
-        false => objects
+    if objects.has(id) {
+        Ok(())
+    } else {
+        objects
             .find_object(id)
             .map(drop)
-            .map_err(|error| TreeError::read(id, error)),
+            .map_err(|error| TreeError::read(id, error))
     }
 }
 
@@ -99,9 +100,10 @@ pub fn find_remedy(repo: &Repo, notes_ref: &str) -> Remedy {
         end: Instant::now() + SEARCH,
     };
     if let Some(tip) = tip.filter(|tip| search.has_whole_notes(*tip)) {
-        return match search.has_history(tip) {
-            true => Remedy::NotNeeded,
-            false => Remedy::TreeOf(from_gix(&tip)),
+        return if search.has_history(tip) {
+            Remedy::NotNeeded
+        } else {
+            Remedy::TreeOf(from_gix(&tip))
         };
     }
     for id in tip.into_iter().chain(reflog(repo, notes_ref)) {

@@ -107,9 +107,10 @@ fn find(objects: &Objects, id: ObjectId) -> Result<gix::Object<'_>, TreeError> {
         return Err(TreeError::TooLong { id, size });
     }
     objects.find_object(id).map_err(|error| {
-        match objects.may_be_promised() && error.classify().is_not_found() {
-            true => TreeError::Away { id: id.to_string() },
-            false => TreeError::read(id, error),
+        if objects.may_be_promised() && error.classify().is_not_found() {
+            TreeError::Away { id: id.to_string() }
+        } else {
+            TreeError::read(id, error)
         }
     })
 }

@@ -324,9 +324,10 @@ impl NoteStore {
         let mut tries = Tries::new();
         loop {
             let old = read_ref(&self.objects, &self.notes_ref)?;
-            let again = match self.may_lack_ours(old) {
-                true => self.recent.len(),
-                false => 0,
+            let again = if self.may_lack_ours(old) {
+                self.recent.len()
+            } else {
+                0
             };
             let again = self.recent.iter().take(again).map(|(_, line)| line);
             let (new, refused) = match self.prepare(old, again.chain(&batch)) {

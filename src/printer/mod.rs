@@ -178,9 +178,10 @@ pub fn relay() {
     }
     let start = || -> io::Result<[Arc<Queue>; 2]> {
         let first = Queue::start()?;
-        let second = match same_place() {
-            true => Arc::clone(&first),
-            false => Queue::start()?,
+        let second = if same_place() {
+            Arc::clone(&first)
+        } else {
+            Queue::start()?
         };
         Ok([first, second])
     };

@@ -192,9 +192,10 @@ impl Changes {
                 .iter()
                 .all(|entry| matches!(entry.first(), None | Some(b'/' | b'.' | b'~')));
             if name != "PATH" && !is_list {
-                match trees.are_named_in(value.as_bytes()) {
-                    true => told.push(shown),
-                    false => kept.push((name, value)),
+                if trees.are_named_in(value.as_bytes()) {
+                    told.push(shown)
+                } else {
+                    kept.push((name, value))
                 }
                 continue;
             }
@@ -204,9 +205,10 @@ impl Changes {
                 .filter(|entry| !tied(&path(entry)) && !ours(&path(entry)))
                 .collect();
             if entries.iter().any(|entry| tied(&path(entry))) {
-                told.push(match name == "PATH" {
-                    true => "entries of PATH".to_owned(),
-                    false => shown,
+                told.push(if name == "PATH" {
+                    "entries of PATH".to_owned()
+                } else {
+                    shown
                 });
             }
             if rest.len() == entries.len() || rest.iter().any(|entry| !entry.is_empty()) {

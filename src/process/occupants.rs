@@ -236,9 +236,10 @@ mod tests {
     const MARK: &str = "GIT_CI_OCCUPANTS_TEST";
 
     fn start(dir: &Path, script: &str, clear: bool) -> Child {
-        let mut command = Command::new("sh");
+        // Without the terminal that the tests may have been started at.
+        let mut command = Command::new("setsid");
         command
-            .args(["-c", script])
+            .args(["sh", "-c", script])
             .current_dir(dir)
             .stdin(Stdio::null());
         if clear {
@@ -266,12 +267,13 @@ mod tests {
         let named = format!("cd /; sleep 100; : {}/file", dir.display());
         let named = start(root.path(), &named, true);
         let apart = start(&beside, "exec sleep 100", true);
-        let mut person = Command::new("sleep");
-        person.arg("100").current_dir(&dir).env("TERM", "xterm");
+        let mut person = Command::new("setsid");
+        person.args(["sleep", "100"]);
+        person.current_dir(&dir).env("TERM", "xterm");
         let person = person.spawn().unwrap();
-        let mut marked = Command::new("sleep");
+        let mut marked = Command::new("setsid");
         marked
-            .arg("100")
+            .args(["sleep", "100"])
             .current_dir("/")
             .env(MARK, &dir)
             .env("TERM", "xterm");
@@ -281,7 +283,10 @@ mod tests {
         let became = |child: &Child| {
             fs::read(format!("/proc/{}/comm", child.id())).is_ok_and(|name| name == b"sleep\n")
         };
-        while ![&old, &hidden, &opened].into_iter().all(became) {
+        while ![&old, &hidden, &opened, &person, &marked]
+            .into_iter()
+            .all(became)
+        {
             std::thread::yield_now();
         }
         let found = occupants(MARK, &dir, Some(&born));

@@ -51,12 +51,13 @@ pub fn here() -> &'static str {
 /// Where it is about those of another PID namespace, or there is none.
 pub fn check_proc() -> io::Result<()> {
     let own = fs::read_link("/proc/self")?;
-    match own.to_str().and_then(|own| own.parse().ok()) == Some(std::process::id()) {
-        true => Ok(()),
-        false => Err(io::Error::other(
+    if own.to_str().and_then(|own| own.parse().ok()) == Some(std::process::id()) {
+        Ok(())
+    } else {
+        Err(io::Error::other(
             "/proc shows the processes of another PID namespace; mount one for this \
-             (`unshare --mount-proc` does)",
-        )),
+         (`unshare --mount-proc` does)",
+        ))
     }
 }
 

@@ -148,9 +148,10 @@ impl Failed {
     fn remarks(&self) -> String {
         let cached = self.cached.then(|| "cached".to_owned());
         let remarks: Vec<_> = self.why.map(why_text).into_iter().chain(cached).collect();
-        match remarks.is_empty() {
-            true => String::new(),
-            false => format!("({}) ", remarks.join(", ")),
+        if remarks.is_empty() {
+            String::new()
+        } else {
+            format!("({}) ", remarks.join(", "))
         }
     }
 }

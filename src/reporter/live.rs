@@ -395,9 +395,10 @@ impl Reporter for LiveMatrix {
     }
 
     fn tick_interval(&self) -> Option<Duration> {
-        Some(match self.dirty || self.running() > 0 {
-            true => BUSY,
-            false => IDLE,
+        Some(if self.dirty || self.running() > 0 {
+            BUSY
+        } else {
+            IDLE
         })
     }
 

@@ -116,9 +116,10 @@ impl Matrix {
         let subject = GAP + SUBJECT.min(width / 4);
         let full: Vec<String> = self.jobs.clone();
         let columns = self.columns(&full, symbols);
-        let columns = match total(&columns) + subject <= width {
-            true => columns,
-            false => self.columns(&shortened(&self.jobs, symbols), symbols),
+        let columns = if total(&columns) + subject <= width {
+            columns
+        } else {
+            self.columns(&shortened(&self.jobs, symbols), symbols)
         };
         let mut text = String::new();
         let mut rest = columns.as_slice();

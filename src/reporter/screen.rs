@@ -72,10 +72,10 @@ impl Screen {
         if there && self.block == lines {
             return true;
         }
-        let out = match self.window == window {
-            true => Control::Begin.sequence() + &Control::Up(self.height()).sequence(),
-            // What is left of it is in other rows now.
-            false => self.erase(),
+        let out = if self.window == window {
+            Control::Begin.sequence() + &Control::Up(self.height()).sequence()
+        } else {
+            self.erase()
         };
         self.block = lines;
         self.paint(out, window);
@@ -115,9 +115,12 @@ impl Screen {
     fn height(&self) -> usize {
         let (rows, columns) = window();
         let broken = columns < self.window.1 && breaks_anew();
-        let height = |width: &usize| match broken {
-            true => width.div_ceil(columns.max(1)).max(1),
-            false => 1,
+        let height = |width: &usize| {
+            if broken {
+                width.div_ceil(columns.max(1)).max(1)
+            } else {
+                1
+            }
         };
         let all: usize = self.drawn.iter().map(height).sum();
         // What is above the window cannot be reached.

@@ -24,9 +24,10 @@ impl Symbols {
                 .or_else(|| set("LC_CTYPE"))
                 .or_else(|| set("LANG"));
             let locale = locale.unwrap_or_default().to_ascii_lowercase();
-            match locale.contains("utf-8") || locale.contains("utf8") {
-                true => Self::Unicode,
-                false => Self::Ascii,
+            if locale.contains("utf-8") || locale.contains("utf8") {
+                Self::Unicode
+            } else {
+                Self::Ascii
             }
         })
     }

@@ -253,9 +253,10 @@ fn about_the_commit(lease: &Lease<'_, '_>, task: &RunTask, outcome: Outcome) -> 
 
 fn not_brought(error: &CheckoutError) -> Outcome {
     Outcome::Errored {
-        why: match error.is_full() {
-            true => Why::Disk,
-            false => Why::Worktree,
+        why: if error.is_full() {
+            Why::Disk
+        } else {
+            Why::Worktree
         },
         reason: chain(error),
     }

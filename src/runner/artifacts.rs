@@ -72,9 +72,10 @@ impl Artifacts {
             // What an earlier try left says nothing of this one.
             for entry in fs::read_dir(&path)? {
                 let entry = entry?;
-                match entry.file_type()?.is_dir() {
-                    true => remove_tree(&entry.path())?,
-                    false => fs::remove_file(entry.path())?,
+                if entry.file_type()?.is_dir() {
+                    remove_tree(&entry.path())?
+                } else {
+                    fs::remove_file(entry.path())?
                 }
             }
             flock(&dir, FlockOperation::LockShared)?;

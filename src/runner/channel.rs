@@ -179,9 +179,10 @@ impl<I: Read + AsFd, O: Write + AsFd> Channel<I, O> {
             if let Some(frame) = self.next()? {
                 return Ok(frame);
             }
-            match self.is_unwritten() {
-                true => drop(self.poll([], None)?),
-                false => self.read()?,
+            if self.is_unwritten() {
+                self.poll([], None)?;
+            } else {
+                self.read()?;
             }
         }
     }

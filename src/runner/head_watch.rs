@@ -47,9 +47,10 @@ impl HeadWatch {
 
     /// Says what was seen; nothing of the job may be running any more.
     pub(super) fn end(&mut self) -> Head {
-        let seen = match self.watches.is_empty() {
-            true => Head::Unwatched,
-            false => self.read().unwrap_or(Head::Unwatched),
+        let seen = if self.watches.is_empty() {
+            Head::Unwatched
+        } else {
+            self.read().unwrap_or(Head::Unwatched)
         };
         self.forget();
         seen

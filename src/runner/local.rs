@@ -413,12 +413,15 @@ impl Runner for LocalRunner {
             });
         }
         // This machine is still here, and so nothing is to be tried elsewhere.
-        Ok(ended.unwrap_or_else(|lost| match asked(self) {
-            true => Outcome::Cancelled,
-            false => Outcome::Errored {
-                why: Why::RunnerLost,
-                reason: lost.reason,
-            },
+        Ok(ended.unwrap_or_else(|lost| {
+            if asked(self) {
+                Outcome::Cancelled
+            } else {
+                Outcome::Errored {
+                    why: Why::RunnerLost,
+                    reason: lost.reason,
+                }
+            }
         }))
     }
 }

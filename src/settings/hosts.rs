@@ -153,10 +153,10 @@ fn host(repo: &Repo, name: &str) -> Result<HostSettings, SettingsError> {
         drain: one.flag("drain")?,
         silence,
         lease,
-        connect: one.duration("connect")?.unwrap_or(match slurm {
-            // It may have to wait for its turn.
-            true => Duration::from_secs(24 * 3600),
-            false => Duration::from_secs(30),
+        connect: one.duration("connect")?.unwrap_or(if slurm {
+            Duration::from_secs(24 * 3600)
+        } else {
+            Duration::from_secs(30)
         }),
         release: match one.duration("release")? {
             None if slurm => Some(Duration::from_secs(10)),
@@ -204,11 +204,12 @@ impl One<'_> {
                     && !address.contains(|c: char| c.is_whitespace() || c.is_control());
                 // After the user, too, a `-` would be read as an option by whatever ssh starts.
                 let host = address.rsplit('@').next().unwrap_or_default();
-                match good && !host.starts_with('-') {
-                    true => Ok(HostKind::Ssh {
+                if good && !host.starts_with('-') {
+                    Ok(HostKind::Ssh {
                         address: address.to_owned(),
-                    }),
-                    false => Err(self.bad("address", "user@host, which cannot begin with `-`")),
+                    })
+                } else {
+                    Err(self.bad("address", "user@host, which cannot begin with `-`"))
                 }
             }
             "slurm" => {
@@ -257,12 +258,13 @@ impl One<'_> {
         };
         let special = |c: char| c.is_control() || "'\"\\!$`".contains(c);
         let whole = value.starts_with('/') || value.starts_with("~/");
-        match whole && !value.contains(special) {
-            true => Ok(Some(value.to_owned())),
-            false => Err(self.bad(
-                variable,
-                "an absolute path or one that starts with ~/, without quotes, `$`, `!` and backslashes",
-            )),
+        if whole && !value.contains(special) {
+            Ok(Some(value.to_owned()))
+        } else {
+            Err(self.bad(
+            variable,
+            "an absolute path or one that starts with ~/, without quotes, `$`, `!` and backslashes",
+        ))
         }
     }
 

@@ -456,17 +456,17 @@ fn worktree_root(repo: &Repo) -> Result<PathBuf, SettingsError> {
                 .join(rest),
             Err(_) => value.to_owned(),
         };
-        return match path.is_absolute() {
-            // In the repository's configuration it is the same for all who share that.
-            true => Ok(path.join(match repo.other_user() {
+        return if path.is_absolute() {
+            Ok(path.join(match repo.other_user() {
                 Some(uid) => format!("{}-u{uid}", dir_name(repo.common_dir())),
                 None => dir_name(repo.common_dir()),
-            })),
-            false => Err(SettingsError::Value {
+            }))
+        } else {
+            Err(SettingsError::Value {
                 key: "ci.worktreeDir",
                 value: value.to_string_lossy().into_owned(),
                 expected: "an absolute path, or one that starts with ~/",
-            }),
+            })
         };
     }
     let cache = Xdg::new().map_err(|_| SettingsError::NoHome)?.cache_dir();

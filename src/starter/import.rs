@@ -56,9 +56,10 @@ impl Import {
         let mut import = Self::default();
         for file in sources(project) {
             let text = project.top().read(&file);
-            let read = match file.starts_with(".github/") {
-                true => github::jobs(&text, &file),
-                false => gitlab::jobs(&text, &file),
+            let read = if file.starts_with(".github/") {
+                github::jobs(&text, &file)
+            } else {
+                gitlab::jobs(&text, &file)
             };
             match read {
                 Ok(jobs) => import.jobs.extend(jobs),
@@ -210,9 +211,10 @@ fn one_line(text: &str) -> String {
 
 fn toml_key(key: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    match !key.is_empty() && key.chars().all(bare) {
-        true => key.to_owned(),
-        false => toml::Value::String(key.to_owned()).to_string(),
+    if !key.is_empty() && key.chars().all(bare) {
+        key.to_owned()
+    } else {
+        toml::Value::String(key.to_owned()).to_string()
     }
 }
 

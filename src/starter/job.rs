@@ -89,9 +89,10 @@ impl Suggestion {
             text += "reuse = \"tree\"\n";
         }
         text += &format!("timeout = \"{}\"\n", self.timeout);
-        match active {
-            true => why + &text,
-            false => why + &commented(&text),
+        if active {
+            why + &text
+        } else {
+            why + &commented(&text)
         }
     }
 }
@@ -145,9 +146,10 @@ pub(super) fn install_once(inputs: &str, stamp: &str, install: &str) -> String {
 /// One word for a shell.
 pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:@%+".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 
@@ -179,9 +181,10 @@ pub(super) fn unique(text: &str, used: &mut BTreeSet<String>) -> String {
 
 /// A key of TOML; a dot would begin another table.
 fn key(name: &str) -> String {
-    match name.contains('.') {
-        true => format!("\"{name}\""),
-        false => name.to_owned(),
+    if name.contains('.') {
+        format!("\"{name}\"")
+    } else {
+        name.to_owned()
     }
 }
 

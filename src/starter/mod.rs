@@ -189,9 +189,10 @@ fn write(found: Vec<(String, Kind)>, branch: &str) -> Starter {
         for job in &kind.jobs {
             let prefixed = own > 1 || !active || !dir.is_empty();
             let prefix = if dir.is_empty() { kind.prefix } else { dir };
-            let wish = match prefixed && kind.prefix != job.name {
-                true => format!("{prefix}-{}", job.name),
-                false => job.name.clone(),
+            let wish = if prefixed && kind.prefix != job.name {
+                format!("{prefix}-{}", job.name)
+            } else {
+                job.name.clone()
             };
             let name = job::unique(&wish, &mut used);
             let active = active && !job.asleep;

@@ -36,13 +36,12 @@ pub(super) fn cmake(dir: &Dir<'_>) -> Option<Kind> {
         || all.contains("_discover_tests(");
     let configure = format!("{MAKE_BUILD}\ncmake -S . -B {BUILD}{options} || exit 126");
     let build = format!("cmake --build {BUILD} --parallel \"$(nproc)\"");
-    let job = match tests {
-        true => {
-            let run =
-                format!("{build} &&\nctest --test-dir {BUILD} --output-on-failure -j \"$(nproc)\"");
-            Suggestion::new("test", run)
-        }
-        false => Suggestion::new("build", build),
+    let job = if tests {
+        let run =
+            format!("{build} &&\nctest --test-dir {BUILD} --output-on-failure -j \"$(nproc)\"");
+        Suggestion::new("test", run)
+    } else {
+        Suggestion::new("build", build)
     };
     Kind::new("CMake", "native", vec![job.after(&configure)])
 }
@@ -101,15 +100,14 @@ pub(super) fn autotools(dir: &Dir<'_>) -> Option<Kind> {
     if !dir.has(&["configure.ac", "configure.in"]) {
         return None;
     }
-    let generate = match dir.has(&["configure"]) {
-        true => String::new(),
-        false => {
-            let tool = match dir.first(&["autogen.sh", "bootstrap", "bootstrap.sh"]) {
-                Some(script) => format!("NOCONFIGURE=1 sh ./{script}"),
-                None => "autoreconf --install".to_owned(),
-            };
-            format!("[ -f configure ] || {tool} || exit 126\n")
-        }
+    let generate = if dir.has(&["configure"]) {
+        String::new()
+    } else {
+        let tool = match dir.first(&["autogen.sh", "bootstrap", "bootstrap.sh"]) {
+            Some(script) => format!("NOCONFIGURE=1 sh ./{script}"),
+            None => "autoreconf --install".to_owned(),
+        };
+        format!("[ -f configure ] || {tool} || exit 126\n")
     };
     let configure = format!(
         "{generate}{MAKE_BUILD}\n[ -f {BUILD}/config.status ] || (cd {BUILD} && ../configure) || exit 126"

@@ -99,9 +99,10 @@ fn manager(dir: &Dir<'_>, manifest: &serde_json::Value) -> Manager {
     }
     if dir.has(&["yarn.lock"]) || named("yarn") {
         let classic = (named("yarn") && wanted.starts_with("yarn@1")) || !named("yarn");
-        let option = match classic && !dir.has(&[".yarnrc.yml"]) {
-            true => "--frozen-lockfile",
-            false => "--immutable",
+        let option = if classic && !dir.has(&[".yarnrc.yml"]) {
+            "--frozen-lockfile"
+        } else {
+            "--immutable"
         };
         return Manager {
             label: "Yarn",
@@ -144,9 +145,10 @@ pub(super) fn deno(dir: &Dir<'_>) -> Option<Kind> {
     let text = dir.read(file);
     // A comment in it makes it no JSON; then its tasks are not known.
     let manifest: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let frozen = match dir.has(&["deno.lock"]) {
-        true => " --frozen",
-        false => "",
+    let frozen = if dir.has(&["deno.lock"]) {
+        " --frozen"
+    } else {
+        ""
     };
     let task = |name: &str| manifest["tasks"].get(name).is_some();
     let mut jobs = Vec::new();

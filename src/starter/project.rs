@@ -99,9 +99,10 @@ impl Dir<'_> {
         let path = self.project.top.join(format!("{}{name}", self.prefix));
         let plain = |meta: fs::Metadata| meta.is_file() && meta.len() <= LONGEST;
         // A link could lead to a device, which may never end.
-        match fs::symlink_metadata(&path).is_ok_and(plain) {
-            true => fs::read_to_string(path).unwrap_or_default(),
-            false => String::new(),
+        if fs::symlink_metadata(&path).is_ok_and(plain) {
+            fs::read_to_string(path).unwrap_or_default()
+        } else {
+            String::new()
         }
     }
 

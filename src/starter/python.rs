@@ -54,13 +54,14 @@ pub(super) fn python(dir: &Dir<'_>) -> Option<Kind> {
     if project.has_ruff() {
         // `fix = true` in its settings would repair what the commit has wrong.
         let command = "ruff check --no-fix .";
-        jobs.push(match project.needs("ruff") {
-            true => environment.job("lint", command),
-            false => Suggestion::new("lint", command)
+        jobs.push(if project.needs("ruff") {
+            environment.job("lint", command)
+        } else {
+            Suggestion::new("lint", command)
                 .because(
                     "No list of what is needed says which ruff: another one finds other things.",
                 )
-                .asleep(),
+                .asleep()
         });
     }
     let mut kind = Kind::new(environment.label, "python", jobs)?;
@@ -164,9 +165,10 @@ impl<'a> Package<'a> {
             };
         }
         if dir.has(&["Pipfile"]) {
-            let install = match dir.has(&["Pipfile.lock"]) {
-                true => "pipenv sync --dev",
-                false => "pipenv install --dev --skip-lock",
+            let install = if dir.has(&["Pipfile.lock"]) {
+                "pipenv sync --dev"
+            } else {
+                "pipenv install --dev --skip-lock"
             };
             return Environment {
                 label: "Pipenv",
@@ -222,14 +224,16 @@ impl<'a> Package<'a> {
         }
         let pip = ".venv/bin/python -m pip install --quiet --disable-pip-version-check";
         // Groups are new in pip, and a new environment has the pip of its Python.
-        let newer = match groups.is_empty() {
-            true => String::new(),
-            false => format!("{pip} --upgrade pip && "),
+        let newer = if groups.is_empty() {
+            String::new()
+        } else {
+            format!("{pip} --upgrade pip && ")
         };
         let names: Vec<_> = inputs.iter().map(|file| quoted(file)).collect();
-        let read = match names.is_empty() {
-            true => "python3 --version".to_owned(),
-            false => format!("{{ python3 --version && cat {}; }}", names.join(" ")),
+        let read = if names.is_empty() {
+            "python3 --version".to_owned()
+        } else {
+            format!("{{ python3 --version && cat {}; }}", names.join(" "))
         };
         let install = format!(
             "rm -rf .venv && python3 -m venv .venv && echo '*' >.venv/.gitignore &&\n  {newer}{pip}{wants}"

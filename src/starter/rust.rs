@@ -11,13 +11,15 @@ pub(super) fn cargo(dir: &Dir<'_>) -> Option<Kind> {
         return None;
     }
     let manifest = dir.read("Cargo.toml");
-    let workspace = match has_line(&manifest, &["[workspace]"]) {
-        true => " --workspace",
-        false => "",
+    let workspace = if has_line(&manifest, &["[workspace]"]) {
+        " --workspace"
+    } else {
+        ""
     };
-    let locked = match dir.has(&["Cargo.lock"]) {
-        true => " --locked",
-        false => "",
+    let locked = if dir.has(&["Cargo.lock"]) {
+        " --locked"
+    } else {
+        ""
     };
     let mut jobs = vec![Suggestion::new(
         "test",

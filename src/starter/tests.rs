@@ -56,9 +56,10 @@ fn uncommented(text: &str) -> String {
     let mut out = String::new();
     for line in text.lines() {
         let rest = line.strip_prefix("# ").unwrap_or_default();
-        inside = match rest.starts_with("[jobs") {
-            true => true,
-            false => inside && line.starts_with('#'),
+        inside = if rest.starts_with("[jobs") {
+            true
+        } else {
+            inside && line.starts_with('#')
         };
         out += if inside {
             line.strip_prefix("# ").unwrap_or("")

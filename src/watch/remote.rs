@@ -101,9 +101,10 @@ impl Remote {
             let stopped = !matches!(stop.try_recv(), Err(TryRecvError::Empty));
             if stopped || begun.elapsed() > LIMIT {
                 fetch.end(GRACE);
-                return match stopped {
-                    true => Ok(false),
-                    false => Err(format!("it took longer than {} s", LIMIT.as_secs())),
+                return if stopped {
+                    Ok(false)
+                } else {
+                    Err(format!("it took longer than {} s", LIMIT.as_secs()))
                 };
             }
         };
@@ -121,9 +122,10 @@ impl Remote {
             .map(str::trim)
             .filter(|line| !line.is_empty())
             .collect();
-        Err(match lines.is_empty() {
-            true => status.to_string(),
-            false => lines.join(" "),
+        Err(if lines.is_empty() {
+            status.to_string()
+        } else {
+            lines.join(" ")
         })
     }
 

@@ -169,9 +169,10 @@ impl ResultCommand {
             let abandoned = self.abandoned.load(Ordering::Relaxed);
             if abandoned || begun.elapsed() > LIMIT {
                 child.end(GRACE);
-                return match abandoned {
-                    true => Ok(()),
-                    false => Err(format!("it took longer than {} s", LIMIT.as_secs())),
+                return if abandoned {
+                    Ok(())
+                } else {
+                    Err(format!("it took longer than {} s", LIMIT.as_secs()))
                 };
             }
         };

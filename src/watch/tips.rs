@@ -144,9 +144,10 @@ impl Pattern {
         if text.starts_with(b"/") || text.ends_with(b"/") || text.ends_with(b".") {
             return bad("a ref's name neither begins nor ends with '/', nor ends with '.'");
         }
-        let full = match text == HEAD || text.starts_with(b"refs/") {
-            true => text.to_vec(),
-            false => [b"refs/heads/", text].concat(),
+        let full = if text == HEAD || text.starts_with(b"refs/") {
+            text.to_vec()
+        } else {
+            [b"refs/heads/", text].concat()
         };
         Ok(Self {
             typed: printable_line(text).into_owned(),
@@ -155,9 +156,10 @@ impl Pattern {
     }
 
     fn matches(&self, name: &RefName) -> bool {
-        match self.full == HEAD {
-            true => name.is_head(),
-            false => glob(&self.full, name.as_bytes()),
+        if self.full == HEAD {
+            name.is_head()
+        } else {
+            glob(&self.full, name.as_bytes())
         }
     }
 

@@ -229,9 +229,10 @@ impl<'a> Pool<'a> {
         // Only where somebody else has the ticket is it of interest.
         if self.ticket.is_none() {
             let free = (1..=self.numbers()).any(|slot| self.seems_free(slot));
-            self.free_since = match free {
-                true => self.free_since.or(self.looked),
-                false => None,
+            self.free_since = if free {
+                self.free_since.or(self.looked)
+            } else {
+                None
             };
         }
     }

@@ -83,14 +83,15 @@ impl IdleSlot {
     /// Where there can be no lock.
     pub fn look(ci_dir: &Path, root: &Path, slot: u32) -> io::Result<Option<Self>> {
         let file = slot_lock(&locks(ci_dir), slot);
-        match file.exists() {
-            true => Self::take(ci_dir, root, slot),
-            false => Ok(Some(Self::new(
+        if file.exists() {
+            Self::take(ci_dir, root, slot)
+        } else {
+            Ok(Some(Self::new(
                 root,
                 slot,
                 last_use(ci_dir, root, slot),
                 None,
-            ))),
+            )))
         }
     }
 

@@ -94,9 +94,10 @@ impl Holder {
     pub fn describe(&self) -> String {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let seconds = now.unwrap_or_default().as_secs().saturating_sub(self.since);
-        let stopped = match self.works_for().is_stopped() || self.agent().is_stopped() {
-            true => " and is stopped",
-            false => "",
+        let stopped = if self.works_for().is_stopped() || self.agent().is_stopped() {
+            " and is stopped"
+        } else {
+            ""
         };
         format!(
             "{} runs {} on {} for {seconds} s{stopped}",
@@ -255,9 +256,10 @@ fn holders_in(locks: &Path, found: &mut Vec<(u32, Holder)>) {
 /// Who has a slot now. Held by nobody, whatever the file says is of the past.
 pub(super) fn holder(lock: &Path) -> Option<Holder> {
     let file = private::open(lock, private::Open::Read).ok()?;
-    match is_held(&file) {
-        true => SlotState::read(&file)?.holder,
-        false => None,
+    if is_held(&file) {
+        SlotState::read(&file)?.holder
+    } else {
+        None
     }
 }
 

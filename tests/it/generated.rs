@@ -21,9 +21,10 @@ fn committed_files_are_what_the_program_makes() {
             let path = entry.unwrap().path();
             let name = format!("{dir}/{}", path.file_name().unwrap().to_str().unwrap());
             if !made.iter().any(|(made, _)| *made == name) && !OF_TYPES.contains(&&*name) {
-                match update {
-                    true => fs::remove_file(&path).unwrap(),
-                    false => stale.push(name),
+                if update {
+                    fs::remove_file(&path).unwrap()
+                } else {
+                    stale.push(name)
                 }
             }
         }

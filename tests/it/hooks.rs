@@ -66,9 +66,10 @@ fn repo() -> TestRepo {
 #[test]
 fn installed_twice_is_installed_once_and_removed_is_never_installed() {
     for template in [true, false] {
-        let repo = match template {
-            true => TestRepo::new(),
-            false => TestRepo::init(&["-b", "main", "--template="]),
+        let repo = if template {
+            TestRepo::new()
+        } else {
+            TestRepo::init(&["-b", "main", "--template="])
         };
         let before = everything(&repo.git_dir());
         let none = repo.ci(["hook", "status"]).expect_code(1);

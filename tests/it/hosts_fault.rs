@@ -50,9 +50,10 @@ fn survives(wires: bool, fault: impl FnOnce(&SshBed), mend: impl FnOnce(&SshBed)
     let repo = TestRepo::new();
     stuck_on_h1(&repo);
     (0..4).for_each(|i| drop(repo.commit(&format!("commit {i}"))));
-    let bed = match wires {
-        true => SshBed::with_wires(&repo, 2),
-        false => SshBed::up(&repo, 2),
+    let bed = if wires {
+        SshBed::with_wires(&repo, 2)
+    } else {
+        SshBed::up(&repo, 2)
     };
     let Some(bed) = bed else { return };
     let run = repo.spawn_ci(["run", "HEAD~3..HEAD", "HEAD~3"]);

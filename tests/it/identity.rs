@@ -107,9 +107,10 @@ fn a_job_that_looks_at_the_commit_counts_for_that_commit_only() {
 
     amend(&repo, "one");
     for line in planned(&repo, "HEAD") {
-        let expected = match line.starts_with("blind:") {
-            true => format!("blind: reuse, passed on {}, same tree", &first[..10]),
-            false => format!("{}: run, reads the commit", line.split(':').next().unwrap()),
+        let expected = if line.starts_with("blind:") {
+            format!("blind: reuse, passed on {}, same tree", &first[..10])
+        } else {
+            format!("{}: run, reads the commit", line.split(':').next().unwrap())
         };
         assert_eq!(line, expected);
     }

@@ -56,9 +56,10 @@ fn ci_with_mounts(repo: &TestRepo, mounts: &str, args: &[&str]) -> Option<Ran> {
         beds::skip("unshare or mount is missing");
         return None;
     }
-    let options = match rustix::process::geteuid().is_root() {
-        true => "-m",
-        false => "-rm",
+    let options = if rustix::process::geteuid().is_root() {
+        "-m"
+    } else {
+        "-rm"
     };
     let script = format!("{mounts} || exit 77; exec \"$0\" \"$@\"");
     let mut command = repo.command("unshare", repo.path());

@@ -151,9 +151,10 @@ fn every_way(repo: &TestRepo) -> Vec<(&'static str, String, Vec<u8>)> {
             .args(["rev-parse", "HEAD"])
             .output()
             .unwrap();
-        let index = match dir == linked {
-            true => index_bytes(&linked_index),
-            false => index_bytes(&git_dir.join("index")),
+        let index = if dir == linked {
+            index_bytes(&linked_index)
+        } else {
+            index_bytes(&git_dir.join("index"))
         };
         seen.push((what, String::from_utf8(head.stdout).unwrap(), index));
     }

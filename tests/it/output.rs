@@ -24,9 +24,10 @@ fn size_of(dir: &Path) -> u64 {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         // Gone meanwhile.
         let Ok(meta) = entry.metadata() else { continue };
-        sum += match meta.is_dir() {
-            true => size_of(&entry.path()),
-            false => meta.len(),
+        sum += if meta.is_dir() {
+            size_of(&entry.path())
+        } else {
+            meta.len()
         };
     }
     sum
@@ -469,9 +470,10 @@ fn sources() -> Vec<(String, Vec<String>)> {
     fn collect(dir: &Path, files: &mut Vec<std::path::PathBuf>) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => collect(&path, files),
-                false => files.push(path),
+            if path.is_dir() {
+                collect(&path, files)
+            } else {
+                files.push(path)
             }
         }
     }

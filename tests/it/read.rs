@@ -44,10 +44,13 @@ fn steady(text: &str) -> String {
                 _ if word.starts_with("20") && word.len() == 10 => "YYYY-MM-DD",
                 _ if word.ends_with("/slot-1") => "PATH",
                 _ if word.len() == 5 && word.as_bytes()[2] == b':' => "HH:MM",
-                _ if word.trim_end_matches(',').ends_with("-linux") => match word.ends_with(',') {
-                    true => "PLATFORM,",
-                    false => "PLATFORM",
-                },
+                _ if word.trim_end_matches(',').ends_with("-linux") => {
+                    if word.ends_with(',') {
+                        "PLATFORM,"
+                    } else {
+                        "PLATFORM"
+                    }
+                }
                 other => other,
             }
         });

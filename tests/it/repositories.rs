@@ -902,9 +902,10 @@ fn a_watcher_whose_repository_goes_ends_at_once_and_leaves_nothing_in_its_place(
         repo.commit("one");
         repo.git(["clone", "-q", ".", dir.to_str().unwrap()]);
         let mark = repo.root().join("mark");
-        let job = match busy {
-            true => format!("touch {}; sleep 600", mark.display()),
-            false => format!("touch {}", mark.display()),
+        let job = if busy {
+            format!("touch {}; sleep 600", mark.display())
+        } else {
+            format!("touch {}", mark.display())
         };
         let jobs = format!("[jobs.look]\nrun = \"{job}\"\n");
         std::fs::write(dir.join(".git-ci.toml"), jobs).unwrap();

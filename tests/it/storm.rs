@@ -99,9 +99,10 @@ fn users_own(repo: &TestRepo) -> BTreeMap<String, Vec<u8>> {
             if ours.contains(&name.as_str()) {
                 continue;
             }
-            match entry.file_type().unwrap().is_dir() {
-                true => walk(&path, top, found),
-                false => drop(found.insert(name, fs::read(&path).unwrap_or_default())),
+            if entry.file_type().unwrap().is_dir() {
+                walk(&path, top, found)
+            } else {
+                drop(found.insert(name, fs::read(&path).unwrap_or_default()))
             }
         }
     }

@@ -109,9 +109,10 @@ fn a_deleted_repository_ends_it_with_a_clear_error() {
         let zero = repo.commit("zero");
         let watcher = Watcher::start(&repo, &[]);
         wait_for_checkpoint(&repo, "main", &zero);
-        match moved {
-            true => fs::rename(repo.path(), repo.root().join("away")).unwrap(),
-            false => fs::remove_dir_all(repo.git_dir()).unwrap(),
+        if moved {
+            fs::rename(repo.path(), repo.root().join("away")).unwrap()
+        } else {
+            fs::remove_dir_all(repo.git_dir()).unwrap()
         }
         watcher.wait_for("the repository is not there any more");
         assert_eq!(watcher.wait(), 128, "moved: {moved}");

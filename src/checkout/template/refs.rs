@@ -301,9 +301,10 @@ impl<'a> Reading<'a> {
                 packed.extend_from_slice(peeled.to_hex().to_string().as_bytes());
                 packed.push(b'\n');
             }
-            match name.starts_with(b"refs/tags/") {
-                true => tags.push(peeled.unwrap_or(*id)),
-                false => tips.push(peeled.unwrap_or(*id)),
+            if name.starts_with(b"refs/tags/") {
+                tags.push(peeled.unwrap_or(*id))
+            } else {
+                tips.push(peeled.unwrap_or(*id))
             }
         }
         tips.append(&mut tags);

@@ -88,9 +88,12 @@ fn fish() -> String {
 fn zsh() -> String {
     let jobs = format!("_git-ci_jobs() {{\n    compadd -- ${{(f)\"$({JOBS})\"}}\n}}\n\n");
     let script = by_clap(clap_complete::Shell::Zsh);
-    let line = |line: &str| match line.contains("--job=[") {
-        true => format!("{}\n", line.replace(":NAME:_default", ":NAME:_git-ci_jobs")),
-        false => format!("{line}\n"),
+    let line = |line: &str| {
+        if line.contains("--job=[") {
+            format!("{}\n", line.replace(":NAME:_default", ":NAME:_git-ci_jobs"))
+        } else {
+            format!("{line}\n")
+        }
     };
     let script: String = script.lines().map(line).collect();
     // After the first lines: "#compdef git-ci" and "autoload".

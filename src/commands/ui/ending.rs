@@ -35,9 +35,10 @@ pub(in crate::commands) fn finish(code: ExitCode) -> ExitCode {
     let failed = output::failure(&Failure::failed_to("write to standard output", error));
     // It goes to standard error, which may be full as well.
     let _ = printer::drain(&|| true);
-    match code == ExitCode::SUCCESS {
-        true => failed,
-        false => code,
+    if code == ExitCode::SUCCESS {
+        failed
+    } else {
+        code
     }
 }
 
@@ -70,9 +71,10 @@ fn bug_text(info: &PanicHookInfo<'_>) -> String {
     }
     let git = std::process::Command::new("git").arg("--version").output();
     let git = git.map_or_else(|_| Vec::new(), |done| done.stdout);
-    let git = match git.is_empty() {
-        true => "git unknown".into(),
-        false => printable(git.trim_ascii()),
+    let git = if git.is_empty() {
+        "git unknown".into()
+    } else {
+        printable(git.trim_ascii())
     };
     let system = rustix::system::uname();
     let place = match REPOSITORY {

@@ -41,11 +41,12 @@ pub(in crate::commands) fn runners(
     }
     let drained = |host: &HostSettings| host.drain || drain_mark(repo, host.name.as_str()).exists();
     if settings.hosts.iter().all(drained) {
-        return match settings.local {
-            true => Ok(runners),
-            false => Err(Failure::fatal("there is nowhere to run anything").hint(
-                "ci.local is false, and no host is configured that is not drained: see `git ci hosts`",
-            )),
+        return if settings.local {
+            Ok(runners)
+        } else {
+            Err(Failure::fatal("there is nowhere to run anything").hint(
+            "ci.local is false, and no host is configured that is not drained: see `git ci hosts`",
+        ))
         };
     }
     let specs = Specs::new(repo)?;

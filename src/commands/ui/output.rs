@@ -28,9 +28,10 @@ pub(in crate::commands) fn failure(failure: &Failure) -> ExitCode {
 
 /// Prints what clap has to say, and hints; help and version are no failure.
 pub(in crate::commands) fn usage(mut error: clap::Error, hints: &[String]) -> ExitCode {
-    let (to, code) = match error.use_stderr() {
-        true => (Stream::Err, FailureKind::Usage.exit_code()),
-        false => (Stream::Out, 0),
+    let (to, code) = if error.use_stderr() {
+        (Stream::Err, FailureKind::Usage.exit_code())
+    } else {
+        (Stream::Out, 0)
     };
     // What was typed stands in there as it was.
     let safe = |text: &String| printable_line(text.as_bytes()).into_owned();

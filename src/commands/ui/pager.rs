@@ -55,9 +55,10 @@ impl Page {
         color.resolve(repo)?;
         let terminal = Stream::Out.is_terminal();
         let in_use = env::var("GIT_PAGER_IN_USE").is_ok_and(|value| boolean(&value) == Some(true));
-        let pager = match terminal && paged && !in_use {
-            true => command(repo).and_then(|line| start(&line)),
-            false => None,
+        let pager = if terminal && paged && !in_use {
+            command(repo).and_then(|line| start(&line))
+        } else {
+            None
         };
         let mut page = Self {
             into: None,
@@ -102,9 +103,10 @@ impl Page {
     /// As [`write`](Self::write).
     pub(in crate::commands) fn write_raw(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.held.extend_from_slice(bytes);
-        match self.held.len() < HELD {
-            true => Ok(()),
-            false => self.flush(),
+        if self.held.len() < HELD {
+            Ok(())
+        } else {
+            self.flush()
         }
     }
 
@@ -178,13 +180,12 @@ fn boolean(value: &str) -> Option<bool> {
 
 /// Starts a pager on a pipe from us; `None` where that fails: results are shown without one, then.
 fn start(line: &str) -> Option<(Child, [Option<SigId>; 2])> {
-    let mut command = match line.contains(|c| SHELL_CHARACTERS.contains(c)) {
-        true => {
-            let mut shell = Command::new("sh");
-            shell.arg("-c").arg(line);
-            shell
-        }
-        false => Command::new(line),
+    let mut command = if line.contains(|c| SHELL_CHARACTERS.contains(c)) {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(line);
+        shell
+    } else {
+        Command::new(line)
     };
     for (name, value) in [("LESS", "FRX"), ("LV", "-c")] {
         if env::var_os(name).is_none() {

@@ -159,10 +159,13 @@ impl<'a> Configured<'a> {
         records: &Records,
         running: &[Running],
     ) -> Result<Vec<JobName>, Failure> {
-        check_names(names, jobs, records, running).map_err(|failure| match self.is_broken {
-            true => Failure::fatal("failed to find that job: the jobs file cannot be used")
-                .hint("`git ci doctor` names every slip in it"),
-            false => failure,
+        check_names(names, jobs, records, running).map_err(|failure| {
+            if self.is_broken {
+                Failure::fatal("failed to find that job: the jobs file cannot be used")
+                    .hint("`git ci doctor` names every slip in it")
+            } else {
+                failure
+            }
         })
     }
 }

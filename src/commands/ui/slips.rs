@@ -124,9 +124,10 @@ fn job_or_rev(word: &str) -> Option<String> {
     if is_job(&repo, word) {
         return Some(format!("run --job {}", quoted(word)));
     }
-    let rev = match revs::is_range(word) {
-        true => word.split("..").find(|end| !end.is_empty())?,
-        false => word,
+    let rev = if revs::is_range(word) {
+        word.split("..").find(|end| !end.is_empty())?
+    } else {
+        word
     };
     let is_rev = revs::resolve(&repo, rev).is_ok();
     is_rev.then(|| format!("run {}", quoted(word)))
@@ -158,12 +159,13 @@ fn unknown_option(error: &clap::Error, words: &[String]) -> Vec<String> {
                 long.as_deref() == Some(name) || short.as_deref() == Some(name)
             })
     };
-    let other = match first.starts_with('-') && name.starts_with("--") {
-        true => ["run", "watch", "log"]
+    let other = if first.starts_with('-') && name.starts_with("--") {
+        ["run", "watch", "log"]
             .into_iter()
             .filter_map(|name| command.find_subcommand(name))
-            .find(has),
-        false => None,
+            .find(has)
+    } else {
+        None
     };
     let meant = other.map(|sub| {
         let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();

@@ -96,9 +96,10 @@ where
         .with_ansi(false)
         .with_writer(writer);
     // Somebody else's would have been there before.
-    let _ = match wanted.json {
-        true => lines.json().flatten_event(true).try_init(),
-        false => lines.try_init(),
+    let _ = if wanted.json {
+        lines.json().flatten_event(true).try_init()
+    } else {
+        lines.try_init()
     };
 }
 

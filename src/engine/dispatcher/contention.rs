@@ -48,14 +48,16 @@ impl Dispatcher<'_, '_> {
         };
         let unwanted = self.stop.is_some() || self.is_abandoned(task.id);
         // Another run may have stored the verdict before it gave up its claim.
-        let known = match unwanted {
-            true => None,
-            false => self.known_by_now(&task),
+        let known = if unwanted {
+            None
+        } else {
+            self.known_by_now(&task)
         };
         let state = &mut self.workers[worker];
-        let order = match unwanted || known.is_some() {
-            true => Order::Skip,
-            false => Order::Go,
+        let order = if unwanted || known.is_some() {
+            Order::Skip
+        } else {
+            Order::Go
         };
         if let Some(orders) = &state.handle.orders {
             // One that panicked says farewell.
@@ -102,12 +104,13 @@ impl Dispatcher<'_, '_> {
             && let Some(owner) = owner
             && owner != Peer::this()
         {
-            let stopped = match owner.is_stopped() {
-                true => format!(
+            let stopped = if owner.is_stopped() {
+                format!(
                     ", which is stopped: `kill -CONT {}` continues it",
                     owner.pid
-                ),
-                false => String::new(),
+                )
+            } else {
+                String::new()
             };
             self.say_waiting(format!(
                 "waiting for {} on {}: it is a task of {}{stopped}",

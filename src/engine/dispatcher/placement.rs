@@ -125,9 +125,10 @@ fn faster<'w>(
     let faster: Vec<_> = slots
         .filter(|other| paces.is_slower(place.machine, other.place().machine))
         .collect();
-    match waiting > faster.len() {
-        true => Vec::new(),
-        false => faster,
+    if waiting > faster.len() {
+        Vec::new()
+    } else {
+        faster
     }
 }
 

@@ -254,13 +254,12 @@ impl Index {
             }
         };
         for runner in &criteria.runners {
-            match criteria.any_platform {
-                true => {
-                    for on in &self.platforms {
-                        consider(on, runner.env);
-                    }
+            if criteria.any_platform {
+                for on in &self.platforms {
+                    consider(on, runner.env);
                 }
-                false => consider(&Some(runner.on.clone()), runner.env),
+            } else {
+                consider(&Some(runner.on.clone()), runner.env)
             }
         }
         best

@@ -169,9 +169,10 @@ impl Records {
         let known = self.forgets.get(&commit);
         if known.map_or(&[][..], Vec::as_slice) != forgets {
             stale = true;
-            match forgets.is_empty() {
-                true => self.forgets.remove(&commit),
-                false => self.forgets.insert(commit, forgets),
+            if forgets.is_empty() {
+                self.forgets.remove(&commit)
+            } else {
+                self.forgets.insert(commit, forgets)
             };
         }
         let own = self.stored.entry(commit).or_default();
@@ -192,9 +193,10 @@ impl Records {
         } else {
             stale = true;
             records.shrink_to_fit();
-            match records.is_empty() {
-                true => self.stored.remove(&commit),
-                false => self.stored.insert(commit, records),
+            if records.is_empty() {
+                self.stored.remove(&commit)
+            } else {
+                self.stored.insert(commit, records)
             };
         }
         stale

@@ -212,9 +212,10 @@ impl Conn {
     pub(super) fn tell(&self, id: (TaskId, u32), news: News) {
         let mut books = self.books();
         let done = matches!(news, News::Done(..));
-        let to = match done {
-            true => books.tasks.remove(&id),
-            false => books.tasks.get(&id).cloned(),
+        let to = if done {
+            books.tasks.remove(&id)
+        } else {
+            books.tasks.get(&id).cloned()
         };
         if let Some(to) = to {
             books.active = Instant::now();

@@ -135,17 +135,19 @@ fn said(text: &str) -> String {
     let line = line.unwrap_or("the connection ended before an agent answered");
     // ssh's warning about a changed key ends in a line that says less than its second.
     let changed = "REMOTE HOST IDENTIFICATION HAS CHANGED";
-    let line = match text.contains(changed) {
-        true => "remote host identification has changed",
-        false => line.trim(),
+    let line = if text.contains(changed) {
+        "remote host identification has changed"
+    } else {
+        line.trim()
     };
     let cut: String = line.chars().take(300).collect();
     printable_line(cut.as_bytes()).into_owned()
 }
 
 fn after(text: &str) -> String {
-    match text.is_empty() {
-        true => String::new(),
-        false => format!(": {}", said(text)),
+    if text.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", said(text))
     }
 }

@@ -68,8 +68,9 @@ fn make(repo: &Repo, conn: &Conn, order: &Order, have: &[Oid]) -> Result<bool, S
         let _ = stderr.take(2048).read_to_string(&mut said);
     }
     let status = child.wait().map_err(text)?;
-    match status.success() || !going {
-        true => Ok(going),
-        false => Err(said.trim().to_owned()),
+    if status.success() || !going {
+        Ok(going)
+    } else {
+        Err(said.trim().to_owned())
     }
 }

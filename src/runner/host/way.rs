@@ -53,9 +53,10 @@ impl Way {
             }
             Self::Command { template } => {
                 let there = format!("sh -c '{script}'");
-                let line = match template.contains("{}") {
-                    true => template.replace("{}", &there),
-                    false => format!("{template} {there}"),
+                let line = if template.contains("{}") {
+                    template.replace("{}", &there)
+                } else {
+                    format!("{template} {there}")
                 };
                 let mut command = Command::new("sh");
                 command.arg("-c").arg(line);

@@ -169,9 +169,10 @@ fn disks(places: &[PathBuf], findings: &mut Findings) {
         if let Some((none, short)) = shortage(disk.f_bavail * disk.f_frsize, inodes) {
             let message = format!("{short} at {}", place.display());
             let fix = ["git ci gc", "git gc"];
-            match none {
-                true => findings.error("disk", message, &fix),
-                false => findings.warning("disk", message, &fix),
+            if none {
+                findings.error("disk", message, &fix)
+            } else {
+                findings.warning("disk", message, &fix)
             }
         }
     }

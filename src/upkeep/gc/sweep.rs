@@ -240,9 +240,10 @@ impl<'a> Sweep<'a> {
     pub(super) fn slots(&mut self) {
         let root = &self.settings.worktree_root;
         for slot in slots_on_disk(self.repo, root) {
-            let idle = match self.dry_run {
-                true => IdleSlot::look(&self.ci_dir, root, slot),
-                false => IdleSlot::take(&self.ci_dir, root, slot),
+            let idle = if self.dry_run {
+                IdleSlot::look(&self.ci_dir, root, slot)
+            } else {
+                IdleSlot::take(&self.ci_dir, root, slot)
             };
             let idle = match idle {
                 Ok(Some(idle)) => idle,
