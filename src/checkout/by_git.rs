@@ -17,12 +17,12 @@ use super::fast::Known;
 use super::files::{Tree, clear_path, is_special, remove_path, umask, unlock_all};
 use super::filtered::{Filtered, Rules};
 use super::git_in::GitIn;
-use super::ground::Ground;
 use super::ignored::ignores;
 use super::index::{Image, stamp};
 use super::kept::Kept;
 use super::past::Past;
 use super::pipes;
+use super::rules::CheckoutRules;
 use super::scan::scan;
 use super::slow::Slow;
 use super::submodules::{self, Modules, Outer};
@@ -211,7 +211,7 @@ impl Worktree<'_> {
         attempt: Attempt,
         mut left: Option<Left>,
         past: &mut Past,
-    ) -> Result<(Ground, Modules), CheckoutError> {
+    ) -> Result<(CheckoutRules, Modules), CheckoutError> {
         if attempt == Attempt::WithoutIndex {
             unlock_all(rustix::fs::CWD, self.path.as_os_str()).map_err(|error| self.io(error))?;
         }
@@ -246,7 +246,7 @@ impl Worktree<'_> {
         self.admin
             .set_head(self.commit)
             .map_err(|error| self.io(error))?;
-        let ground = Ground::survey(self.repo, &self.git, self.path, self.admin.dir())
+        let ground = CheckoutRules::survey(self.repo, &self.git, self.path, self.admin.dir())
             .map_err(|error| self.git_error(error))?;
         if let Some(what) = &ground.missing {
             return Err(CheckoutError::NotOnHost { what: what.clone() });
@@ -301,7 +301,7 @@ impl Worktree<'_> {
     }
 
     /// See [`pipes`].
-    fn remove_pipes(&self, before: &Before, ground: &Ground) -> std::io::Result<()> {
+    fn remove_pipes(&self, before: &Before, ground: &CheckoutRules) -> std::io::Result<()> {
         let (image, untracked) = (before.image(), before.caches());
         let ignored = |files: &mut Tree, path: &[u8]| {
             self.clean == Clean::None
@@ -356,7 +356,7 @@ impl Worktree<'_> {
     fn settle(
         &self,
         objects: &gix::Repository,
-        ground: &Ground,
+        ground: &CheckoutRules,
         before: &Before,
     ) -> Result<Vec<(Vec<u8>, gix::ObjectId)>, CheckoutError> {
         let file = match self.index() {
@@ -406,7 +406,7 @@ impl Worktree<'_> {
     /// sure that none of them is a pointer by mistake.
     fn make_filtered(
         &self,
-        ground: &Ground,
+        ground: &CheckoutRules,
         rules: &Rules,
         before: &Before,
         kept: bool,

@@ -19,11 +19,11 @@ use super::apart::{Caches, tell_apart};
 use super::before::WALK_COUNTS;
 use super::diff::diff;
 use super::files::{Holds, Tree, is_special, umask};
-use super::ground::Ground;
 use super::ignored::ignores;
 use super::index::{Changes, Image, Written, mtime};
 use super::past::{self, Past};
 use super::pipes;
+use super::rules::CheckoutRules;
 use super::scan::scan;
 use super::slow::Slow;
 use super::template::Template;
@@ -34,7 +34,7 @@ use crate::model::{Clean, Oid};
 /// A worktree that was left in a state that is known.
 pub(super) struct Known {
     admin: Admin,
-    ground: Ground,
+    ground: CheckoutRules,
     /// What the template's ground was then.
     seen: u64,
     objects: Objects,
@@ -73,7 +73,7 @@ impl Known {
         repo: &Repo,
         template: &Template,
         admin: Admin,
-        ground: Ground,
+        ground: CheckoutRules,
         commit: &Oid,
     ) -> Result<Self, Slow> {
         let objects = repo.objects();

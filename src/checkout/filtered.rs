@@ -11,8 +11,8 @@ use sha2::{Digest as _, Sha256};
 use super::before::Before;
 use super::files::Tree;
 use super::git_in::GitIn;
-use super::ground::Ground;
 use super::index::Image;
+use super::rules::CheckoutRules;
 use crate::git::GitError;
 use crate::git::attributes::keeps_blobs;
 use crate::git::conversion::Conversion;
@@ -43,7 +43,7 @@ impl Rules {
 
     /// Those of the index `image`; `read` gives a blob.
     pub(super) fn read(
-        ground: &Ground,
+        ground: &CheckoutRules,
         image: &Image,
         read: impl Fn(ObjectId) -> Option<Vec<u8>>,
     ) -> Self {

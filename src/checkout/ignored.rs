@@ -9,7 +9,7 @@ use gix::ignore::Search;
 use gix::ignore::search::Ignore;
 
 use super::files::Tree;
-use super::ground::Ground;
+use super::rules::CheckoutRules;
 use crate::git::Repo;
 
 /// Whether the rules of the worktree as it is now ignore `path`, or a directory above it.
@@ -18,7 +18,7 @@ use crate::git::Repo;
 /// Where rules cannot be read.
 pub(super) fn ignores(
     repo: &Repo,
-    ground: &Ground,
+    ground: &CheckoutRules,
     files: &mut Tree,
     path: &[u8],
     is_dir: bool,

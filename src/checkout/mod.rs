@@ -17,7 +17,7 @@
 //! | `unmoved` | whether there is nothing to do in a submodule |
 //! | `gitmodules` | which submodules there are, and which the user wants |
 //! | `location` | where a worktree and its git directory are in a slot |
-//! | `ground` | what surrounds a worktree: configuration, attributes from elsewhere |
+//! | `rules` | what surrounds a worktree: configuration, attributes from elsewhere |
 //! | `filtered` | files that programs make of blobs |
 //! | `template` | what a slot's git directory has to be, from the user's repository |
 //! | `admin` | that git directory |
@@ -53,7 +53,6 @@ mod files;
 mod filtered;
 mod git_in;
 mod gitmodules;
-mod ground;
 mod ignored;
 mod index;
 mod kept;
@@ -63,6 +62,7 @@ mod location;
 mod mark;
 mod past;
 mod pipes;
+mod rules;
 mod scan;
 mod slow;
 mod submodules;

@@ -11,16 +11,16 @@ use super::before::{COUNT_FOR_GIT, Left, WALK_COUNTS};
 use super::by_git::state_line;
 use super::files::{Holds, Tree, is_special, umask};
 use super::filtered::Rules;
-use super::ground::Ground;
 use super::ignored::ignores;
 use super::index::SUBMODULE;
+use super::rules::CheckoutRules;
 use super::scan::scan;
 use crate::model::{Clean, Oid};
 
 /// Where a move left a submodule, and what surrounded it then.
 pub(super) struct At {
     pub(super) commit: Oid,
-    pub(super) ground: Ground,
+    pub(super) ground: CheckoutRules,
     /// What the template's ground was.
     pub(super) seen: u64,
 }

@@ -7,7 +7,7 @@ use clap::Subcommand;
 
 use crate::error::{Failure, FailureKind};
 use crate::git::Repo;
-use crate::hooks::{Change, Hook, HookError, Hooks, PlaceError, Standing};
+use crate::hooks::{Change, Hook, HookDirError, HookError, Hooks, Standing};
 use crate::model::printable_line;
 use crate::settings::HookMode;
 use crate::spool::Spool;
@@ -46,8 +46,8 @@ enum Action {
     Status,
 }
 
-impl From<PlaceError> for Failure {
-    fn from(error: PlaceError) -> Self {
+impl From<HookDirError> for Failure {
+    fn from(error: HookDirError) -> Self {
         Failure::of(FailureKind::Fatal, &error)
     }
 }

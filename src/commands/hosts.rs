@@ -29,7 +29,7 @@ const SKEW: u64 = 5000;
 const SHOWN: usize = 64;
 
 /// How long a check waits for a host at most.
-const CHECK_PATIENCE: Duration = Duration::from_secs(60);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// List the machines that tasks are sent to, and look whether they can be used.
 ///
@@ -170,7 +170,7 @@ fn hosts<'s>(
     numbered.map(|(index, host)| {
         let mut spec = specs.of(host, index + 1);
         // A cluster may let a run wait for hours, but nobody who only asks.
-        spec.patience = spec.patience.min(CHECK_PATIENCE);
+        spec.timeout = spec.timeout.min(CHECK_TIMEOUT);
         (host, spec)
     })
 }
@@ -203,11 +203,15 @@ fn state(host: &HostSettings, spec: &HostSpec) -> &'static str {
 }
 
 fn line(text: &mut String, host: &HostSettings, spec: &HostSpec, state: &str) {
-    let way = spec.way.describe();
-    let way = printable_line(way.as_bytes());
+    let transport = spec.transport.describe();
+    let transport = printable_line(transport.as_bytes());
     let slots = host.slots;
     // Writing to a String cannot fail.
-    let _ = write!(text, "{:<12} {state:<8} {way}  slots={slots}", host.name);
+    let _ = write!(
+        text,
+        "{:<12} {state:<8} {transport}  slots={slots}",
+        host.name
+    );
     let labels = labels(host);
     if !labels.is_empty() {
         let _ = write!(text, " labels={}", labels.join(","));
@@ -230,11 +234,11 @@ fn json<'a>(
     let error = found.and_then(|found| found.as_ref().err());
     let found = found.and_then(|found| found.as_ref().ok());
     let about = found.map(|found| &found.about);
-    let hint = error.and_then(|error| error.hint(host.name.as_str(), &spec.way));
+    let hint = error.and_then(|error| error.hint(host.name.as_str(), &spec.transport));
     HostLine {
         name: &host.name,
         drained: state(host, spec) == "drained",
-        way: spec.way.describe(),
+        transport: spec.transport.describe(),
         slots: host.slots,
         labels: labels(host),
         usable: found.map(|_| true).or(error.map(|_| false)),
@@ -326,7 +330,7 @@ fn describe(text: &mut String, host: &HostSettings, spec: &HostSpec, found: &Pro
 fn complain(text: &mut String, host: &HostSettings, spec: &HostSpec, error: &HostError) {
     line(text, host, spec, "away");
     let _ = writeln!(text, "  failed to {}", error.line());
-    if let Some(hint) = error.hint(host.name.as_str(), &spec.way) {
+    if let Some(hint) = error.hint(host.name.as_str(), &spec.transport) {
         let hint = printable_line(hint.as_bytes()).into_owned();
         let _ = writeln!(text, "             hint: {hint}");
     }

@@ -2,7 +2,7 @@
 //!
 //! A commit waits for this, so it does little: it reads `HEAD` or what git wrote to the
 //! hook, appends to the spool, and returns. It starts no `git` process (see
-//! [`Here`]), opens no object store, and never touches the index.
+//! [`HookRepo`]), opens no object store, and never touches the index.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read as _};
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use crate::error::Failure;
 use crate::git::revs;
-use crate::git::{Here, Repo};
+use crate::git::{HookRepo, Repo};
 use crate::hooks::Hook;
 use crate::model::{Oid, RefName, printable_line};
 use crate::private::{self, Sharing};
@@ -60,7 +60,7 @@ pub(super) struct Args {
 #[derive(Debug, thiserror::Error)]
 enum NotifyError {
     #[error("find the repository of this hook")]
-    Here(#[source] io::Error),
+    HookRepo(#[source] io::Error),
     #[error("read HEAD")]
     Head(#[source] io::Error),
     #[error("read what git tells the hook")]
@@ -104,7 +104,7 @@ fn by_hook(hook: Hook) -> Result<(), NotifyError> {
     if std::env::var_os(MARK).is_some() {
         return Ok(());
     }
-    let here = Here::find().map_err(NotifyError::Here)?;
+    let here = HookRepo::find().map_err(NotifyError::HookRepo)?;
     let value = here.config("ci.hookMode").map_err(NotifyError::Config)?;
     let (mode, bad_mode) = match HookMode::of(value.as_deref()) {
         Ok(mode) => (mode, Ok(())),
@@ -144,7 +144,7 @@ fn by_hook(hook: Hook) -> Result<(), NotifyError> {
 }
 
 /// Says, once and on one line, what went wrong in the background since it was last said.
-fn show_notices(here: &Here, ci_dir: &Path) -> Result<(), NotifyError> {
+fn show_notices(here: &HookRepo, ci_dir: &Path) -> Result<(), NotifyError> {
     let notices = Notices::new(ci_dir).take();
     let Some(newest) = notices.last() else {
         return Ok(());
@@ -213,7 +213,7 @@ fn received(told: &[Vec<Vec<u8>>]) -> Vec<Entry> {
 }
 
 /// What was rewritten, and the commit at `HEAD`.
-fn at_head(here: &Here, told: &[Vec<Vec<u8>>]) -> io::Result<Vec<Entry>> {
+fn at_head(here: &HookRepo, told: &[Vec<Vec<u8>>]) -> io::Result<Vec<Entry>> {
     let Some(head) = here.head()? else {
         return Ok(Vec::new());
     };
@@ -230,7 +230,7 @@ fn at_head(here: &Here, told: &[Vec<Vec<u8>>]) -> io::Result<Vec<Entry>> {
 
 /// Starts a watcher unless one runs. One that ends this moment looks at the spool again
 /// after it has given up its lease, so nothing is left lying.
-fn start_watcher(here: &Here) -> io::Result<()> {
+fn start_watcher(here: &HookRepo) -> io::Result<()> {
     let ci_dir = here.ci_dir();
     if is_held(&ci_dir.join("watch.lock"))? {
         return Ok(());

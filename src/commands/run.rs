@@ -14,8 +14,8 @@ use crate::notes::{NoteStore, Records};
 use crate::plan::{Action, Entry, Plan, PlannedJob, ReusePolicy};
 use crate::reporter::{JOB_WIDTH, Reporter, Verbosity, subject_text};
 use crate::settings::Settings;
-use crate::watch::wanted::Order;
-use crate::watch::{Lease, Options, Patterns, WatchJobs};
+use crate::watch::wanted::QueueOrder;
+use crate::watch::{Options, Patterns, WatchJobs, WatchLock};
 
 use super::ui::kinds::{Kinds, judging};
 use super::ui::launch::{self, Live, TalkArgs};
@@ -171,8 +171,8 @@ fn run_new(args: &Args, repo: &Repo, settings: &Settings) -> Result<ExitCode, Fa
     let options = Options {
         patterns,
         order: match args.revs.order {
-            select::Order::Newest => Order::Tips,
-            select::Order::Oldest => Order::Oldest,
+            select::Order::Newest => QueueOrder::Tips,
+            select::Order::Oldest => QueueOrder::Oldest,
         },
         superseded: Superseded::Finish,
         poll: None,
@@ -191,7 +191,7 @@ fn run_new(args: &Args, repo: &Repo, settings: &Settings) -> Result<ExitCode, Fa
     )?;
     let reporter = args.talk.reporter(repo, Live::Rows)?;
     let slots = args.slots.unwrap_or(settings.slots);
-    let _lease = Lease::take(&repo.ci_dir(), &process, false)?;
+    let _lease = WatchLock::take(&repo.ci_dir(), &process, false)?;
     let (summary, _) = super::watch::observe(
         repo,
         settings,

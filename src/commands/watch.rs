@@ -17,10 +17,10 @@ use crate::notes::NoteStore;
 use crate::reporter::{Bell, Reporter};
 use crate::settings::Settings;
 use crate::spool::{Notices, Spool};
-use crate::watch::wanted::Order;
+use crate::watch::wanted::QueueOrder;
 use crate::watch::{
-    Abandon, Lease, LeaseError, Observed, Options, Patterns, Remote, ResultCommand, Session,
-    WatchJobs, on_result, tips,
+    Abandon, Observed, Options, Patterns, Remote, ResultCommand, Session, WatchJobs, WatchLock,
+    WatchLockError, on_result, tips,
 };
 
 use super::ui::background::{self, Background};
@@ -137,7 +137,7 @@ enum OrderArg {
     Oldest,
 }
 
-impl From<OrderArg> for Order {
+impl From<OrderArg> for QueueOrder {
     fn from(order: OrderArg) -> Self {
         match order {
             OrderArg::Tips => Self::Tips,
@@ -181,9 +181,9 @@ fn watch_on(args: &Args, repo: &Repo) -> Result<ExitCode, Failure> {
     let mut counts = Counts::default();
     loop {
         let process = Process::this(Kind::Watch, patterns.describe());
-        let lease = match Lease::take(&repo.ci_dir(), &process, args.wait) {
+        let lease = match WatchLock::take(&repo.ci_dir(), &process, args.wait) {
             // Whoever has it sees what there is to do.
-            Err(LeaseError::Held(_)) if args.background => return Ok(ExitCode::SUCCESS),
+            Err(WatchLockError::Held(_)) if args.background => return Ok(ExitCode::SUCCESS),
             lease => lease?,
         };
         let since = since.take();

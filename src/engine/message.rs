@@ -9,7 +9,7 @@ use crate::model::{Commit, Event, JobName, Outcome, Reason, RunnerLabel, TaskRes
 use crate::notes::NotesError;
 use crate::plan::{Action, Plan, PlannedJob};
 use crate::process::{Arrived, Peer};
-use crate::runner::{Assignment, Control, Lost, Observed, Place, Presence, Runner};
+use crate::runner::{Assignment, Control, Location, Lost, Observed, Presence, Runner};
 
 use super::claims::Right;
 use super::control::{Reply, Request};
@@ -20,7 +20,7 @@ use super::writer::Refused;
 pub(super) enum Message {
     /// A worker is ready for a task.
     Ask { worker: usize },
-    /// A worker has the right to what its task tests, and waits for [`Order::Go`]; or the
+    /// A worker has the right to what its task tests, and waits for [`WorkerCommand::Go`]; or the
     /// reason why that cannot be had.
     Claimed {
         worker: usize,
@@ -217,7 +217,7 @@ impl Ended {
 
 /// To a worker. Its end of the channel closing means: stop.
 #[derive(Debug)]
-pub(super) enum Order {
+pub(super) enum WorkerCommand {
     /// Claim what this task tests and, where it is recorded, ask once more.
     Run(Box<Assignment>),
     /// Run what was claimed.
@@ -229,10 +229,10 @@ pub(super) enum Order {
 /// The dispatcher's side of a worker.
 pub(super) struct WorkerHandle {
     /// `None` once it was told to stop.
-    pub(super) orders: Option<mpsc::Sender<Order>>,
+    pub(super) orders: Option<mpsc::Sender<WorkerCommand>>,
     pub(super) control: Control,
     pub(super) label: RunnerLabel,
-    pub(super) place: Place,
+    pub(super) place: Location,
     /// What it was at the beginning.
     pub(super) presence: Presence,
 }
@@ -243,7 +243,7 @@ pub(super) fn connect(
     worker: usize,
     runner: &mut dyn Runner,
     to: &mpsc::Sender<Message>,
-) -> (mpsc::Receiver<Order>, WorkerHandle) {
+) -> (mpsc::Receiver<WorkerCommand>, WorkerHandle) {
     let (send, receive) = mpsc::channel();
     let to = to.clone();
     let presence = runner.attend(Box::new(move |presence| {

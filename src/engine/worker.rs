@@ -12,7 +12,7 @@ use crate::model::{LogId, Outcome, TaskId, Why};
 use crate::runner::{Assignment, Control, Lost, Observed, Progress, Request, Runner};
 
 use super::claims::{Claim, Claims};
-use super::message::{Ended, Message, Order};
+use super::message::{Ended, Message, WorkerCommand};
 
 /// How many lines of a failed task's log go with its result.
 const TAIL_LINES: usize = 20;
@@ -30,7 +30,7 @@ pub(super) fn run(
     logs: &LogStore,
     claims: &Claims,
     to: &Sender<Message>,
-    orders: &Receiver<Order>,
+    orders: &Receiver<WorkerCommand>,
 ) {
     /// Tells the dispatcher that the worker is gone, also when it panics.
     struct Farewell<'a>(usize, &'a Sender<Message>);
@@ -45,8 +45,8 @@ pub(super) fn run(
     // A dispatcher that is gone needs no answer.
     while to.send(message).is_ok() {
         let assignment = match orders.recv() {
-            Ok(Order::Run(assignment)) => assignment,
-            Ok(Order::Go | Order::Skip) => {
+            Ok(WorkerCommand::Run(assignment)) => assignment,
+            Ok(WorkerCommand::Go | WorkerCommand::Skip) => {
                 message = Message::Ask { worker };
                 continue;
             }
@@ -65,8 +65,8 @@ pub(super) fn run(
                 return;
             }
             match orders.recv() {
-                Ok(Order::Go) => {}
-                Ok(Order::Run(_) | Order::Skip) => {
+                Ok(WorkerCommand::Go) => {}
+                Ok(WorkerCommand::Run(_) | WorkerCommand::Skip) => {
                     message = Message::Ask { worker };
                     continue;
                 }

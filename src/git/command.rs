@@ -173,14 +173,14 @@ impl Git {
             away: None,
             gate: Gate::default(),
         };
-        let said = git.read(git.command().arg("version"))?;
-        match Version::parse(&said) {
+        let output = git.read(git.command().arg("version"))?;
+        match Version::parse(&output) {
             Some(version) if version >= MINIMUM_GIT => git.version = version,
             _ => {
                 return Err(GitError::TooOld {
                     found: {
-                        let said = said.trim();
-                        let version = said.strip_prefix("git version ").unwrap_or(said);
+                        let output = output.trim();
+                        let version = output.strip_prefix("git version ").unwrap_or(output);
                         crate::model::printable_line(version.as_bytes()).into_owned()
                     },
                 });
@@ -338,14 +338,14 @@ impl Git {
         if output.status.success() {
             return Ok(output);
         }
-        let said = String::from_utf8_lossy(&output.stderr);
-        let said = said.trim().trim_start_matches("fatal: ");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let stderr = stderr.trim().trim_start_matches("fatal: ");
         Err(GitError::Failed {
             verb,
-            message: if said.is_empty() {
+            message: if stderr.is_empty() {
                 output.status.to_string()
             } else {
-                crate::model::printable(said.as_bytes()).into_owned()
+                crate::model::printable(stderr.as_bytes()).into_owned()
             },
             code: output.status.code(),
         })

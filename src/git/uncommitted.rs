@@ -82,9 +82,9 @@ impl Look {
         Some(Self { git, found })
     }
 
-    /// What was found; `None` where that takes longer than `patience`, or git failed.
-    pub fn finish(mut self, patience: Duration) -> Option<Uncommitted> {
-        let found = self.found.recv_timeout(patience).ok()?;
+    /// What was found; `None` where that takes longer than `timeout`, or git failed.
+    pub fn finish(mut self, timeout: Duration) -> Option<Uncommitted> {
+        let found = self.found.recv_timeout(timeout).ok()?;
         // It has said all, and ends now.
         let ended = self.git.wait();
         ended.ok()?.success().then_some(found)

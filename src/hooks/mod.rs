@@ -7,8 +7,8 @@
 //! the user is told the line to add. What the hooks do is in [`spool`](crate::spool) and
 //! in the command `notify`.
 
+mod hook_dir;
 mod manager;
-mod place;
 mod script;
 
 use std::fmt;
@@ -21,7 +21,7 @@ use std::str::FromStr;
 use self::manager::Manager;
 use self::script::Removed;
 
-pub use place::{Place, PlaceError};
+pub use hook_dir::{HookDir, HookDirError};
 
 /// A hook that tells of new commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,7 +185,7 @@ pub enum Change {
 /// The hooks of one repository.
 #[derive(Debug)]
 pub struct Hooks {
-    place: Place,
+    dir: HookDir,
     /// The repository's own directory of hooks, whether it counts or not.
     own_dir: PathBuf,
     work_tree: Option<PathBuf>,
@@ -198,9 +198,9 @@ impl Hooks {
     ///
     /// # Errors
     /// Where git cannot say where hooks belong.
-    pub fn of(repo: &crate::git::Repo, program: &Path) -> Result<Self, PlaceError> {
+    pub fn of(repo: &crate::git::Repo, program: &Path) -> Result<Self, HookDirError> {
         Ok(Self {
-            place: Place::of(repo)?,
+            dir: HookDir::of(repo)?,
             own_dir: repo.common_dir().join("hooks"),
             work_tree: repo.work_tree().map(Path::to_owned),
             program: program.to_str().map(str::to_owned),
@@ -208,8 +208,8 @@ impl Hooks {
     }
 
     /// Where hooks belong.
-    pub fn place(&self) -> &Place {
-        &self.place
+    pub fn dir(&self) -> &HookDir {
+        &self.dir
     }
 
     /// How things stand with `hook`.
@@ -217,8 +217,8 @@ impl Hooks {
     /// # Errors
     /// Where a file is there and cannot be read.
     pub fn standing(&self, hook: Hook) -> Result<Standing, HookError> {
-        let dir = match &self.place {
-            Place::Own(dir) => dir,
+        let dir = match &self.dir {
+            HookDir::Own(dir) => dir,
             place => return self.elsewhere(hook, place),
         };
         let path = dir.join(hook.name());
@@ -265,7 +265,7 @@ impl Hooks {
     /// Where a file cannot be read or written.
     pub fn remove(&self, hook: Hook) -> Result<Vec<Change>, HookError> {
         let mut dirs = vec![&self.own_dir];
-        if let Place::Own(dir) = &self.place
+        if let HookDir::Own(dir) = &self.dir
             && *dir != self.own_dir
         {
             dirs.push(dir);
@@ -347,22 +347,22 @@ impl Hooks {
     }
 
     /// A hook in a directory that is not this repository's own.
-    fn elsewhere(&self, hook: Hook, place: &Place) -> Result<Standing, HookError> {
-        let manager = place.dir().and_then(Manager::of_dir);
+    fn elsewhere(&self, hook: Hook, dir: &HookDir) -> Result<Standing, HookError> {
+        let manager = dir.dir().and_then(Manager::of_dir);
         if let Some(found) = manager.and_then(|manager| self.configured_by_hand(hook, manager)) {
             return Ok(found);
         }
-        let path = place.dir().map(|dir| dir.join(hook.name()));
+        let path = dir.dir().map(|dir| dir.join(hook.name()));
         if let Some(path) = path
             && fs::read(&path).is_ok_and(|bytes| script::calls_notify(&bytes, hook))
         {
             return Ok(Standing::ByHand { path });
         }
         Ok(Standing::Left {
-            why: place.why(),
+            why: dir.why(),
             advice: match manager {
                 Some(manager) => manager.advice(hook),
-                None => place.advice(hook),
+                None => dir.advice(hook),
             },
         })
     }

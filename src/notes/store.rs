@@ -37,14 +37,14 @@ use crate::model::{Note, Oid};
 use crate::private;
 
 /// How long a lock on the ref may be in the way before that is an error.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A lock on the ref that is older was left by a process that died: git holds one for
 /// milliseconds.
 const LOCK_LIFE: Duration = Duration::from_secs(60);
 
 /// How long to wait for one's turn; after that, the ref's own protection must do.
-const TURN_PATIENCE: Duration = Duration::from_secs(10);
+const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// For how long what was added is remembered, in case somebody leaves it out who has read
 /// the notes before: `git notes edit` waits for an editor.
@@ -312,7 +312,7 @@ impl NoteStore {
     /// Nothing of the batch is lost by an error: it may be appended again, and what was
     /// stored after all is found and not doubled.
     pub fn append<L: Display>(&mut self, batch: &[(Oid, L)]) -> Result<Appended, NotesError> {
-        let turn = self.take_turn(TURN_PATIENCE);
+        let turn = self.take_turn(TURN_TIMEOUT);
         if !self.tidied {
             self.tidied = true;
             self.writer.tidy();
@@ -505,7 +505,7 @@ impl NoteStore {
     fn wait_for_lock(&self, tries: &Tries) -> Result<(), NotesError> {
         let path = self.refs.lock_path();
         while let Some(held) = age(&path) {
-            if held > LOCK_LIFE || tries.start.elapsed() > LOCK_PATIENCE {
+            if held > LOCK_LIFE || tries.start.elapsed() > LOCK_TIMEOUT {
                 let name = self.notes_ref.clone();
                 return Err(NotesError::Locked { name, path, held });
             }
@@ -531,7 +531,7 @@ impl NoteStore {
 
     /// Waits until no other process of git-ci writes. Where that cannot be found out, or
     /// takes too long (the other is stopped), goes on without.
-    fn take_turn(&self, patience: Duration) -> Option<File> {
+    fn take_turn(&self, timeout: Duration) -> Option<File> {
         private::dir_in(self.turn.parent()?, "").ok()?;
         let file = private::open(&self.turn, private::Open::Append).ok()?;
         let start = Instant::now();
@@ -540,7 +540,7 @@ impl NoteStore {
             match rustix::fs::flock(&file, lock) {
                 Ok(()) => return Some(file),
                 Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR)
-                    if start.elapsed() < patience =>
+                    if start.elapsed() < timeout =>
                 {
                     pause();
                 }

@@ -93,7 +93,7 @@ impl Stream {
 }
 
 /// How long somebody waits at most who cannot wait for a reader.
-const PATIENCE: Duration = Duration::from_millis(200);
+const TIMEOUT: Duration = Duration::from_millis(200);
 
 /// The queues of both streams, once there are any; the same one where both go to one
 /// place, so that their order there is the order in which things were said.
@@ -131,9 +131,9 @@ pub fn raw(to: Stream, bytes: &[u8]) -> io::Result<()> {
         return Ok(());
     }
     let impatient = IMPATIENT.load(Ordering::Relaxed) && to == Stream::Err;
-    let patience = impatient.then_some(PATIENCE);
+    let timeout = impatient.then_some(TIMEOUT);
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    write_now(to, bytes, patience)
+    write_now(to, bytes, timeout)
 }
 
 /// What a display does with a terminal besides writing text.
@@ -222,7 +222,7 @@ pub fn drain(hurry: &dyn Fn() -> bool) -> io::Result<()> {
 /// Waits for what was said until now, but only for a moment.
 pub fn settle() {
     for queue in QUEUES.get().into_iter().flatten() {
-        queue.wait(PATIENCE);
+        queue.wait(TIMEOUT);
     }
 }
 
@@ -240,18 +240,18 @@ pub fn emergency(message: &str) {
         .get()
         .is_some_and(|queues| queues[1].try_push(Stream::Err, safe.as_bytes()));
     if !queued {
-        let _ = write_now(Stream::Err, safe.as_bytes(), Some(PATIENCE));
+        let _ = write_now(Stream::Err, safe.as_bytes(), Some(TIMEOUT));
     }
 }
 
-/// Writes all of `bytes`, or as much as goes until nothing can be written for `patience`.
-fn write_now(to: Stream, mut bytes: &[u8], patience: Option<Duration>) -> io::Result<()> {
+/// Writes all of `bytes`, or as much as goes until nothing can be written for `timeout`.
+fn write_now(to: Stream, mut bytes: &[u8], timeout: Option<Duration>) -> io::Result<()> {
     while !bytes.is_empty() {
-        if patience.is_some() {
-            wait_writable(to, patience)?;
+        if timeout.is_some() {
+            wait_writable(to, timeout)?;
         }
         // At most what a pipe takes at once where it takes something.
-        let piece = match patience {
+        let piece = match timeout {
             Some(_) => &bytes[..bytes.len().min(4096)],
             None => bytes,
         };
@@ -259,15 +259,15 @@ fn write_now(to: Stream, mut bytes: &[u8], patience: Option<Duration>) -> io::Re
             Ok(count) => bytes = &bytes[count..],
             Err(Errno::INTR) => {}
             // Somebody who has the same terminal or pipe has made it so.
-            Err(Errno::AGAIN) => wait_writable(to, patience)?,
+            Err(Errno::AGAIN) => wait_writable(to, timeout)?,
             Err(error) => return Err(error.into()),
         }
     }
     Ok(())
 }
 
-fn wait_writable(to: Stream, patience: Option<Duration>) -> io::Result<()> {
-    let timeout = patience.and_then(|patience| Timespec::try_from(patience).ok());
+fn wait_writable(to: Stream, timeout: Option<Duration>) -> io::Result<()> {
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
     let mut polled = [PollFd::from_borrowed_fd(to.fd(), PollFlags::OUT)];
     match poll(&mut polled, timeout.as_ref()) {
         Ok(0) => Err(io::ErrorKind::TimedOut.into()),

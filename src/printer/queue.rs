@@ -118,11 +118,11 @@ impl Queue {
         self.state().unwritten()
     }
 
-    /// Waits until nothing waits any more, at most for `patience`.
-    pub(super) fn wait(&self, patience: Duration) {
+    /// Waits until nothing waits any more, at most for `timeout`.
+    pub(super) fn wait(&self, timeout: Duration) {
         let waited = self
             .done
-            .wait_timeout_while(self.state(), patience, |state| state.unwritten() > 0);
+            .wait_timeout_while(self.state(), timeout, |state| state.unwritten() > 0);
         drop(waited);
     }
 

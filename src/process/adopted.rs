@@ -22,7 +22,7 @@ use super::stat::Stat;
 use super::tree;
 
 /// How long killed processes may take to disappear.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Leaders that this process started and has not waited for, and whether they are agents.
 static LEADERS: Mutex<BTreeMap<i32, bool>> = Mutex::new(BTreeMap::new());
@@ -80,7 +80,7 @@ pub fn end_adopted(since: u64) -> io::Result<()> {
         if condemned.is_empty() {
             return Ok(());
         }
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > TIMEOUT {
             let message = format!("processes {condemned:?} cannot be killed");
             return Err(io::Error::new(io::ErrorKind::TimedOut, message));
         }
@@ -100,13 +100,13 @@ pub(super) fn end_started(grace: Duration) {
             .filter(|&pid| tree::lives(pid))
             .collect::<Vec<_>>()
     };
-    for (signal, patience) in [(Signal::TERM, grace), (Signal::KILL, grace)] {
+    for (signal, timeout) in [(Signal::TERM, grace), (Signal::KILL, grace)] {
         for leader in started() {
             tree::signal_session(leader, signal);
             tree::signal_session(leader, Signal::CONT);
         }
         let begun = Instant::now();
-        while !started().is_empty() && begun.elapsed() < patience {
+        while !started().is_empty() && begun.elapsed() < timeout {
             std::thread::sleep(Duration::from_millis(5));
         }
     }

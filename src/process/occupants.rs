@@ -24,7 +24,7 @@ use super::peer::here;
 use super::stat::Stat;
 
 /// How long killed processes may take to disappear.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Variables of a person's session, which no process of a job has that took its own
 /// environment away. A job's `TERM` is `dumb`.
@@ -114,7 +114,7 @@ pub fn evict(mark: &str, dir: &Path, born: Option<&Birth>) -> io::Result<BTreeSe
         if ours.is_empty() {
             return Ok(foreign);
         }
-        if start.elapsed() > PATIENCE {
+        if start.elapsed() > TIMEOUT {
             let message = format!("processes {ours:?} cannot be killed");
             return Err(io::Error::new(io::ErrorKind::TimedOut, message));
         }

@@ -36,7 +36,7 @@ use super::tree;
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
 /// How long a process that was killed may take to be gone before it is left to itself.
-const KILL_PATIENCE: Duration = Duration::from_secs(10);
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a process that is asked to end is looked at.
 const GLANCE: Duration = Duration::from_millis(5);
@@ -228,14 +228,14 @@ impl Leader {
         tree::signal_session(self.pid, signal);
     }
 
-    /// Waits until it ends, for no longer than `patience`; it stays a zombie.
+    /// Waits until it ends, for no longer than `timeout`; it stays a zombie.
     ///
     /// # Errors
     /// Those of waiting.
-    pub fn wait_for(&self, patience: Duration) -> io::Result<Option<ExitKind>> {
+    pub fn wait_for(&self, timeout: Duration) -> io::Result<Option<ExitKind>> {
         let begun = Instant::now();
         loop {
-            let left = patience.saturating_sub(begun.elapsed());
+            let left = timeout.saturating_sub(begun.elapsed());
             let timeout = rustix::event::Timespec {
                 tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
                 tv_nsec: left.subsec_nanos().into(),
@@ -306,9 +306,9 @@ impl Leftover {
 /// Ends the processes of a session: gently, and after `grace` for good. What is stuck in
 /// the kernel is left after some seconds.
 fn end(session: Pid, grace: Duration) {
-    let wait = |patience: Duration| {
+    let wait = |timeout: Duration| {
         let begun = Instant::now();
-        while tree::lives(session) && begun.elapsed() < patience {
+        while tree::lives(session) && begun.elapsed() < timeout {
             std::thread::sleep(GLANCE);
         }
     };
@@ -318,7 +318,7 @@ fn end(session: Pid, grace: Duration) {
         wait(grace);
     }
     let begun = Instant::now();
-    while tree::lives(session) && begun.elapsed() < KILL_PATIENCE {
+    while tree::lives(session) && begun.elapsed() < KILL_TIMEOUT {
         tree::signal_session(session, Signal::KILL);
         wait(GLANCE);
     }

@@ -202,8 +202,8 @@ fn run<I: Read + AsFd + Send, O: Write + AsFd + Send>(
             }
             waiting.tell(channel, pool)?;
         }
-        let patience = (!paused).then_some(LEASE_INTERVAL);
-        channel.poll([], patience)?;
+        let timeout = (!paused).then_some(LEASE_INTERVAL);
+        channel.poll([], timeout)?;
     };
     for message in lease.take_notes() {
         channel.send(&FromAgent::Note { message })?;

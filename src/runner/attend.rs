@@ -91,7 +91,7 @@ fn listen<I: Read + AsFd, O: Write + AsFd>(
         process::signal_everything(signal);
     };
     loop {
-        let [ended] = channel.poll([end.as_fd()], Some(course.patience(GLANCE)))?;
+        let [ended] = channel.poll([end.as_fd()], Some(course.timeout(GLANCE)))?;
         if ended {
             return Ok(());
         }
@@ -105,12 +105,12 @@ fn listen<I: Read + AsFd, O: Write + AsFd>(
     }
 }
 
-fn is_closed(end: &PipeReader, patience: Duration) -> bool {
+fn is_closed(end: &PipeReader, timeout: Duration) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let patience = Timespec {
+    let timeout = Timespec {
         tv_sec: 0,
-        tv_nsec: patience.subsec_nanos().into(),
+        tv_nsec: timeout.subsec_nanos().into(),
     };
     let mut polled = [PollFd::new(end, PollFlags::IN)];
-    poll(&mut polled, Some(&patience)).is_ok_and(|ready| ready > 0)
+    poll(&mut polled, Some(&timeout)).is_ok_and(|ready| ready > 0)
 }

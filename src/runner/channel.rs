@@ -106,11 +106,11 @@ impl<I: Read + AsFd, O: Write + AsFd> Channel<I, O> {
     }
 
     /// Waits until one of `fds` is readable (or closed), the channel has moved in either
-    /// direction, or `patience` is over; says which of `fds` are readable.
+    /// direction, or `timeout` is over; says which of `fds` are readable.
     pub(super) fn poll<const N: usize>(
         &mut self,
         fds: [BorrowedFd<'_>; N],
-        patience: Option<Duration>,
+        timeout: Option<Duration>,
     ) -> Result<[bool; N], AgentError> {
         let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
         let mut polled: Vec<_> = fds.into_iter().map(readable).collect();
@@ -121,10 +121,10 @@ impl<I: Read + AsFd, O: Write + AsFd> Channel<I, O> {
         let (has_input, has_output) = (input.is_some(), output.is_some());
         polled.extend(input.into_iter().chain(output));
         let left = self.until.map(|until| until.saturating_sub(now()));
-        let timeout = patience.into_iter().chain(left).min();
-        let timeout = timeout.map(|patience| Timespec {
-            tv_sec: patience.as_secs().try_into().unwrap_or(i64::MAX),
-            tv_nsec: patience.subsec_nanos().into(),
+        let timeout = timeout.into_iter().chain(left).min();
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
         });
         match poll(&mut polled, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

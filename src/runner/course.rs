@@ -99,7 +99,7 @@ impl Course {
     }
 
     /// How long there is nothing to do unless something happens; at most `most`.
-    pub(super) fn patience(&self, most: Duration) -> Duration {
+    pub(super) fn timeout(&self, most: Duration) -> Duration {
         let due = match self.ending {
             _ if self.killed => Some(GLANCE),
             Some((_, since)) => Some(self.grace.saturating_sub(since.elapsed()).min(GLANCE)),

@@ -45,22 +45,22 @@ pub(super) fn follow<I: Read + AsFd, O: Write + AsFd>(
     let mut stopped = false;
     loop {
         let more = output.pass_on(channel)?;
-        let patience = course.patience(GLANCE);
-        let patience = more.map_or(patience, |more| more.min(patience));
+        let timeout = course.timeout(GLANCE);
+        let timeout = more.map_or(timeout, |more| more.min(timeout));
         let wanted = output.wants(channel);
         // What is not wanted, or was seen to end, would be readable for ever.
         let [readable, exited] = match (wanted, exit.is_none()) {
-            (true, true) => channel.poll([job.output_fd(), job.exit_fd()], Some(patience))?,
+            (true, true) => channel.poll([job.output_fd(), job.exit_fd()], Some(timeout))?,
             (true, false) => {
-                let [readable] = channel.poll([job.output_fd()], Some(patience))?;
+                let [readable] = channel.poll([job.output_fd()], Some(timeout))?;
                 [readable, false]
             }
             (false, true) => {
-                let [exited] = channel.poll([job.exit_fd()], Some(patience))?;
+                let [exited] = channel.poll([job.exit_fd()], Some(timeout))?;
                 [false, exited]
             }
             (false, false) => {
-                channel.poll([], Some(patience))?;
+                channel.poll([], Some(timeout))?;
                 [false, false]
             }
         };
@@ -88,7 +88,7 @@ pub(super) fn follow<I: Read + AsFd, O: Write + AsFd>(
         }
         // Where all of it is stopped nobody is left to let it go on. Seen twice, since
         // whoever does such things may be in the middle of it.
-        let idle = !readable && !exited && patience == GLANCE && !course.is_paused();
+        let idle = !readable && !exited && timeout == GLANCE && !course.is_paused();
         let stop = idle && process::everything_is_stopped();
         if stop && std::mem::replace(&mut stopped, stop) {
             job.signal(Signal::CONT);

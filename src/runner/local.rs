@@ -22,15 +22,15 @@ use crate::git::forget_repository;
 use crate::model::{Outcome, RunnerLabel, TaskId, Why};
 use crate::process::{self, Leader, Streams};
 
-use super::early::Early;
+use super::pending_requests::PendingRequests;
 use super::protocol::{Decoder, FromAgent, PROTOCOL, RunTask, Setup, ToAgent, send};
-use super::{Assignment, Control, Lost, Place, Progress, Request, Runner};
+use super::{Assignment, Control, Location, Lost, Progress, Request, Runner};
 
 /// How often an agent that says nothing is looked at.
 const GLANCE: Duration = Duration::from_secs(1);
 
 /// How long an agent may take to end its jobs and itself once its input has ended.
-const END_PATIENCE: Duration = Duration::from_secs(15);
+const END_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What a log says where a task begins anew.
 const ONCE_MORE: &str = "git-ci: the agent of this job was lost; a new one tries once more\n";
@@ -96,7 +96,7 @@ struct Line {
     running: Option<TaskId>,
     /// The task that was asked to end last.
     ended: Option<TaskId>,
-    early: Early,
+    early: PendingRequests,
     /// Until when everything may run, where that is limited.
     until: Option<Duration>,
 }
@@ -247,7 +247,7 @@ impl LocalRunner {
         // Its input has ended, so it ends by itself once its job is gone. Output that
         // nobody reads must not keep it.
         drop(agent.from);
-        match agent.process.wait_for(END_PATIENCE)? {
+        match agent.process.wait_for(END_TIMEOUT)? {
             Some(_) => agent.process.reap().map(|_| ())?,
             None => agent.process.end(Duration::ZERO),
         }
@@ -346,10 +346,10 @@ impl Runner for LocalRunner {
         &self.spec.setup.label
     }
 
-    fn place(&self) -> Place {
-        Place {
+    fn place(&self) -> Location {
+        Location {
             labels: Arc::clone(&self.spec.labels),
-            ..Place::default()
+            ..Location::default()
         }
     }
 

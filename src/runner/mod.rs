@@ -10,7 +10,6 @@ mod attend;
 mod channel;
 mod complaints;
 mod course;
-mod early;
 mod follow;
 pub mod guard;
 mod head_watch;
@@ -22,6 +21,7 @@ mod local;
 mod memory;
 mod outbox;
 mod output;
+mod pending_requests;
 pub mod protocol;
 mod unstarted;
 mod waiting;
@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{LogId, Oid, Outcome, Platform, RunnerLabel, Task, TaskId, Why};
 
-pub use host::{Host, HostError, HostRunner, HostSpec, Probe, Way, probe, protocol_line};
+pub use host::{Host, HostError, HostRunner, HostSpec, Probe, Transport, probe, protocol_line};
 pub use key::{KeyError, Keys};
 pub use local::{LocalRunner, LocalSpec};
 pub use memory::Memory;
@@ -134,7 +134,7 @@ impl Control {
 
 /// Where a runner is, as far as it matters for what it gets.
 #[derive(Debug, Clone, Default)]
-pub struct Place {
+pub struct Location {
     /// Runners with the same number share a machine; 0 is this one.
     pub machine: usize,
     /// What a job's `labels` are looked up in.
@@ -144,7 +144,7 @@ pub struct Place {
     pub ahead: bool,
 }
 
-impl Place {
+impl Location {
     /// Whether a job that asks for `labels` may run here.
     pub fn has(&self, labels: &[String]) -> bool {
         labels.iter().all(|label| self.labels.contains(label))
@@ -196,8 +196,8 @@ pub trait Runner: Send {
     fn control(&self) -> Control;
 
     /// Where it is.
-    fn place(&self) -> Place {
-        Place::default()
+    fn place(&self) -> Location {
+        Location::default()
     }
 
     /// Begins to report presence; says what it is now.

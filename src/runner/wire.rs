@@ -15,7 +15,7 @@
 //!    dropped where nobody waits for them. Only `done` is a result.
 //! 4. *Lease.* The hub sends `beat` with a growing number, the dispatcher answers
 //!    each with `ack`. The hub's right to run anything lasts `silence` from when it
-//!    *sent* the newest beat that was acknowledged, the dispatcher's patience `lease` from when it
+//!    *sent* the newest beat that was acknowledged, the dispatcher's timeout `lease` from when it
 //!    *received* one. So with `lease` above `silence` the hub's jobs are dead before
 //!    anybody else gets their tasks, whatever the network delays, in either direction.
 //!    The right is handed down as a deadline, to the hub's [guard](super::guard) and to its
@@ -41,7 +41,7 @@ pub const WIRE: u32 = 2;
 pub const PIECE: usize = 256 << 10;
 
 /// How long a hub waits for a dispatcher that has said nothing yet.
-pub const HELLO_PATIENCE: Duration = Duration::from_secs(20);
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The line with which a hub ends what was printed before it.
 pub fn ready_line(nonce: &str) -> String {

@@ -51,7 +51,7 @@ const MOST_READ: u64 = 4 * MAX_BYTES;
 const KEPT_BYTES: usize = 1024 * 1024;
 
 /// A hook waits no longer than this for whoever holds the lock, even if it is stopped.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The first words of the first line.
 const MAGIC: &str = "git-ci-spool 1 ";
@@ -113,7 +113,7 @@ impl Spool {
         let entries = &entries[entries.len().saturating_sub(MAX_ENTRIES)..];
         let lines: Vec<u8> = entries.iter().flat_map(Entry::line).collect();
         self.create_dir()?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let (mut file, locked) = loop {
             let file = private::open(&self.path(), private::Open::Append)?;
             let locked = lock(&file, deadline)?;
@@ -178,7 +178,7 @@ impl Spool {
     /// Where the file cannot be replaced, or somebody holds its lock for long. The
     /// entries stay, then.
     pub fn drain(&self, position: &Position) -> io::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut file = loop {
             let file = match private::open(&self.path(), private::Open::Read) {
                 Err(error) if is_absent(&error) => return Ok(()),

@@ -21,7 +21,6 @@
 //! running time only.
 
 mod jobs;
-mod lease;
 mod notice;
 mod observer;
 mod remote;
@@ -29,13 +28,14 @@ mod result;
 mod session;
 mod tips;
 pub mod wanted;
+mod watch_lock;
 mod whereabouts;
 
 pub use jobs::{CriteriaOf, Source, WatchJobs};
-pub use lease::{Lease, LeaseError, watcher};
 pub use notice::{BACKSTOP, POLL};
 pub use observer::{Inbox, Observed, Observer, Options, WatchError, tips};
 pub use remote::Remote;
 pub use result::{Abandon, CommitResult, OnResult, ResultCommand, on_result};
 pub use session::{Session, SessionError, Watched};
 pub use tips::{PatternError, Patterns};
+pub use watch_lock::{WatchLock, WatchLockError, watcher};

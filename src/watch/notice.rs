@@ -22,7 +22,7 @@ pub const POLL: Duration = Duration::from_secs(2);
 
 /// What is to be watched.
 #[derive(Debug, Clone)]
-pub(super) struct Places {
+pub(super) struct WatchedPaths {
     /// The common git directory: `packed-refs` and `HEAD` in it count.
     pub(super) common_dir: PathBuf,
     /// The git directory whose `HEAD` counts, if one does.
@@ -38,14 +38,14 @@ pub(super) struct Places {
 /// Watches over places while it lives.
 pub(super) struct Notice {
     watcher: Option<RecommendedWatcher>,
-    places: Places,
+    places: WatchedPaths,
     /// With device and inode: a directory that was made anew is another one.
     watched: HashMap<PathBuf, (u64, u64)>,
 }
 
 impl Notice {
     /// Polls only.
-    pub(super) fn polling(places: Places) -> Self {
+    pub(super) fn polling(places: WatchedPaths) -> Self {
         Self {
             watcher: None,
             places,
@@ -58,7 +58,7 @@ impl Notice {
     /// # Errors
     /// Where the system has no watches to give.
     pub(super) fn start(
-        places: Places,
+        places: WatchedPaths,
         hint: impl Fn() + Send + 'static,
     ) -> Result<Self, notify::Error> {
         let of = places.clone();
@@ -150,7 +150,7 @@ impl Notice {
 /// one. Where the system does not tell, it has.
 fn has_thread() -> bool {
     /// Until a new thread has its name.
-    const PATIENCE: Duration = Duration::from_millis(200);
+    const TIMEOUT: Duration = Duration::from_millis(200);
     let named = |task: &fs::DirEntry| {
         let name = fs::read(task.path().join("comm")).unwrap_or_default();
         name.starts_with(b"notify-rs")
@@ -163,14 +163,14 @@ fn has_thread() -> bool {
         if tasks.flatten().any(|task| named(&task)) {
             return true;
         }
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > TIMEOUT {
             return false;
         }
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-impl Places {
+impl WatchedPaths {
     fn concerns(&self, event: &notify::Event) -> bool {
         if event.need_rescan() {
             return true;

@@ -83,8 +83,8 @@ impl Remote {
 
     /// Fetches once; `false` where it was told to stop.
     fn fetch(&self, repo: &Repo, stop: &Receiver<()>) -> Result<bool, String> {
-        let mut said = tempfile::tempfile().map_err(|error| error.to_string())?;
-        let to = said.try_clone().map_err(|error| error.to_string())?;
+        let mut stderr = tempfile::tempfile().map_err(|error| error.to_string())?;
+        let to = stderr.try_clone().map_err(|error| error.to_string())?;
         let streams = Streams {
             stderr: Some(to.into()),
             ..Streams::default()
@@ -114,8 +114,8 @@ impl Remote {
         }
         let mut text = Vec::new();
         // Without its words there is still the exit code.
-        let _ = said.rewind();
-        let _ = said.take(MOST_SAID).read_to_end(&mut text);
+        let _ = stderr.rewind();
+        let _ = stderr.take(MOST_SAID).read_to_end(&mut text);
         let text = printable(&text);
         let lines: Vec<_> = text
             .lines()

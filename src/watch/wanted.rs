@@ -10,7 +10,7 @@ use crate::model::Oid;
 
 /// Which of the new commits go first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Order {
+pub enum QueueOrder {
     /// The tips, those that moved last first; then the rest of each branch, newest first.
     #[default]
     Tips,
@@ -22,14 +22,14 @@ pub enum Order {
 
 /// All commits of `graph` and of `forced`, in the order in which they are wanted; `tips`
 /// are in the order of their urgency.
-pub fn order(graph: &Graph, tips: &[Oid], forced: &[Oid], order: Order) -> Vec<Oid> {
+pub fn order(graph: &Graph, tips: &[Oid], forced: &[Oid], order: QueueOrder) -> Vec<Oid> {
     let must: HashSet<_> = forced.iter().collect();
     let outside = forced.iter().filter(|id| !graph.contains(id));
     let all = graph.commits.iter().map(|commit| commit.id);
     match order {
-        Order::Newest => unique(all.chain(outside.copied())),
-        Order::Oldest => unique(outside.copied().chain(all.rev())),
-        Order::Tips => {
+        QueueOrder::Newest => unique(all.chain(outside.copied())),
+        QueueOrder::Oldest => unique(outside.copied().chain(all.rev())),
+        QueueOrder::Tips => {
             let first = tips
                 .iter()
                 .filter(|id| graph.contains(id) || must.contains(id));
@@ -128,16 +128,16 @@ mod tests {
     #[test]
     fn tips_go_first_and_each_branch_follows() {
         let of = |tips: [u8; 2], by| ids(&order(&graph(), &tips.map(id), &[], by));
-        assert_eq!(of([3, 12], Order::Tips), [3, 12, 2, 1, 11]);
-        assert_eq!(of([12, 3], Order::Tips), [12, 3, 11, 1, 2]);
-        assert_eq!(of([3, 12], Order::Newest), [12, 11, 3, 2, 1]);
-        assert_eq!(of([3, 12], Order::Oldest), [1, 2, 3, 11, 12]);
+        assert_eq!(of([3, 12], QueueOrder::Tips), [3, 12, 2, 1, 11]);
+        assert_eq!(of([12, 3], QueueOrder::Tips), [12, 3, 11, 1, 2]);
+        assert_eq!(of([3, 12], QueueOrder::Newest), [12, 11, 3, 2, 1]);
+        assert_eq!(of([3, 12], QueueOrder::Oldest), [1, 2, 3, 11, 12]);
     }
 
     #[test]
     fn a_tip_outside_the_graph_is_wanted_only_where_it_must_be() {
         let graph = graph();
-        let of = |forced: &[Oid]| ids(&order(&graph, &[id(99), id(3)], forced, Order::Tips));
+        let of = |forced: &[Oid]| ids(&order(&graph, &[id(99), id(3)], forced, QueueOrder::Tips));
         assert_eq!(of(&[]), [3, 2, 1]);
         assert_eq!(of(&[id(99)]), [99, 3, 2, 1]);
     }

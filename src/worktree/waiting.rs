@@ -13,13 +13,13 @@ use super::state::{self, Holder, holders, try_lock};
 
 /// How long an agent whose dispatcher is dead may take to end by itself before it is
 /// killed: as long as the kernel may take for its jobs.
-const ORPHAN_PATIENCE: Duration = Duration::from_secs(15);
+const ORPHAN_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long it may take to disappear after that.
-const KILL_PATIENCE: Duration = Duration::from_secs(10);
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long to wait for a moment without new tasks.
-const STANDSTILL_PATIENCE: Duration = Duration::from_secs(2);
+const STANDSTILL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Nobody can lease a slot until this is dropped.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub fn standstill(ci_dir: &Path) -> io::Result<Option<Standstill>> {
                 tickets.push(ticket);
                 break;
             }
-            if start.elapsed() > STANDSTILL_PATIENCE {
+            if start.elapsed() > STANDSTILL_TIMEOUT {
                 return Ok(None);
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -72,12 +72,12 @@ pub fn wait_for_orphans(ci_dir: &Path) -> Result<(), LeaseError> {
         let Some((slot, holder)) = orphan else {
             return Ok(());
         };
-        if start.elapsed() > ORPHAN_PATIENCE {
+        if start.elapsed() > ORPHAN_TIMEOUT {
             holder.agent().kill_tree();
         } else {
             end_orphan(&holder);
         }
-        if start.elapsed() > ORPHAN_PATIENCE + KILL_PATIENCE {
+        if start.elapsed() > ORPHAN_TIMEOUT + KILL_TIMEOUT {
             let message = format!("process {} still holds slot {slot}", holder.pid);
             return Err(LeaseError::Orphans(io::Error::new(
                 io::ErrorKind::TimedOut,

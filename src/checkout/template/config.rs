@@ -71,14 +71,14 @@ struct Entry {
 }
 
 /// Where a repository is.
-pub(super) struct Place<'a> {
+pub(super) struct SlotDirs<'a> {
     /// Its common git directory.
     pub(super) dir: &'a Path,
     /// Ours in it.
     pub(super) ci_dir: &'a Path,
 }
 
-impl Place<'_> {
+impl SlotDirs<'_> {
     /// The common git directory of the user's repository, where this is one of a submodule.
     fn outer(&self) -> Option<&Path> {
         self.ci_dir.parent().filter(|dir| *dir != self.dir)
@@ -95,7 +95,7 @@ impl Config {
     ///
     /// # Errors
     /// Those of git: a file that cannot be parsed, for one.
-    pub(super) fn read(git: &Git, place: &Place<'_>) -> Result<Self, GitError> {
+    pub(super) fn read(git: &Git, place: &SlotDirs<'_>) -> Result<Self, GitError> {
         let began = SystemTime::now();
         let mut entries = list(git, place.dir, &[])?;
         if entries
@@ -148,7 +148,7 @@ impl Config {
     }
 
     /// Every file that was read, or that would count if it came to be.
-    fn files(&self, place: &Place<'_>) -> BTreeSet<PathBuf> {
+    fn files(&self, place: &SlotDirs<'_>) -> BTreeSet<PathBuf> {
         let home = std::env::var_os("HOME").map(PathBuf::from);
         let user = std::env::var_os("XDG_CONFIG_HOME")
             .filter(|dir| !dir.is_empty())
@@ -190,7 +190,7 @@ impl Config {
         Some(normal(&path))
     }
 
-    fn flatten(&self, git: &Git, place: &Place<'_>) -> Result<Vec<u8>, GitError> {
+    fn flatten(&self, git: &Git, place: &SlotDirs<'_>) -> Result<Vec<u8>, GitError> {
         let own = Own::new(place.dir, self.top(place.dir));
         let outer = place.outer().map(|dir| Own::new(dir, dir.to_owned()));
         let mut out = ConfigWriter::default();
@@ -376,7 +376,7 @@ fn list(git: &Git, dir: &Path, scope: &[&str]) -> Result<Vec<Entry>, GitError> {
 /// counts on the branch of the moment.
 fn without_branch(
     git: &Git,
-    place: &Place<'_>,
+    place: &SlotDirs<'_>,
     entries: Vec<Entry>,
 ) -> Result<Vec<Entry>, GitError> {
     // A git directory below the real one matches nearly every `gitdir:` that this matches.

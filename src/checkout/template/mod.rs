@@ -34,7 +34,7 @@ mod config;
 mod own;
 mod refs;
 
-use config::Place;
+use config::SlotDirs;
 pub(super) use config::{Config, is_true};
 use refs::{Refs, Store};
 
@@ -200,7 +200,7 @@ impl Template {
         let mut changed = self.generation == 0;
         let mut ground = false;
         if !self.config.holds() {
-            let place = Place {
+            let place = SlotDirs {
                 dir: lender.dir,
                 ci_dir: lender.ci_dir,
             };

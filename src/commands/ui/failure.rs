@@ -105,14 +105,14 @@ impl From<LeaseError> for Failure {
     }
 }
 
-impl From<watch::LeaseError> for Failure {
-    fn from(error: watch::LeaseError) -> Self {
+impl From<watch::WatchLockError> for Failure {
+    fn from(error: watch::WatchLockError) -> Self {
         let failure = Failure::of(FailureKind::Fatal, &error);
         match error {
-            watch::LeaseError::Held(_) => {
+            watch::WatchLockError::Held(_) => {
                 failure.hint("`git ci watch --wait` takes over once that process ends")
             }
-            watch::LeaseError::Io { .. } => failure,
+            watch::WatchLockError::Io { .. } => failure,
         }
     }
 }

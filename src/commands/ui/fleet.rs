@@ -10,7 +10,7 @@ use crate::model::Job;
 use crate::process;
 use crate::runner::protocol::{OutputLimits, Setup};
 use crate::runner::wire::HostSetup;
-use crate::runner::{Host, HostRunner, HostSpec, LocalRunner, LocalSpec, Runner, Way};
+use crate::runner::{Host, HostRunner, HostSpec, LocalRunner, LocalSpec, Runner, Transport};
 use crate::settings::{HostKind, HostSettings, Settings};
 
 /// How many tasks wait at a host for a slot there, where jobs are short.
@@ -178,26 +178,26 @@ impl Specs {
 
     /// What a runner must know of a host.
     pub(in crate::commands) fn of(&self, host: &HostSettings, machine: usize) -> HostSpec {
-        let way = match &host.kind {
-            HostKind::Ssh { address } => Way::Ssh {
+        let transport = match &host.kind {
+            HostKind::Ssh { address } => Transport::Ssh {
                 command: self.ssh.clone(),
                 address: address.clone(),
             },
-            HostKind::Slurm { options } => Way::Slurm {
+            HostKind::Slurm { options } => Transport::Slurm {
                 options: options.clone(),
             },
-            HostKind::Command { template } => Way::Command {
+            HostKind::Command { template } => Transport::Command {
                 template: template.clone(),
             },
         };
-        let lanes = match &way {
-            Way::Slurm { .. } => 1,
+        let lanes = match &transport {
+            Transport::Slurm { .. } => 1,
             _ => host.slots,
         };
         HostSpec {
             name: host.name.clone(),
             machine,
-            way,
+            transport,
             labels: host.labels.clone().into(),
             agent: host.agent.clone(),
             setup: HostSetup {
@@ -213,7 +213,7 @@ impl Specs {
                 output: OutputLimits::far(),
             },
             lease: host.lease,
-            patience: host.connect,
+            timeout: host.connect,
             release: host.release,
             drain: drain_mark(&self.repo, host.name.as_str()),
             repo: Arc::clone(&self.repo),

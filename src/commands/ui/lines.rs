@@ -332,7 +332,7 @@ pub(in crate::commands) struct HostLine<'a> {
     /// It gets no tasks.
     pub(in crate::commands) drained: bool,
     /// Its address, `slurm`, or the command that connects to it.
-    pub(in crate::commands) way: String,
+    pub(in crate::commands) transport: String,
     /// How many tasks it takes at once.
     pub(in crate::commands) slots: u32,
     /// Its labels, without its name, which is a label, too.

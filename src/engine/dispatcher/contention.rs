@@ -8,7 +8,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::engine::claims::{Claim, Right};
-use crate::engine::message::{Ended, Order};
+use crate::engine::message::{Ended, WorkerCommand};
 use crate::model::{Event, Outcome, Task, Why};
 use crate::process::Peer;
 use crate::runner::{Request, WITHIN, is_within};
@@ -55,9 +55,9 @@ impl Dispatcher<'_, '_> {
         };
         let state = &mut self.workers[worker];
         let order = if unwanted || known.is_some() {
-            Order::Skip
+            WorkerCommand::Skip
         } else {
-            Order::Go
+            WorkerCommand::Go
         };
         if let Some(orders) = &state.handle.orders {
             // One that panicked says farewell.

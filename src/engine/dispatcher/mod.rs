@@ -34,7 +34,7 @@ use crate::runner::{Assignment, Memory, Request};
 
 use super::claims::{Claims, Right};
 use super::control::Process;
-use super::message::{CommitDone, Message, Order, Superseded, Wanted, WorkerHandle};
+use super::message::{CommitDone, Message, Superseded, Wanted, WorkerCommand, WorkerHandle};
 use super::reports::Reports;
 use super::tasks::{Changes, OnError, Tasks};
 use super::writer::Writer;
@@ -434,7 +434,7 @@ impl<'a, 'scope> Dispatcher<'a, 'scope> {
         let state = &mut self.workers[worker];
         state.near = Some(place);
         state.idle = false;
-        let order = Order::Run(Box::new(assignment));
+        let order = WorkerCommand::Run(Box::new(assignment));
         let orders = state.handle.orders.as_ref();
         if orders.is_some_and(|orders| orders.send(order).is_ok()) {
             fail::point("handed-out");

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::model::{Job, Outcome, Task, Why};
-use crate::runner::{Lost, Place, Presence};
+use crate::runner::{Location, Lost, Presence};
 
 use crate::engine::message::{Ended, WorkerHandle};
 use crate::engine::tasks::Entry;
@@ -50,7 +50,7 @@ impl Worker {
         }
     }
 
-    pub(super) fn place(&self) -> &Place {
+    pub(super) fn place(&self) -> &Location {
         &self.handle.place
     }
 
@@ -96,7 +96,7 @@ impl Paces {
 
 /// Whether a worker who only keeps tasks ready should take one when `waiting` of them
 /// wait: not ahead of need.
-fn should_keep_ready(workers: &[Worker], paces: &Paces, place: &Place, waiting: usize) -> bool {
+fn should_keep_ready(workers: &[Worker], paces: &Paces, place: &Location, waiting: usize) -> bool {
     let Some(pace) = paces.0.get(&place.machine) else {
         return false;
     };
@@ -116,7 +116,7 @@ fn should_keep_ready(workers: &[Worker], paces: &Paces, place: &Place, waiting: 
 fn faster<'w>(
     workers: &'w [Worker],
     paces: &Paces,
-    place: &Place,
+    place: &Location,
     waiting: usize,
 ) -> Vec<&'w Worker> {
     let slots = workers
@@ -134,7 +134,7 @@ fn faster<'w>(
 
 /// Whether a worker may have a task: it has the labels, and has not just lost it while
 /// another machine can take it.
-fn may_have(workers: &[Worker], place: &Place, waiting: &Entry) -> bool {
+fn may_have(workers: &[Worker], place: &Location, waiting: &Entry) -> bool {
     place.has(&waiting.task.job.labels)
         && !(waiting.lost_by == Some(place.machine)
             && has_elsewhere(workers, waiting, place.machine))

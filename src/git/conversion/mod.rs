@@ -38,7 +38,7 @@ const SKIP_SMUDGE: &str = "GIT_LFS_SKIP_SMUDGE";
 
 /// Where the user's and the system's files of git are, as git looks for them.
 #[derive(Debug, Clone)]
-pub(crate) struct Places {
+pub(crate) struct GitFiles {
     pub(crate) home: Option<PathBuf>,
     /// `~/.config/git`.
     pub(crate) user: Option<PathBuf>,
@@ -46,7 +46,7 @@ pub(crate) struct Places {
     system_attributes: Vec<PathBuf>,
 }
 
-impl Places {
+impl GitFiles {
     /// Those of the processes that `git` starts.
     pub(crate) fn of(git: &Git) -> Self {
         if let Some(nowhere) = git.away_from_home() {
@@ -192,11 +192,16 @@ impl Conversion {
             conversion.settings.insert("sparse".to_owned(), text);
         }
         let info = repo.common_dir().join("info/attributes");
-        conversion.read_attributes(&Places::of(repo.git()), attributes.as_deref(), info, || {
-            let mut ask = repo.git_command();
-            let said = repo.git().output(ask.args(EXPAND_ATTRIBUTES)).ok()?;
-            Some(said_path(&said.stdout))
-        });
+        conversion.read_attributes(
+            &GitFiles::of(repo.git()),
+            attributes.as_deref(),
+            info,
+            || {
+                let mut ask = repo.git_command();
+                let said = repo.git().output(ask.args(EXPAND_ATTRIBUTES)).ok()?;
+                Some(said_path(&said.stdout))
+            },
+        );
         conversion.resolve(|tree| {
             let mut ask = repo.git_command();
             ask.args(["rev-parse", "-q", "--verify", tree]);
@@ -268,7 +273,7 @@ impl Conversion {
     /// `core.attributesFile`, which git can `expand`, `info` the repository's own file.
     pub(crate) fn read_attributes(
         &mut self,
-        places: &Places,
+        places: &GitFiles,
         named: Option<&[u8]>,
         info: PathBuf,
         expand: impl FnOnce() -> Option<PathBuf>,

@@ -25,14 +25,14 @@ const PLATFORMS: usize = 64;
 
 /// Where a record is.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct RecordPosition {
     /// The commit in whose note it stands.
     pub(super) commit: Oid,
     /// Its place among the records of that commit.
     pub(super) at: u32,
 }
 
-impl Place {
+impl RecordPosition {
     pub(super) fn of<'r>(&self, stored: &'r Stored) -> Option<&'r Record> {
         stored.get(&self.commit)?.get(self.at as usize)
     }
@@ -58,7 +58,7 @@ pub(super) struct Index {
     /// The record with the highest rank of each job, definition, tree, scope and
     /// surroundings, by a hash of all that. Should two ever have the same hash, one is not
     /// found, and its task runs again.
-    newest: HashMap<u64, Place>,
+    newest: HashMap<u64, RecordPosition>,
     /// Every platform that there are records of, up to a limit.
     platforms: HashSet<Option<Platform>>,
     /// The latest running times of each job, newest first.
@@ -199,7 +199,7 @@ impl Index {
             Some(one) => [Some(key(one)), Some(key(Scope::SomeCommit))],
         };
         let Ok(at) = u32::try_from(at) else { return };
-        let place = Place { commit, at };
+        let place = RecordPosition { commit, at };
         for key in keys.into_iter().flatten() {
             let newest = self.newest.get(&key).and_then(|place| place.of(stored));
             if newest.is_none_or(|newest| record.rank(self.now) > newest.rank(self.now)) {
@@ -230,13 +230,13 @@ impl Index {
         stored: &Stored,
         commit: &Commit,
         criteria: &Criteria,
-    ) -> Option<Place> {
+    ) -> Option<RecordPosition> {
         let scopes = match (criteria.reuse, criteria.binds) {
             (Reuse::Tree, _) => [Some(Scope::Tree), Some(Scope::SomeCommit)],
             (_, true) => [Some(Scope::Commit(commit.id)), None],
             (_, false) => [Some(Scope::Tree), Some(Scope::Commit(commit.id))],
         };
-        let mut best: Option<Place> = None;
+        let mut best: Option<RecordPosition> = None;
         let mut consider = |on: &Option<Platform>, env: Option<EnvId>| {
             for scope in scopes.into_iter().flatten() {
                 let key = (&criteria.job, criteria.def, commit.tree, scope);
@@ -244,7 +244,7 @@ impl Index {
                 let Some(place) = self.newest.get(&key) else {
                     continue;
                 };
-                let rank = |place: &Place| place.of(stored).map(|one| one.rank(self.now));
+                let rank = |place: &RecordPosition| place.of(stored).map(|one| one.rank(self.now));
                 let meets = |record: &Record| criteria.check(record, commit).is_ok();
                 if place.of(stored).is_some_and(meets)
                     && best.is_none_or(|best| rank(place) > rank(&best))

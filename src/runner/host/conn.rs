@@ -12,7 +12,7 @@ use super::super::outbox::Outbox;
 use super::super::protocol::Observed;
 use super::super::wire::{PIECE, ToHost};
 use super::Tasks;
-use super::packer::Order;
+use super::packer::PackRequest;
 
 /// Fewer commits than this are not sent ahead in a pack of their own, unless they are all that is left.
 const BATCH: usize = 16;
@@ -29,7 +29,7 @@ const ARRIVES: (Duration, Duration) = (Duration::from_millis(300), Duration::fro
 const UNWRITTEN: usize = 64;
 
 /// What becomes known of a task.
-pub(super) enum News {
+pub(super) enum TaskUpdate {
     /// It waits for a slot there.
     Waiting(String),
     /// Something that the user should know.
@@ -51,7 +51,7 @@ pub(super) enum News {
 /// A connection.
 pub(super) struct Conn {
     pub(super) out: Arc<Outbox<ToHost>>,
-    packs: Sender<Order>,
+    packs: Sender<PackRequest>,
     pub(super) books: Mutex<Books>,
     /// Told when there is room on the way, or the connection has ended.
     pub(super) room: Condvar,
@@ -79,7 +79,11 @@ pub(super) struct Books {
 
 impl Conn {
     /// A connection to a host that has the commits `have`.
-    pub(super) fn new(out: Arc<Outbox<ToHost>>, packs: mpsc::Sender<Order>, have: &[Oid]) -> Self {
+    pub(super) fn new(
+        out: Arc<Outbox<ToHost>>,
+        packs: mpsc::Sender<PackRequest>,
+        have: &[Oid],
+    ) -> Self {
         Self {
             out,
             packs,
@@ -121,13 +125,13 @@ impl Conn {
     }
 
     /// Waits for news of a task.
-    pub(super) fn expect(&self, id: (TaskId, u32), news: Sender<News>) {
+    pub(super) fn expect(&self, id: (TaskId, u32), news: Sender<TaskUpdate>) {
         let mut books = self.books();
         books.active = Instant::now();
         match books.over.clone() {
             // It ended before the task could get there.
             Some(why) => {
-                let _ = news.send(News::Lost(why));
+                let _ = news.send(TaskUpdate::Lost(why));
             }
             None => {
                 books.tasks.insert(id, news);
@@ -138,7 +142,7 @@ impl Conn {
     /// Ends the connection because of what the host said of a task, which is not done.
     /// It is told when the host cannot be running it any more; `false` where the
     /// connection has ended already, and nobody is left to tell it.
-    pub(super) fn distrust(&self, id: (TaskId, u32), news: Sender<News>, why: &str) -> bool {
+    pub(super) fn distrust(&self, id: (TaskId, u32), news: Sender<TaskUpdate>, why: &str) -> bool {
         let mut books = self.books();
         if books.gone {
             return false;
@@ -154,7 +158,7 @@ impl Conn {
         let mut books = self.books();
         books.gone = true;
         for news in std::mem::take(&mut books.tasks).into_values() {
-            let _ = news.send(News::Lost(reason.to_owned()));
+            let _ = news.send(TaskUpdate::Lost(reason.to_owned()));
         }
     }
 
@@ -209,9 +213,9 @@ impl Conn {
     }
 
     /// Passes news on; what nobody waits for is dropped.
-    pub(super) fn tell(&self, id: (TaskId, u32), news: News) {
+    pub(super) fn tell(&self, id: (TaskId, u32), news: TaskUpdate) {
         let mut books = self.books();
-        let done = matches!(news, News::Done(..));
+        let done = matches!(news, TaskUpdate::Done(..));
         let to = if done {
             books.tasks.remove(&id)
         } else {
@@ -246,7 +250,7 @@ impl Conn {
         let pack = books.last_pack;
         books.packs.extend(commits.iter().map(|id| (*id, pack)));
         // The packer ends only with the connection.
-        let _ = self.packs.send(Order { pack, commits });
+        let _ = self.packs.send(PackRequest { pack, commits });
         pack
     }
 }

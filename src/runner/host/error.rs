@@ -7,7 +7,7 @@ use crate::git::MINIMUM_GIT;
 use crate::model::printable_line;
 
 use super::super::wire::{Trouble, WIRE};
-use super::Way;
+use super::Transport;
 
 /// Why there is no connection to a host.
 #[derive(Debug, thiserror::Error)]
@@ -16,15 +16,15 @@ pub enum HostError {
     #[error("start the command that connects to it")]
     Start(#[source] io::Error),
     /// The connection ended before an agent answered.
-    #[error("connect: {}", said(.0))]
+    #[error("connect: {}", last_line(.0))]
     Ended(String),
     /// No agent answered in time.
-    #[error("connect within {} s{}", .patience.as_secs_f32(), after(.said))]
-    Patience {
+    #[error("connect within {} s{}", .timeout.as_secs_f32(), after(.stderr))]
+    Timeout {
         /// How long was waited.
-        patience: Duration,
+        timeout: Duration,
         /// What the command said.
-        said: String,
+        stderr: String,
     },
     /// There is no agent, and ours cannot run there.
     #[error("find git-ci there, and {theirs} cannot run the one for {ours} that is here")]
@@ -66,13 +66,13 @@ impl HostError {
     }
 
     /// What would help.
-    pub fn hint(&self, name: &str, way: &Way) -> Option<String> {
-        let by_hand = match way {
-            Way::Ssh { command, address } => format!("{command} {address}"),
-            _ => way.describe(),
+    pub fn hint(&self, name: &str, transport: &Transport) -> Option<String> {
+        let by_hand = match transport {
+            Transport::Ssh { command, address } => format!("{command} {address}"),
+            _ => transport.describe(),
         };
         let text = match self {
-            Self::Ended(said) | Self::Patience { said, .. } => said.as_str(),
+            Self::Ended(stderr) | Self::Timeout { stderr, .. } => stderr.as_str(),
             Self::NoAgent { .. } => {
                 return Some(format!(
                     "install it there with `cargo install git-ci`, and set ci-host.{name}.agent \
@@ -130,7 +130,7 @@ impl HostError {
 }
 
 /// The last line that says something, safe to show.
-fn said(text: &str) -> String {
+fn last_line(text: &str) -> String {
     let line = text.lines().rev().find(|line| !line.trim().is_empty());
     let line = line.unwrap_or("the connection ended before an agent answered");
     // ssh's warning about a changed key ends in a line that says less than its second.
@@ -148,6 +148,6 @@ fn after(text: &str) -> String {
     if text.is_empty() {
         String::new()
     } else {
-        format!(": {}", said(text))
+        format!(": {}", last_line(text))
     }
 }

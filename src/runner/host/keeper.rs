@@ -17,7 +17,7 @@ use super::super::outbox::Outbox;
 use super::super::protocol::send;
 use super::super::wire::{FromHost, ToHost};
 use super::super::{Presence, Tell};
-use super::conn::{Conn, News};
+use super::conn::{Conn, TaskUpdate};
 use super::open::{Opened, open};
 use super::process::Process;
 use super::{HostError, HostSpec, packer};
@@ -121,12 +121,12 @@ impl Inner {
         state.conn.clone().ok_or_else(|| state.reason.clone())
     }
 
-    /// Waits until something changes, at most for `patience`; `false` once closed.
-    fn rest(&self, patience: Duration, until: impl Fn(&State) -> bool) -> bool {
+    /// Waits until something changes, at most for `timeout`; `false` once closed.
+    fn rest(&self, timeout: Duration, until: impl Fn(&State) -> bool) -> bool {
         let start = Instant::now();
         let mut state = self.state();
         while !state.closed && !until(&state) {
-            let Some(left) = patience.checked_sub(start.elapsed()) else {
+            let Some(left) = timeout.checked_sub(start.elapsed()) else {
                 break;
             };
             state = self
@@ -163,7 +163,7 @@ impl Inner {
         if let Some(error) = error {
             state.failures += 1;
             state.reason = error.line();
-            let hint = error.hint(self.spec.name.as_str(), &self.spec.way);
+            let hint = error.hint(self.spec.name.as_str(), &self.spec.transport);
             let hint = hint.map_or_else(String::new, |hint| format!(" ({hint})"));
             reason = Some(format!("{}{hint}", state.reason));
         }
@@ -340,8 +340,8 @@ impl Reading<'_> {
                 Ok(Some(0)) | Err(_) => {
                     std::thread::sleep(Duration::from_millis(50));
                     let process = self.inner.state().process.clone();
-                    let said = process.map_or_else(String::new, |process| process.said());
-                    return Err(HostError::Ended(said));
+                    let stderr = process.map_or_else(String::new, |process| process.stderr());
+                    return Err(HostError::Ended(stderr));
                 }
                 Ok(Some(_)) => self.decoder.feed(&std::mem::take(&mut self.from.bytes)),
             }
@@ -378,17 +378,17 @@ impl Reading<'_> {
             }
             FromHost::Taken { .. } => self.conn.arrived(),
             FromHost::Waiting { task, try_, reason } => {
-                self.conn.tell((task, try_), News::Waiting(reason));
+                self.conn.tell((task, try_), TaskUpdate::Waiting(reason));
             }
             FromHost::Note {
                 task,
                 try_,
                 message,
             } => {
-                self.conn.tell((task, try_), News::Note(message));
+                self.conn.tell((task, try_), TaskUpdate::Note(message));
             }
             FromHost::Started { task, try_, slot } => {
-                self.conn.tell((task, try_), News::Started { slot });
+                self.conn.tell((task, try_), TaskUpdate::Started { slot });
             }
             FromHost::Output {
                 task,
@@ -396,7 +396,8 @@ impl Reading<'_> {
                 at,
                 bytes,
             } => {
-                self.conn.tell((task, try_), News::Output { at, bytes });
+                self.conn
+                    .tell((task, try_), TaskUpdate::Output { at, bytes });
             }
             FromHost::Done {
                 task,
@@ -404,7 +405,8 @@ impl Reading<'_> {
                 result,
                 observed,
             } => {
-                self.conn.tell((task, try_), News::Done(result, observed));
+                self.conn
+                    .tell((task, try_), TaskUpdate::Done(result, observed));
             }
             FromHost::Failed { trouble, reason } => {
                 let reason: String = reason.chars().take(500).collect();

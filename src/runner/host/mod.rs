@@ -14,7 +14,7 @@ mod keeper;
 mod open;
 mod packer;
 mod process;
-mod way;
+mod transport;
 
 use std::collections::HashMap;
 use std::io;
@@ -27,20 +27,20 @@ use std::time::{Duration, Instant};
 use crate::git::Repo;
 use crate::model::{Outcome, RunnerLabel, TaskId, Why, printable_line};
 
-use super::early::Early;
+use super::pending_requests::PendingRequests;
 use super::protocol::{OutputLimits, RunTask};
 use super::wire::{About, HostSetup, ToHost};
-use super::{Assignment, Control, Lost, Place, Presence, Progress, Request, Runner, Tell};
+use super::{Assignment, Control, Location, Lost, Presence, Progress, Request, Runner, Tell};
 
-use conn::{Conn, News};
+use conn::{Conn, TaskUpdate};
 use keeper::Inner;
 
 pub use error::HostError;
 pub use open::{probe, protocol_line};
-pub use way::Way;
+pub use transport::Transport;
 
 /// How long a host may take to confirm that it killed a task.
-const KILL_PATIENCE: Duration = Duration::from_secs(3);
+const KILL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What a host may remark on one task; the rest is dropped.
 const MOST_REMARKS: u32 = 100;
@@ -56,7 +56,7 @@ pub struct HostSpec {
     /// What tells it apart from other machines; not 0.
     pub machine: usize,
     /// How to get there.
-    pub way: Way,
+    pub transport: Transport,
     /// What it calls itself in the `labels` of jobs.
     pub labels: Arc<[String]>,
     /// Where the agent is; `None` looks for it, and uploads this program where there is none.
@@ -66,7 +66,7 @@ pub struct HostSpec {
     /// How long without a sign of life until its tasks are given to others.
     pub lease: Duration,
     /// How long a connection may take until the hub answers.
-    pub patience: Duration,
+    pub timeout: Duration,
     /// Let go of the connection after this long without work.
     pub release: Option<Duration>,
     /// While this file exists it gets no tasks.
@@ -126,7 +126,7 @@ pub struct HostRunner {
 #[derive(Default)]
 struct Current {
     task: Option<OnHost>,
-    early: Early,
+    early: PendingRequests,
     /// It was asked to end, so that it may say it was cancelled.
     asked: bool,
 }
@@ -134,7 +134,7 @@ struct Current {
 struct OnHost {
     id: (TaskId, u32),
     conn: Arc<Conn>,
-    news: mpsc::Sender<News>,
+    news: mpsc::Sender<TaskUpdate>,
 }
 
 impl Current {
@@ -151,14 +151,14 @@ impl Current {
         });
         let ends = matches!(request, Request::Terminate | Request::Kill);
         if ends && (request == Request::Kill || !reached) {
-            let _ = on.news.send(News::Hurry);
+            let _ = on.news.send(TaskUpdate::Hurry);
         }
         self.asked |= ends;
     }
 }
 
 impl HostRunner {
-    /// A runner on `host`; see [`Place::ahead`].
+    /// A runner on `host`; see [`Location::ahead`].
     pub fn new(host: &Arc<Host>, ahead: bool) -> Self {
         Self {
             host: Arc::clone(host),
@@ -176,7 +176,7 @@ impl HostRunner {
         &self,
         id: (TaskId, u32),
         conn: &Conn,
-        (sender, news): (&mpsc::Sender<News>, &mpsc::Receiver<News>),
+        (sender, news): (&mpsc::Sender<TaskUpdate>, &mpsc::Receiver<TaskUpdate>),
         assignment: &Assignment,
         watch: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Outcome, Lost> {
@@ -192,32 +192,32 @@ impl HostRunner {
                 Some(until) => news.recv_timeout(until.saturating_duration_since(Instant::now())),
             };
             match next {
-                Ok(News::Waiting(_) | News::Note(_)) if remarks == 0 => {}
-                Ok(News::Waiting(reason)) => {
+                Ok(TaskUpdate::Waiting(_) | TaskUpdate::Note(_)) if remarks == 0 => {}
+                Ok(TaskUpdate::Waiting(reason)) => {
                     remarks -= 1;
                     watch(Progress::Waiting(&short_line(&reason, 500)));
                 }
-                Ok(News::Note(message)) => {
+                Ok(TaskUpdate::Note(message)) => {
                     remarks -= 1;
                     let message = short_line(&message, 500);
                     watch(Progress::Note(&format!("{}: {message}", self.label())));
                 }
-                Ok(News::Started { .. }) if started => {
+                Ok(TaskUpdate::Started { .. }) if started => {
                     let what = *wrong.insert("it starts one task several times");
                     conn.give_up(what);
                 }
-                Ok(News::Started { slot }) => {
+                Ok(TaskUpdate::Started { slot }) => {
                     started = true;
                     watch(Progress::Started { slot });
                 }
-                Ok(News::Output { at, bytes }) => match arrivals.accept(at, bytes.len()) {
+                Ok(TaskUpdate::Output { at, bytes }) => match arrivals.accept(at, bytes.len()) {
                     Ok(()) => watch(Progress::Output { at, bytes: &bytes }),
                     Err(what) => {
                         wrong = Some(what);
                         conn.give_up(what);
                     }
                 },
-                Ok(News::Done(result, observed)) => {
+                Ok(TaskUpdate::Done(result, observed)) => {
                     watch(Progress::Observed(observed));
                     let asked = self.current().asked;
                     let judged = judge(result, assignment, asked);
@@ -239,13 +239,13 @@ impl HostRunner {
                         }
                     }
                 }
-                Ok(News::Lost(reason)) => {
+                Ok(TaskUpdate::Lost(reason)) => {
                     let reason = format!("keep the host {}: {reason}", self.label());
                     let why = Why::HostLost;
                     return Err(Lost { why, reason });
                 }
-                Ok(News::Hurry) => {
-                    until.get_or_insert(Instant::now() + KILL_PATIENCE);
+                Ok(TaskUpdate::Hurry) => {
+                    until.get_or_insert(Instant::now() + KILL_TIMEOUT);
                 }
                 // Nobody waits for a verdict, and the hub's own watch sees to the rest.
                 Err(_) => {
@@ -259,11 +259,11 @@ impl HostRunner {
 
 impl HostRunner {
     /// Waits until a host whose connection has ended cannot be running a task any more.
-    fn outwait(&self, news: &mpsc::Receiver<News>, what: &str) -> Result<Outcome, Lost> {
+    fn outwait(&self, news: &mpsc::Receiver<TaskUpdate>, what: &str) -> Result<Outcome, Lost> {
         let until = Instant::now() + self.host.inner.spec.lease;
         // Only one who is in a hurry has anything to say now.
         match news.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(News::Hurry) => Ok(Outcome::Cancelled),
+            Ok(TaskUpdate::Hurry) => Ok(Outcome::Cancelled),
             _ => Err(Lost {
                 why: Why::HostLost,
                 reason: format!("keep the host {}: {what}", self.label()),
@@ -363,9 +363,9 @@ impl Runner for HostRunner {
         .waking(move || inner.wake())
     }
 
-    fn place(&self) -> Place {
+    fn place(&self) -> Location {
         let spec = &self.host.inner.spec;
-        Place {
+        Location {
             machine: spec.machine,
             labels: Arc::clone(&spec.labels),
             ahead: self.ahead,
@@ -431,4 +431,4 @@ pub struct Probe {
     pub took: Duration,
 }
 
-type Tasks = HashMap<(TaskId, u32), mpsc::Sender<News>>;
+type Tasks = HashMap<(TaskId, u32), mpsc::Sender<TaskUpdate>>;

@@ -20,7 +20,7 @@ use super::{HostError, HostSpec, Probe};
 const NOISE: usize = 1 << 20;
 
 /// How long an upload may take.
-const UPLOAD_PATIENCE: Duration = Duration::from_secs(600);
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A connection on which both sides have said hello.
 pub(super) struct Opened {
@@ -63,7 +63,7 @@ pub fn probe(spec: &HostSpec) -> Result<Probe, HostError> {
 pub(super) fn open(spec: &HostSpec, hold: impl FnOnce(&Arc<Process>)) -> Result<Opened, HostError> {
     let nonce = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
     let script = script(spec, &nonce);
-    let command = spec.way.command(&script, spec.patience);
+    let command = spec.transport.command(&script, spec.timeout);
     let (process, to, from) = Process::start(command).map_err(HostError::Start)?;
     let process = Arc::new(process);
     hold(&process);
@@ -73,7 +73,7 @@ pub(super) fn open(spec: &HostSpec, hold: impl FnOnce(&Arc<Process>)) -> Result<
         to,
         from,
         mark: format!("git-ci:{nonce}:"),
-        deadline: Instant::now() + spec.patience,
+        deadline: Instant::now() + spec.timeout,
     };
     opening.reach_agent()?;
     opening.say_hello()
@@ -148,17 +148,17 @@ impl Opening<'_> {
                     writeln!(self.to, "{hash} {size}").map_err(upload_error)?;
                 }
                 ("send", _) => {
-                    self.deadline = Instant::now() + UPLOAD_PATIENCE;
+                    self.deadline = Instant::now() + UPLOAD_TIMEOUT;
                     let mut program = File::open(&self.spec.program).map_err(upload_error)?;
                     io::copy(&mut program, &mut self.to)
                         .and_then(|_| self.to.flush())
                         .map_err(upload_error)?;
                 }
                 ("broken", _) => {
-                    let said = self.process.said();
-                    let said = said.lines().last().unwrap_or("it does not run there");
-                    let said = printable_line(said.as_bytes()).into_owned();
-                    return Err(HostError::Upload(said));
+                    let stderr = self.process.stderr();
+                    let stderr = stderr.lines().last().unwrap_or("it does not run there");
+                    let stderr = printable_line(stderr.as_bytes()).into_owned();
+                    return Err(HostError::Upload(stderr));
                 }
                 (other, _) => {
                     let other = printable_line(other.as_bytes()).into_owned();
@@ -200,21 +200,21 @@ impl Opening<'_> {
     }
 
     fn fill(&mut self) -> Result<(), HostError> {
-        let said = |process: &Process| {
+        let stderr = |process: &Process| {
             // What it has to say may come a little after its output has ended.
             std::thread::sleep(Duration::from_millis(50));
-            process.said()
+            process.stderr()
         };
         while Instant::now() < self.deadline {
             match self.from.fill(self.deadline) {
                 Ok(None) => {}
-                Ok(Some(0)) | Err(_) => return Err(HostError::Ended(said(&self.process))),
+                Ok(Some(0)) | Err(_) => return Err(HostError::Ended(stderr(&self.process))),
                 Ok(Some(_)) => return Ok(()),
             }
         }
-        Err(HostError::Patience {
-            patience: self.spec.patience,
-            said: said(&self.process),
+        Err(HostError::Timeout {
+            timeout: self.spec.timeout,
+            stderr: stderr(&self.process),
         })
     }
 

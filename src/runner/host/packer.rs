@@ -15,13 +15,18 @@ use super::conn::Conn;
 const NEGATIVE: usize = 512;
 
 /// A pack that is wanted.
-pub(super) struct Order {
+pub(super) struct PackRequest {
     pub(super) pack: u64,
     pub(super) commits: Vec<Oid>,
 }
 
 /// Makes packs until the connection ends.
-pub(super) fn pack(repo: &Repo, conn: &Arc<Conn>, mut have: Vec<Oid>, orders: &Receiver<Order>) {
+pub(super) fn pack(
+    repo: &Repo,
+    conn: &Arc<Conn>,
+    mut have: Vec<Oid>,
+    orders: &Receiver<PackRequest>,
+) {
     for order in orders {
         let surplus = have.len().saturating_sub(NEGATIVE);
         let made = make(repo, conn, &order, &have[surplus..]);
@@ -44,7 +49,7 @@ pub(super) fn pack(repo: &Repo, conn: &Arc<Conn>, mut have: Vec<Oid>, orders: &R
 }
 
 /// Makes and sends one; `false` where the connection has ended meanwhile.
-fn make(repo: &Repo, conn: &Conn, order: &Order, have: &[Oid]) -> Result<bool, String> {
+fn make(repo: &Repo, conn: &Conn, order: &PackRequest, have: &[Oid]) -> Result<bool, String> {
     let text = |error: std::io::Error| error.to_string();
     let mut child = repo.make_pack(&order.commits, have).map_err(text)?;
     let mut going = true;

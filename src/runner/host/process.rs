@@ -17,13 +17,13 @@ use crate::process::{self, Leader, Streams};
 const SAID: usize = 4096;
 
 /// How long it may take to end by itself, and again after it was asked to.
-const END_PATIENCE: Duration = Duration::from_secs(1);
+const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The process. Its exit status is never looked at: it is no verdict.
 pub(super) struct Process {
     /// `None` once it has ended.
     leader: Mutex<Option<Leader>>,
-    said: Arc<Mutex<Vec<u8>>>,
+    stderr: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Process {
@@ -39,22 +39,24 @@ impl Process {
             stdout: Some(stdout.into()),
             stderr: Some(stderr.into()),
         };
-        let said = Arc::new(Mutex::new(Vec::new()));
-        let heard = Arc::clone(&said);
+        let stderr = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&stderr);
         // Before there is a process to be left behind.
-        thread::Builder::new().name("said".into()).spawn(move || {
-            let mut bytes = [0; 1024];
-            while let Ok(count @ 1..) = speech.read(&mut bytes) {
-                let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-                heard.extend_from_slice(&bytes[..count]);
-                let surplus = heard.len().saturating_sub(SAID);
-                heard.drain(..surplus);
-            }
-        })?;
+        thread::Builder::new()
+            .name("stderr".into())
+            .spawn(move || {
+                let mut bytes = [0; 1024];
+                while let Ok(count @ 1..) = speech.read(&mut bytes) {
+                    let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                    heard.extend_from_slice(&bytes[..count]);
+                    let surplus = heard.len().saturating_sub(SAID);
+                    heard.drain(..surplus);
+                }
+            })?;
         let leader = process::start(&command, streams)?;
         let process = Self {
             leader: Mutex::new(Some(leader)),
-            said,
+            stderr,
         };
         let inlet = Inlet {
             from,
@@ -64,9 +66,9 @@ impl Process {
     }
 
     /// What it said on standard error.
-    pub(super) fn said(&self) -> String {
-        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&said).trim().to_owned()
+    pub(super) fn stderr(&self) -> String {
+        let stderr = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&stderr).trim().to_owned()
     }
 
     /// Signals it and what it started.
@@ -85,7 +87,7 @@ impl Process {
                 self.signal(signal);
             }
             let start = Instant::now();
-            while start.elapsed() < END_PATIENCE {
+            while start.elapsed() < END_TIMEOUT {
                 if self.ended() {
                     return;
                 }
@@ -118,10 +120,10 @@ impl Inlet {
     /// Waits for more, no longer than until `deadline`: how many bytes came, 0 at the
     /// end; `None` where the time was over.
     pub(super) fn fill(&mut self, deadline: Instant) -> io::Result<Option<usize>> {
-        let patience = deadline.saturating_duration_since(Instant::now());
+        let timeout = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec {
-            tv_sec: patience.as_secs().try_into().unwrap_or(i64::MAX),
-            tv_nsec: patience.subsec_nanos().into(),
+            tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
         };
         let mut fds = [PollFd::from_borrowed_fd(self.from.as_fd(), PollFlags::IN)];
         match poll(&mut fds, Some(&timeout)) {

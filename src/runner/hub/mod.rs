@@ -27,7 +27,7 @@ use super::guard::{Guarded, MARGIN};
 use super::lifeline::{Lifeline, now};
 use super::outbox::Outbox;
 use super::protocol::{Observed, RunTask, Setup, receive, send};
-use super::wire::{About, FromHost, HELLO_PATIENCE, HostSetup, ToHost, Trouble, WIRE, ready_line};
+use super::wire::{About, FromHost, HELLO_TIMEOUT, HostSetup, ToHost, Trouble, WIRE, ready_line};
 use super::{Control, LocalRunner, LocalSpec, Progress, Request, Runner as _};
 
 mod store;
@@ -101,7 +101,7 @@ pub struct HubSpec {
 }
 
 /// What can happen to a hub.
-enum Happening {
+enum HubEvent {
     Frame(ToHost),
     /// The dispatcher's end of the channel; with what was wrong with it.
     Ended(Option<String>),
@@ -140,7 +140,7 @@ struct Hub {
     stored: u64,
     packs: Sender<store::Work>,
     out: Arc<Outbox<FromHost>>,
-    events: Sender<Happening>,
+    events: Sender<HubEvent>,
 }
 
 /// Serves one dispatcher until it says goodbye, its end of the channel closes, or it
@@ -204,17 +204,17 @@ pub fn serve(
 }
 
 /// Passes on what comes in.
-fn read(input: impl Read, to: &Sender<Happening>) {
+fn read(input: impl Read, to: &Sender<HubEvent>) {
     let mut input = BufReader::with_capacity(64 << 10, input);
     loop {
-        let happening = match receive::<ToHost>(&mut input) {
-            Ok(Some(frame)) => Happening::Frame(frame),
-            Ok(None) => Happening::Ended(None),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Happening::Ended(None),
-            Err(error) => Happening::Ended(Some(error.to_string())),
+        let event = match receive::<ToHost>(&mut input) {
+            Ok(Some(frame)) => HubEvent::Frame(frame),
+            Ok(None) => HubEvent::Ended(None),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => HubEvent::Ended(None),
+            Err(error) => HubEvent::Ended(Some(error.to_string())),
         };
-        let last = matches!(happening, Happening::Ended(_));
-        if to.send(happening).is_err() || last {
+        let last = matches!(event, HubEvent::Ended(_));
+        if to.send(event).is_err() || last {
             return;
         }
     }
@@ -225,21 +225,21 @@ fn read(input: impl Read, to: &Sender<Happening>) {
 fn work(
     spec: &HubSpec,
     mut guard: Guarded,
-    events: &Sender<Happening>,
-    inbox: &Receiver<Happening>,
+    events: &Sender<HubEvent>,
+    inbox: &Receiver<HubEvent>,
     out: &Arc<Outbox<FromHost>>,
 ) -> Result<Option<Cache>, HubError> {
     let ending = events.clone();
     guard
-        .on_end(move || drop(ending.send(Happening::Unguarded)))
+        .on_end(move || drop(ending.send(HubEvent::Unguarded)))
         .map_err(HubError::Prepare)?;
-    let setup = match inbox.recv_timeout(HELLO_PATIENCE) {
-        Ok(Happening::Frame(ToHost::Hello { wire: WIRE, setup })) => *setup,
-        Ok(Happening::Frame(ToHost::Hello { wire, .. })) => return Err(HubError::Version(wire)),
-        Ok(Happening::Ended(None)) => return Ok(None),
-        Ok(Happening::Ended(Some(error))) => return Err(HubError::Channel(error)),
+    let setup = match inbox.recv_timeout(HELLO_TIMEOUT) {
+        Ok(HubEvent::Frame(ToHost::Hello { wire: WIRE, setup })) => *setup,
+        Ok(HubEvent::Frame(ToHost::Hello { wire, .. })) => return Err(HubError::Version(wire)),
+        Ok(HubEvent::Ended(None)) => return Ok(None),
+        Ok(HubEvent::Ended(Some(error))) => return Err(HubError::Channel(error)),
         Ok(_) => return Err(HubError::Channel("it does not begin with hello".to_owned())),
-        Err(_) => return Err(HubError::Silence(HELLO_PATIENCE)),
+        Err(_) => return Err(HubError::Silence(HELLO_TIMEOUT)),
     };
     let mut life = Lifeline::new(setup.silence, now());
     let (mut hub, about) = Hub::new(spec, setup, events, out)?;
@@ -252,7 +252,7 @@ fn work(
     out.urge(FromHost::Beat { beat });
     loop {
         let due = life.due().unwrap_or_default().min(life.until());
-        let happening = inbox.recv_timeout(due.saturating_sub(now()));
+        let event = inbox.recv_timeout(due.saturating_sub(now()));
         // Before anything else: what has come may have waited while this machine stood still.
         let at = now();
         if at >= life.until() {
@@ -262,15 +262,15 @@ fn work(
             let beat = life.beat(at);
             out.urge(FromHost::Beat { beat });
         }
-        match happening {
-            Ok(Happening::Frame(ToHost::Ack { beat })) => {
+        match event {
+            Ok(HubEvent::Frame(ToHost::Ack { beat })) => {
                 life.ack(beat);
                 hub.renew(&mut guard, life.until())?;
             }
-            Ok(Happening::Frame(ToHost::Bye)) => return Ok(Some(hub.cache)),
-            Ok(Happening::Ended(None)) => return Ok(None),
-            Ok(Happening::Ended(Some(error))) => return Err(HubError::Channel(error)),
-            Ok(happening) => hub.take(happening)?,
+            Ok(HubEvent::Frame(ToHost::Bye)) => return Ok(Some(hub.cache)),
+            Ok(HubEvent::Ended(None)) => return Ok(None),
+            Ok(HubEvent::Ended(Some(error))) => return Err(HubError::Channel(error)),
+            Ok(event) => hub.handle(event)?,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(None),
         }
@@ -282,7 +282,7 @@ impl Hub {
     fn new(
         spec: &HubSpec,
         setup: HostSetup,
-        events: &Sender<Happening>,
+        events: &Sender<HubEvent>,
         out: &Arc<Outbox<FromHost>>,
     ) -> Result<(Self, About), HubError> {
         let git = Git::find()?;
@@ -350,12 +350,12 @@ impl Hub {
         Ok(())
     }
 
-    fn take(&mut self, happening: Happening) -> Result<(), HubError> {
-        match happening {
-            Happening::Unguarded => return Err(HubError::Guard(io::ErrorKind::BrokenPipe.into())),
-            Happening::Frame(frame) => self.frame(frame)?,
-            Happening::Progress(frame) => self.say(frame),
-            Happening::Done {
+    fn handle(&mut self, event: HubEvent) -> Result<(), HubError> {
+        match event {
+            HubEvent::Unguarded => return Err(HubError::Guard(io::ErrorKind::BrokenPipe.into())),
+            HubEvent::Frame(frame) => self.frame(frame)?,
+            HubEvent::Progress(frame) => self.say(frame),
+            HubEvent::Done {
                 lane,
                 task,
                 try_,
@@ -371,10 +371,10 @@ impl Hub {
                     observed,
                 });
             }
-            Happening::Taken(bytes) => self.say(FromHost::Taken { bytes }),
-            Happening::Stored(pack) => self.stored = pack,
-            Happening::NotStored(error) => return Err(HubError::Store(error)),
-            Happening::Ended(_) => {}
+            HubEvent::Taken(bytes) => self.say(FromHost::Taken { bytes }),
+            HubEvent::Stored(pack) => self.stored = pack,
+            HubEvent::NotStored(error) => return Err(HubError::Store(error)),
+            HubEvent::Ended(_) => {}
         }
         Ok(())
     }
@@ -500,7 +500,7 @@ fn run_lane(
     lane: usize,
     mut runner: LocalRunner,
     tasks: &Receiver<RunTask>,
-    events: &Sender<Happening>,
+    events: &Sender<HubEvent>,
     out: &Outbox<FromHost>,
 ) {
     for frame in tasks {
@@ -537,9 +537,9 @@ fn run_lane(
                     return;
                 }
             };
-            let _ = events.send(Happening::Progress(frame));
+            let _ = events.send(HubEvent::Progress(frame));
         });
-        let done = Happening::Done {
+        let done = HubEvent::Done {
             lane,
             task,
             try_,

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use crate::git::Cache;
 use crate::model::{Oid, printable};
 
-use super::Happening;
+use super::HubEvent;
 
 /// What there is to store.
 pub(super) enum Work {
@@ -16,13 +16,14 @@ pub(super) enum Work {
 }
 
 /// Feeds each pack to git. After the first failure the hub ends, and so does this.
-pub(super) fn take(cache: &Cache, work: &Receiver<Work>, told: &Sender<Happening>) {
+pub(super) fn take(cache: &Cache, work: &Receiver<Work>, told: &Sender<HubEvent>) {
     let mut taker: Option<Taker> = None;
     let mut last = 0;
     for work in work {
         let done = match work {
-            Work::Piece { pack, bytes } => piece(cache, &mut taker, pack, &bytes)
-                .map(|()| Happening::Taken(bytes.len() as u64)),
+            Work::Piece { pack, bytes } => {
+                piece(cache, &mut taker, pack, &bytes).map(|()| HubEvent::Taken(bytes.len() as u64))
+            }
             Work::End { pack, keep } if pack == last + 1 => {
                 last = pack;
                 let stored = match taker.take() {
@@ -32,20 +33,20 @@ pub(super) fn take(cache: &Cache, work: &Receiver<Work>, told: &Sender<Happening
                     Some(_) => Err("pieces of several packs are mixed".to_owned()),
                 };
                 if stored.is_ok() {
-                    let _ = told.send(Happening::Stored(pack));
+                    let _ = told.send(HubEvent::Stored(pack));
                     // Only for next time: nothing waits for it.
                     let _ = cache.keep(&keep);
                     continue;
                 }
-                stored.map(|()| Happening::Stored(pack))
+                stored.map(|()| HubEvent::Stored(pack))
             }
             Work::End { .. } => Err("a pack is missing".to_owned()),
         };
-        let (happening, stop) = match done {
-            Ok(happening) => (happening, false),
-            Err(error) => (Happening::NotStored(error), true),
+        let (event, stop) = match done {
+            Ok(event) => (event, false),
+            Err(error) => (HubEvent::NotStored(error), true),
         };
-        if told.send(happening).is_err() || stop {
+        if told.send(event).is_err() || stop {
             return;
         }
     }

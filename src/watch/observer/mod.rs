@@ -28,10 +28,10 @@ use crate::private;
 use crate::spool::Entry;
 
 use crate::watch::jobs::WatchJobs;
-use crate::watch::notice::{self, Notice, Places};
+use crate::watch::notice::{self, Notice, WatchedPaths};
 use crate::watch::result::OnResult;
 use crate::watch::tips::Patterns;
-use crate::watch::wanted::Order;
+use crate::watch::wanted::QueueOrder;
 use crate::watch::whereabouts::Whereabouts;
 
 use spooled::Spooled;
@@ -88,7 +88,7 @@ pub struct Options {
     /// Which refs.
     pub patterns: Patterns,
     /// Which commits go first.
-    pub order: Order,
+    pub order: QueueOrder,
     /// What becomes of running tasks that nobody wants any more.
     pub superseded: Superseded,
     /// Look this often, and do without events.
@@ -520,12 +520,12 @@ pub fn tips(repo: &Repo, patterns: &Patterns) -> Result<BTreeMap<RefName, Oid>, 
     Ok(tips)
 }
 
-fn places(repo: &Repo, options: &Options, jobs: &WatchJobs<'_>) -> Places {
+fn places(repo: &Repo, options: &Options, jobs: &WatchJobs<'_>) -> WatchedPaths {
     let wanted = options.patterns.wanted();
     let dirs = wanted.dirs.iter().map(|dir| OsStr::from_bytes(dir));
     // What is checked out is a branch, most of the time.
     let heads = wanted.head.then_some(OsStr::new("refs/heads/"));
-    Places {
+    WatchedPaths {
         common_dir: repo.common_dir().to_owned(),
         head_dir: wanted.head.then(|| repo.git_dir().to_owned()),
         refs: dirs

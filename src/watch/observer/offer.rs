@@ -8,7 +8,7 @@ use crate::engine::Wanted;
 use crate::engine::control::{Reply, Request};
 use crate::git::{Graph, GraphCommit, HistoryError};
 use crate::model::{Event, Oid, WatchedCommit};
-use crate::watch::wanted::Order;
+use crate::watch::wanted::QueueOrder;
 
 use super::{Observer, SHOWN, Seen};
 
@@ -35,7 +35,7 @@ impl Observer<'_> {
             }
             match self.wanted(id, before.remove(id).filter(|_| !anew)) {
                 Ok(Some(wanted)) => list.push(Wanted {
-                    urgent: tips.contains(id) && self.options.order == Order::Tips,
+                    urgent: tips.contains(id) && self.options.order == QueueOrder::Tips,
                     ..wanted
                 }),
                 Ok(None) => {

@@ -9,11 +9,11 @@ use super::{Hook, script};
 /// Why it is not known where hooks belong.
 #[derive(Debug, thiserror::Error)]
 #[error("find the directory of hooks")]
-pub struct PlaceError(#[from] GitError);
+pub struct HookDirError(#[from] GitError);
 
 /// The directory of hooks that counts in a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum HookDir {
     /// Within the repository: nobody else uses it, and it is no part of the project.
     Own(PathBuf),
     /// In the work tree: part of the project, or of a tool of the project.
@@ -27,9 +27,9 @@ pub enum Place {
     },
 }
 
-impl Place {
+impl HookDir {
     /// Asks git's configuration.
-    pub(super) fn of(repo: &Repo) -> Result<Self, PlaceError> {
+    pub(super) fn of(repo: &Repo) -> Result<Self, HookDirError> {
         let own = repo.common_dir().join("hooks");
         let (scope, dir) = match configured(repo)? {
             Some((scope, path)) => {

@@ -17,7 +17,7 @@ const TRIES: u32 = 5;
 
 /// Why there is no lease.
 #[derive(Debug, thiserror::Error)]
-pub enum LeaseError {
+pub enum WatchLockError {
     /// Somebody else has it.
     #[error("watch this repository: {}", describe(.0.as_ref()))]
     Held(Option<Process>),
@@ -46,18 +46,18 @@ fn describe(watcher: Option<&Process>) -> String {
 
 /// The right to observe, until dropped.
 #[derive(Debug)]
-pub struct Lease {
+pub struct WatchLock {
     file: File,
 }
 
-impl Lease {
+impl WatchLock {
     /// Takes the lease, or waits for it.
     ///
     /// # Errors
     /// Where another process has it and `wait` is not wanted, or the file cannot be used.
-    pub fn take(ci_dir: &Path, watcher: &Process, wait: bool) -> Result<Self, LeaseError> {
+    pub fn take(ci_dir: &Path, watcher: &Process, wait: bool) -> Result<Self, WatchLockError> {
         let path = ci_dir.join("watch.lock");
-        let failed = |source: io::Error| LeaseError::Io {
+        let failed = |source: io::Error| WatchLockError::Io {
             path: path.clone(),
             source,
         };
@@ -80,7 +80,7 @@ impl Lease {
                 let mut text = String::new();
                 // Torn or empty where it has just been taken.
                 let _ = file.read_to_string(&mut text);
-                return Err(LeaseError::Held(serde_json::from_str(&text).ok()));
+                return Err(WatchLockError::Held(serde_json::from_str(&text).ok()));
             }
             Err(rustix::io::Errno::WOULDBLOCK) => loop {
                 match flock(&file, FlockOperation::LockExclusive) {
@@ -103,7 +103,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for WatchLock {
     fn drop(&mut self) {
         // The file stays: removing it would let two have the lease.
         let _ = self.file.set_len(0);

@@ -30,7 +30,7 @@ const CONFIG_OVERRIDES: [&str; 4] = [
 
 /// Where a hook runs.
 #[derive(Debug)]
-pub struct Here {
+pub struct HookRepo {
     git_dir: PathBuf,
     common_dir: PathBuf,
 }
@@ -44,7 +44,7 @@ pub struct Head {
     pub branch: Option<RefName>,
 }
 
-impl Here {
+impl HookRepo {
     /// The repository that git runs a hook for: `GIT_DIR`, else upwards from the current directory.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use super::git_in::GitIn;
 use super::mark::Marks;
 use super::slow::Slow;
-use crate::git::conversion::{Conversion, EXPAND_ATTRIBUTES, NOT_HERE, Places, said_path};
+use crate::git::conversion::{Conversion, EXPAND_ATTRIBUTES, GitFiles, NOT_HERE, said_path};
 use crate::git::{GitError, Repo};
 use crate::model::printable_line;
 
@@ -28,7 +28,7 @@ const EXTENSIONS: [&str; 6] = [
 ];
 
 /// The surroundings of a worktree.
-pub(super) struct Ground {
+pub(super) struct CheckoutRules {
     /// Of every file that this was read from, or that would count if it came to be.
     marks: Marks,
     /// What of it stands against a plain checkout.
@@ -43,7 +43,7 @@ pub(super) struct Ground {
     pub(super) missing: Option<String>,
 }
 
-impl Ground {
+impl CheckoutRules {
     /// Looks at everything that counts for the worktree at `path`, in which `git` runs, with
     /// the git directory `admin`.
     pub(super) fn survey(
@@ -53,7 +53,7 @@ impl Ground {
         admin: &Path,
     ) -> Result<Self, GitError> {
         let began = SystemTime::now();
-        let places = Places::of(repo.git());
+        let places = GitFiles::of(repo.git());
         let common = repo.common_dir();
         let mut files = BTreeSet::from([common.join("config"), PathBuf::from("/etc/gitconfig")]);
         files.extend(places.home.as_ref().map(|home| home.join(".gitconfig")));
@@ -154,7 +154,7 @@ impl Ground {
     }
 
     /// A path of the configuration.
-    fn expand(&mut self, value: &[u8], places: &Places) -> Option<PathBuf> {
+    fn expand(&mut self, value: &[u8], places: &GitFiles) -> Option<PathBuf> {
         let path = Path::new(OsStr::from_bytes(value));
         match path.strip_prefix("~") {
             Ok(below) => Some(places.home.as_ref()?.join(below)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// A way to a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Way {
+pub enum Transport {
     /// The system's ssh, so that agents, jump hosts, hardware keys and `~/.ssh/config`
     /// just work. Nothing is ever said about host keys: checking them is the user's.
     Ssh {
@@ -27,7 +27,7 @@ pub enum Way {
     },
 }
 
-impl Way {
+impl Transport {
     /// The command that runs `script` in a shell on the machine. `script` holds no
     /// single quote, backslash, exclamation mark or line feed, so that every login
     /// shell (fish and csh, too) takes it in single quotes as it is.

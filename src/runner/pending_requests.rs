@@ -11,12 +11,12 @@ use super::Request;
 
 /// The requests to the last task that anything was asked of before it began.
 #[derive(Debug, Default)]
-pub(super) struct Early {
+pub(super) struct PendingRequests {
     task: Option<TaskId>,
     requests: Vec<Request>,
 }
 
-impl Early {
+impl PendingRequests {
     /// Remembers a request.
     pub(super) fn keep(&mut self, task: TaskId, request: Request) {
         if self.task != Some(task) {
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn what_was_asked_comes_once_and_only_to_its_task() {
-        let mut early = Early::default();
+        let mut early = PendingRequests::default();
         early.keep(TaskId(1), Request::Kill);
         early.keep(TaskId(2), Request::Pause);
         early.keep(TaskId(2), Request::Terminate);
