@@ -242,3 +242,10 @@ impl IndexLock {
         Ok(written)
     }
 }
+
+/// The rest of the line of a git directory's state that begins with `key`.
+pub(super) fn state_line(admin: &Admin, key: &str) -> Option<String> {
+    let state = admin.state();
+    let line = state.lines().find_map(|line| line.strip_prefix(key))?;
+    Some(line.to_owned())
+}

@@ -8,26 +8,15 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::time::{Duration, Instant};
 
 use rustix::fs::FileType;
 
 use super::files::{Tree, is_special};
-use super::index::{EXECUTABLE, FILE, Image, LINK, SUBMODULE, second_and_size, stamp};
-use super::kept::Kept;
+use super::index::{EXECUTABLE, FILE, Image, SUBMODULE, second_and_size, stamp};
+use super::left::{COUNT_FOR_GIT, Left, WALK_COUNTS};
 use super::past::Past;
-use super::scan::{Found, scan};
-use super::submodules::Modules;
-use super::unmoved::At;
-use crate::model::{Clean, Oid};
-
-/// How long it counts what a walk after a job found. The next task follows at once; before a
-/// later one somebody may have looked around in the idle worktree, and left something.
-pub(super) const WALK_COUNTS: Duration = Duration::from_millis(500);
-
-/// Files that say how others are checked out. One that is not tracked counts for git, also
-/// where it is ignored and so stays.
-pub(super) const COUNT_FOR_GIT: [&[u8]; 3] = [b".gitattributes", b".gitmodules", b".lfsconfig"];
+use super::scan::scan;
+use crate::model::Clean;
 
 /// What was there.
 pub(super) struct Before {
@@ -181,86 +170,5 @@ impl Before {
         }
         let is_new = |at: &usize| !self.has_kept(image, *at);
         (0..image.len()).filter(is_new).collect()
-    }
-}
-
-/// What a move by git left in a worktree that it leaves to git the next time, too.
-pub(super) struct Left {
-    pub(super) image: Image,
-    /// The index that says so.
-    pub(super) kept: Option<Kept>,
-    /// Its submodules.
-    modules: Modules,
-    /// Where a submodule was left.
-    pub(super) at: Option<At>,
-    pub(super) walked: Option<(Instant, Found)>,
-}
-
-impl Left {
-    /// What the image says.
-    pub(super) fn new(image: Image) -> Self {
-        Self {
-            image,
-            kept: None,
-            modules: Modules::default(),
-            at: None,
-            walked: None,
-        }
-    }
-
-    /// The same with what is to be known of a worktree by whoever has it next.
-    pub(super) fn with(self, kept: Option<Kept>, modules: Modules) -> Self {
-        Self {
-            kept,
-            modules,
-            ..self
-        }
-    }
-
-    /// The same of a submodule.
-    pub(super) fn at(self, at: At) -> Self {
-        Self {
-            at: Some(at),
-            ..self
-        }
-    }
-
-    /// A commit of a submodule that the user does not have any more.
-    pub(super) fn missing(&self) -> Option<Oid> {
-        self.modules.missing()
-    }
-
-    /// Takes out what is known of submodules.
-    pub(super) fn take_modules(&mut self) -> Modules {
-        std::mem::take(&mut self.modules)
-    }
-
-    /// Walks over the worktree after a job; returns how many tracked files it changed or
-    /// removed. `files` is the worktree, `slot` the one of the slot, and `read` gives a blob.
-    pub(super) fn look(
-        &mut self,
-        files: &mut Tree,
-        slot: &mut Tree,
-        read: impl Fn(gix::ObjectId) -> Option<Vec<u8>>,
-    ) -> io::Result<u64> {
-        let at = Instant::now();
-        let found = scan(files, &self.image)?;
-        let mut changed = 0;
-        for &i in &found.suspects {
-            let mode = self.image.mode(i);
-            let blob = match mode {
-                FILE | EXECUTABLE | LINK => read(self.image.id(i)),
-                _ => continue,
-            };
-            let (path, known) = (self.image.path(i), self.image.stamp(i));
-            changed += u64::from(files.is_changed(path, mode, blob.as_deref(), known));
-        }
-        self.walked = Some((at, found));
-        // The job's git may have noted files there that somebody else made, and another
-        // process would take them for ours.
-        if let Some(kept) = &mut self.kept {
-            kept.put_back(slot)?;
-        }
-        Ok(changed + self.modules.look(slot))
     }
 }

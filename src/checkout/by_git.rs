@@ -10,9 +10,9 @@ use std::path::Path;
 
 use gix::index::entry::{Flags, Mode};
 
-use super::admin::Admin;
+use super::admin::{Admin, state_line};
 use super::apart::{Caches, tell_apart};
-use super::before::{Before, Left};
+use super::before::Before;
 use super::fast::Known;
 use super::files::{Tree, clear_path, is_special, remove_path, umask, unlock_all};
 use super::filtered::{Filtered, Rules};
@@ -20,14 +20,15 @@ use super::git_in::GitIn;
 use super::ignored::ignores;
 use super::index::{Image, stamp};
 use super::kept::Kept;
+use super::left::{At, Left, Modules};
+use super::module_dirs;
 use super::past::Past;
 use super::pipes;
 use super::rules::CheckoutRules;
 use super::scan::scan;
 use super::slow::Slow;
-use super::submodules::{self, Modules, Outer};
+use super::submodules::{self, Outer};
 use super::template::Template;
-use super::unmoved::At;
 use super::{CheckoutError, Goal};
 use crate::git::{GitError, Repo};
 use crate::model::{Clean, Oid, printable_line};
@@ -49,6 +50,18 @@ pub(super) enum Arrived {
     Plain(Box<Known>),
     /// The next move is git's, too, for this reason.
     Other(Option<Box<Left>>, Option<Slow>),
+}
+
+/// The same for a submodule, which leaves only what a next move by git can go by.
+fn move_submodule(
+    goal: &Goal<'_>,
+    past: &mut Past,
+    left: Option<Left>,
+) -> Result<Option<Left>, CheckoutError> {
+    Ok(match move_to(goal, past, left)? {
+        Arrived::Other(left, _) => left.map(|left| *left),
+        Arrived::Plain(_) => None,
+    })
 }
 
 /// Brings the worktree at `path` to `commit`; returns what is known of it then. `left` is what
@@ -221,7 +234,7 @@ impl Worktree<'_> {
         let interrupted = self.admin.was_interrupted();
         let renewed = self.admin.renew(self.template);
         renewed.map_err(|error| self.io(error))?;
-        submodules::tidy(self.admin.dir()).map_err(|error| self.io(error))?;
+        module_dirs::tidy(self.admin.dir()).map_err(|error| self.io(error))?;
         self.admin.unlock_index().map_err(|error| self.io(error))?;
         if !self.fresh {
             let distrusted = attempt != Attempt::AsItIs || distrusts(&index, hash, true);
@@ -286,6 +299,7 @@ impl Worktree<'_> {
                 goal: &self.goal,
                 git: &self.git,
                 caches,
+                move_to: move_submodule,
             };
             modules = submodules::update(&outer, &links, modules, past)?;
         }
@@ -460,12 +474,6 @@ fn sparse(template: &Template) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-pub(super) fn state_line(admin: &Admin, key: &str) -> Option<String> {
-    let state = admin.state();
-    let line = state.lines().find_map(|line| line.strip_prefix(key))?;
-    Some(line.to_owned())
 }
 
 /// Makes the worktree anew, without files.

@@ -16,11 +16,11 @@ use rustix::time::Timespec;
 use super::Goal;
 use super::admin::Admin;
 use super::apart::{Caches, tell_apart};
-use super::before::WALK_COUNTS;
 use super::diff::diff;
 use super::files::{Holds, Tree, is_special, umask};
 use super::ignored::ignores;
 use super::index::{Changes, Image, Written, mtime};
+use super::left::WALK_COUNTS;
 use super::past::{self, Past};
 use super::pipes;
 use super::rules::CheckoutRules;
@@ -140,7 +140,7 @@ impl Known {
             return Err(Slow::Replaced);
         }
         self.admin.renew(template)?;
-        super::submodules::tidy(self.admin.dir())?;
+        super::module_dirs::tidy(self.admin.dir())?;
         past.begin();
         let mut files = Tree::open(path)?;
         let walked = match self.walked.take() {

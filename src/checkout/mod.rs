@@ -12,6 +12,8 @@
 //! | `fast` | the move in process |
 //! | `by_git` | the move by git, and worktrees made anew |
 //! | `git_in` | how git is run in a slot |
+//! | `left` | what a move by git leaves for the next one |
+//! | `module_dirs` | git directories of submodules: what is not ours goes |
 //! | `submodules` | submodules, from what is there locally |
 //! | `slow` | why a checkout was left to git |
 //! | `unmoved` | whether there is nothing to do in a submodule |
@@ -57,9 +59,11 @@ mod ignored;
 mod index;
 mod kept;
 mod layout;
+mod left;
 mod links;
 mod location;
 mod mark;
+mod module_dirs;
 mod past;
 mod pipes;
 mod rules;
@@ -270,7 +274,7 @@ pub struct Checkout<'a> {
     /// The state that the last move left, if a move in process can start from there.
     known: Option<Box<fast::Known>>,
     /// What that move left, where one in process cannot start from there.
-    left: Option<before::Left>,
+    left: Option<left::Left>,
     /// Why not, where that is so.
     slow: Option<Slow>,
     /// A ref of ours keeps its commit.
@@ -394,7 +398,7 @@ impl<'a> Checkout<'a> {
                 // The index may say what the job's git made of it.
                 Err(why) => {
                     slow = why;
-                    left = Some(before::Left::new(known.into_image()));
+                    left = Some(left::Left::new(known.into_image()));
                 }
             }
         }
@@ -463,7 +467,7 @@ impl<'a> Checkout<'a> {
             return Err(CheckoutError::Gone { path });
         }
         let missing = if self.is_there(commit) {
-            self.left.as_ref().and_then(before::Left::missing)
+            self.left.as_ref().and_then(left::Left::missing)
         } else {
             Some(*commit)
         };

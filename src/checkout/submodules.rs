@@ -9,31 +9,26 @@
 //! empty directory, as it does for them. One that is only not there is no reason to say
 //! that the commit fails: the task ends without a verdict.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::rc::Rc;
 
 use gix::index::entry::Mode;
 use rustix::fs::FileType;
 
-use super::admin::Admin;
 use super::apart::Caches;
-use super::before::Left;
-use super::by_git::{self, Arrived};
-use super::files::{Tree, remove_path};
+use super::files::Tree;
 use super::git_in::GitIn;
 use super::gitmodules::{Wanted, named, wanted};
-use super::location::{Location, MODULES};
+use super::left::{Left, Module, Modules, without_worktree};
+use super::location::MODULES;
 use super::past::Past;
-use super::pipes;
 use super::unmoved::is_unmoved;
 use super::{CheckoutError, Goal};
-use crate::git::{GitError, Repo};
+use crate::git::Repo;
 use crate::model::{Oid, printable_line};
 
 /// A worktree that has submodules.
@@ -43,56 +38,12 @@ pub(super) struct Outer<'a> {
     pub(super) git: &'a GitIn<'a>,
     /// What is not tracked in it.
     pub(super) caches: Caches<'a>,
+    /// Brings a submodule to its commit; returns what the next move can go by.
+    pub(super) move_to: MoveTo,
 }
 
-/// What a move left in submodules, by their paths in the worktree that they are in.
-#[derive(Default)]
-pub(super) struct Modules(BTreeMap<Vec<u8>, Module>);
-
-struct Module {
-    location: Location,
-    repo: Rc<Repo>,
-    left: Left,
-}
-
-impl Modules {
-    /// Walks over them after a job; returns how many tracked files it changed or removed.
-    /// Those that it removed count as one each.
-    pub(super) fn look(&mut self, slot: &mut Tree) -> u64 {
-        let modules = self.0.values_mut();
-        modules.map(|module| module.look(slot).unwrap_or(1)).sum()
-    }
-
-    /// A commit that the user's submodules do not have any more.
-    pub(super) fn missing(&self) -> Option<Oid> {
-        self.0.values().find_map(Module::missing)
-    }
-
-    fn take(&mut self, path: &[u8], location: &Location, repo: &Rc<Repo>) -> Option<Left> {
-        let module = self.0.remove(path)?;
-        let same = module.location == *location && Rc::ptr_eq(&module.repo, repo);
-        same.then_some(module.left)
-    }
-}
-
-impl Module {
-    fn missing(&self) -> Option<Oid> {
-        let commit = self.left.at.as_ref()?.commit;
-        let mut ask = without_worktree(&self.repo, self.repo.common_dir());
-        ask.args(["cat-file", "-e", &format!("{commit}^{{tree}}")]);
-        match self.repo.git().output(&mut ask) {
-            Err(GitError::Failed { .. }) => Some(commit),
-            _ => self.left.missing(),
-        }
-    }
-
-    fn look(&mut self, slot: &mut Tree) -> io::Result<u64> {
-        let objects = self.repo.objects();
-        let read = |id| Some(objects.find_blob(id).ok()?.data.clone());
-        let mut files = slot.below(self.location.below())?;
-        self.left.look(&mut files, slot, read)
-    }
-}
+/// What brings a worktree to a commit, by what the last move left there.
+type MoveTo = fn(&Goal<'_>, &mut Past, Option<Left>) -> Result<Option<Left>, CheckoutError>;
 
 /// Where the user's submodules are.
 struct Sources {
@@ -217,11 +168,8 @@ pub(super) fn update(
         if !known.as_mut().is_some_and(|left| is_unmoved(&goal, left)) {
             let (below, slot) = (printable_line(location.below()), location.slot_path());
             tracing::debug!(target: "checkout", slot = %slot.display(), %commit, "by git: {below}");
-            let arrived = past.below(path, |past| by_git::move_to(&goal, past, known));
-            known = match arrived.map_err(|error| of_submodule(printable(), error))? {
-                Arrived::Other(left, _) => left.map(|left| *left),
-                Arrived::Plain(_) => None,
-            };
+            let moved = past.below(path, |past| (outer.move_to)(&goal, past, known));
+            known = moved.map_err(|error| of_submodule(printable(), error))?;
         }
         if let Some(known) = known {
             let module = Module {
@@ -298,18 +246,6 @@ fn of_submodule(name: String, error: CheckoutError) -> CheckoutError {
     }
 }
 
-/// A command in the user's submodule with the git directory `dir`, whose work tree may be
-/// gone, which git would take ill.
-fn without_worktree(repo: &Repo, dir: &Path) -> Command {
-    let mut command = repo.git().command();
-    command
-        .arg("--git-dir")
-        .arg(dir)
-        .arg("--work-tree")
-        .arg(dir);
-    command
-}
-
 /// Makes the directory of a submodule empty, if it is not.
 fn leave_empty(goal: &Goal<'_>, path: &[u8], past: &mut Past) -> Result<(), CheckoutError> {
     let full = goal.path.join(OsStr::from_bytes(path));
@@ -322,38 +258,4 @@ fn leave_empty(goal: &Goal<'_>, path: &[u8], past: &mut Past) -> Result<(), Chec
         files.make_empty_dir(path)
     });
     made.map_err(|source| CheckoutError::Io { path: full, source })
-}
-
-/// Removes the git directories of submodules that are not ours, which a job made, from `admin`.
-///
-/// # Errors
-/// Where they cannot be removed.
-pub(super) fn tidy(admin: &Path) -> io::Result<()> {
-    let modules = admin.join(MODULES);
-    if fs::symlink_metadata(&modules).is_err() {
-        return Ok(());
-    }
-    // git looks into them from the outer worktree, too.
-    pipes::remove_from_modules(admin)?;
-    keep_ours(&modules).map(|_| ())
-}
-
-/// Removes what is not ours in a directory, and says whether anything is left; names of
-/// submodules may have slashes in them.
-fn keep_ours(dir: &Path) -> io::Result<bool> {
-    let mut any = false;
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        let is_dir = fs::symlink_metadata(&path)?.is_dir();
-        if is_dir {
-            // It would lead git elsewhere.
-            remove_path(&path.join("commondir"))?;
-        }
-        if is_dir && (Admin::is_ours(&path) || keep_ours(&path)?) {
-            any = true;
-        } else {
-            remove_path(&path)?;
-        }
-    }
-    Ok(any)
 }

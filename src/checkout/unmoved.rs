@@ -7,23 +7,14 @@
 use rustix::fs::FileType;
 
 use super::Goal;
-use super::before::{COUNT_FOR_GIT, Left, WALK_COUNTS};
-use super::by_git::state_line;
+use super::admin::state_line;
 use super::files::{Holds, Tree, is_special, umask};
 use super::filtered::Rules;
 use super::ignored::ignores;
 use super::index::SUBMODULE;
-use super::rules::CheckoutRules;
+use super::left::{COUNT_FOR_GIT, Left, WALK_COUNTS};
 use super::scan::scan;
-use crate::model::{Clean, Oid};
-
-/// Where a move left a submodule, and what surrounded it then.
-pub(super) struct At {
-    pub(super) commit: Oid,
-    pub(super) ground: CheckoutRules,
-    /// What the template's ground was.
-    pub(super) seen: u64,
-}
+use crate::model::Clean;
 
 /// Whether the submodule that `goal` is about is as `left` says, and as it is to be.
 /// Its git directory is what it has to be then.

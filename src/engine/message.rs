@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::model::{Commit, Event, JobName, Outcome, Reason, RunnerLabel, TaskResult};
+use crate::model::{Commit, Event, JobName, Oid, Outcome, Reason, RunnerLabel, TaskResult};
 use crate::notes::NotesError;
 use crate::plan::{Action, Plan, PlannedJob};
 use crate::process::{Arrived, Peer};
@@ -13,7 +13,6 @@ use crate::runner::{Assignment, Control, Location, Lost, Observed, Presence, Run
 
 use super::claims::Right;
 use super::control::{Reply, Request};
-use super::writer::Refused;
 
 /// To the dispatcher, over the one channel.
 #[derive(Debug)]
@@ -188,6 +187,14 @@ impl Feed {
         // A run that is over needs no telling.
         let _ = self.0.send(Message::Close);
     }
+}
+
+/// A note that a batch could not add to; the rest of the batch is stored.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) commit: Oid,
+    /// Completes "failed to …".
+    pub(super) reason: String,
 }
 
 /// How a try of a task ended.

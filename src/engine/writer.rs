@@ -11,15 +11,7 @@ use crate::logs::LogStore;
 use crate::model::{Line, Oid};
 use crate::notes::{NoteStore, NotesError};
 
-use super::message::Message;
-
-/// A note that a batch could not add to; the rest of the batch is stored.
-#[derive(Debug)]
-pub(super) struct Refused {
-    pub(super) commit: Oid,
-    /// Completes "failed to …".
-    pub(super) reason: String,
-}
+use super::message::{Message, Refused};
 
 /// Hands batches to the storing thread, one at a time.
 pub(super) struct Writer {

@@ -20,7 +20,7 @@ use super::command::{Git, GitError};
 use super::config_writer::ConfigWriter;
 use super::conversion::Conversion;
 use super::conversion::NOT_HERE;
-use super::repo::Repo;
+use super::repo::{ON_HOST, Repo, nowhere};
 use crate::model::Oid;
 use crate::private;
 
@@ -30,20 +30,11 @@ const HAVE: &str = "refs/ci/have/";
 /// How many of them are kept; what falls out costs a larger pack, and nothing else.
 const KEPT: usize = 256;
 
-/// A setting that says that a repository is a cache.
-pub(crate) const ON_HOST: &str = "ci.cacheof";
-
 /// The file of configuration that the repository includes: what home said last.
 const FROM_HOME: &str = "from-home.config";
 
 /// How a cache is laid out; one of another layout is made anew.
 const LAYOUT: &[u8] = b"2\n";
-
-/// A directory that is not there, taken for the home of the user of `cache`: what is
-/// configured on a host must not change what is tested there.
-pub(crate) fn nowhere(cache: &Path) -> PathBuf {
-    cache.join("nowhere")
-}
 
 /// What a checkout of the project needs besides its commits: what a host is told of it,
 /// and what a host does not have. A task that comes upon that ends without a verdict,

@@ -17,8 +17,8 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 
 use super::command::GitError;
-use super::objects::sync_dir;
-use super::ref_writer::RefError;
+use super::durable::sync_dir;
+use super::refs::RefError;
 use super::refs::{RefReader, Wanted, from};
 use super::repo::Repo;
 use super::state;

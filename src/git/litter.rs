@@ -10,7 +10,7 @@ use super::history::History;
 use super::objects::process_exists;
 use super::packs::KEEP_MARK;
 use super::ref_store::os;
-use super::ref_writer::RefError;
+use super::refs::RefError;
 use super::refs::{RefReader, Wanted};
 use super::{GitError, Repo};
 use crate::model::{Oid, RefName};

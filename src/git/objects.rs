@@ -11,14 +11,13 @@
 //! from that very tip, and the new one leads to it from then on.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use gix::ObjectId;
 use gix::objs::tree::Entry;
 use gix::objs::{Kind, Tree, WriteTo as _};
 
+use super::durable::WriteError;
 use super::pack_format::PackBuilder;
 use super::packs::{Kept, PackDir};
 use crate::model::Oid;
@@ -26,43 +25,6 @@ use crate::private::Sharing;
 
 /// While results come in, packs of ours are merged when there are more than this.
 const MANY: usize = 20;
-
-/// Why objects could not be written.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// A file or directory could not be written or synced.
-    #[error("write {path}")]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A pack would be larger than its index can tell.
-    #[error("write a pack of more than 2 GiB")]
-    TooLarge,
-    /// The object has no id: its contents attack the hash function.
-    #[error("hash an object")]
-    Hash(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-impl WriteError {
-    /// Whether there is no room left on the disk.
-    pub fn is_full(&self) -> bool {
-        let full = |source: &io::Error| {
-            matches!(
-                source.kind(),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-            )
-        };
-        matches!(self, Self::Io { source, .. } if full(source))
-    }
-
-    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
-        let path = path.to_owned();
-        Self::Io { path, source }
-    }
-}
 
 /// Objects that are to be written together; each has its id from the start.
 pub(crate) struct NewObjects {
@@ -163,11 +125,6 @@ pub(crate) fn process_exists(pid: i32) -> bool {
         rustix::process::test_kill_process(pid),
         Err(rustix::io::Errno::SRCH)
     )
-}
-
-/// Makes the names in a directory durable.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 /// The id in our own type.

@@ -14,7 +14,7 @@ use gix::ObjectId;
 use gix::hash::Kind as Hash;
 use gix::objs::Kind;
 
-use super::objects::WriteError;
+use super::durable::WriteError;
 
 /// Before the entries: `PACK`, the version, how many objects.
 const PACK_HEADER: usize = 12;

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::objects::WriteError;
+use super::durable::WriteError;
 use super::pack_format::{Pack, PackBuilder, entries};
 use crate::fail;
 use crate::private::Sharing;
@@ -154,7 +154,7 @@ impl PackDir {
         let (index, temporary) = (with(base, "idx"), with(base, "idx.tmp"));
         self.write_file(&temporary, &pack.index)?;
         fs::rename(&temporary, &index).map_err(|error| WriteError::io(&index, error))?;
-        super::objects::sync_dir(&self.dir).map_err(|error| WriteError::io(&self.dir, error))?;
+        super::durable::sync_dir(&self.dir).map_err(|error| WriteError::io(&self.dir, error))?;
         fail::point("pack-visible");
         Ok(())
     }

@@ -15,10 +15,10 @@ use gix::ObjectId;
 use gix::hash::Kind;
 
 use super::command::{Git, GitError, Version};
-use super::objects::sync_dir;
+use super::durable::sync_dir;
 use super::reading::Objects;
 use super::ref_store::RefStore;
-use super::refs::read_one;
+use super::refs::{RefError, read_one};
 use super::repo::Repo;
 use crate::model::RefName;
 
@@ -29,34 +29,6 @@ const MAX_SYMBOLIC: u32 = 5;
 const ANSWERS_AT_ONCE: Version = Version(2, 34);
 
 const REFLOG_MESSAGE: &str = "notes: Notes added by 'git ci'";
-
-/// Why a ref cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum RefError {
-    /// The name is not that of a ref.
-    #[error("use {name:?} as a ref: a full name such as refs/notes/ci is needed")]
-    Name {
-        /// The name as it was given.
-        name: String,
-    },
-    /// git cannot say.
-    #[error(transparent)]
-    Git(#[from] GitError),
-    /// What is in the file is not an id.
-    #[error("read {path}: not the id of an object")]
-    Broken {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A file cannot be read.
-    #[error("read {path}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
 
 /// What the ref `name` is at; `None` where it does not exist.
 ///

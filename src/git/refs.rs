@@ -23,12 +23,40 @@ use gix::ObjectId;
 use gix::hash::Kind;
 use rustix::fs::OFlags;
 
+use super::command::GitError;
 use super::objects::from_gix;
 use super::reading::Objects;
 use super::ref_store::{NO_HEAD, RefStore, is_remote_head, os};
-use super::ref_writer::RefError;
 use super::repo::Repo;
 use crate::model::{Oid, RefName};
+
+/// Why a ref cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RefError {
+    /// The name is not that of a ref.
+    #[error("use {name:?} as a ref: a full name such as refs/notes/ci is needed")]
+    Name {
+        /// The name as it was given.
+        name: String,
+    },
+    /// git cannot say.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// What is in the file is not an id.
+    #[error("read {path}: not the id of an object")]
+    Broken {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file cannot be read.
+    #[error("read {path}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
 
 /// As in git, a chain of symbolic refs is no longer.
 const MAX_SYMBOLIC: u32 = 5;

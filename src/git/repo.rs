@@ -13,13 +13,21 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use super::cache::{ON_HOST, nowhere};
 use super::command::{Git, GitError};
 use super::reading::{Beyond, Objects};
 use super::ref_store::os;
 use super::store::Store;
 use crate::model::RefName;
 use crate::private::{self, Sharing};
+
+/// A setting that says that a repository is a cache.
+pub(crate) const ON_HOST: &str = "ci.cacheof";
+
+/// A directory that is not there, taken for the home of the user of `cache`: what is
+/// configured on a host must not change what is tested there.
+pub(crate) fn nowhere(cache: &Path) -> PathBuf {
+    cache.join("nowhere")
+}
 
 /// Why a repository cannot be worked with.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::process::Command;
 
 use super::history::History;
-use super::ref_writer::RefError;
+use super::refs::RefError;
 use super::refs::{RefReader, Wanted};
 use super::{GitError, Repo};
 use crate::model::{Commit, Oid, printable_line};

@@ -1,8 +1,8 @@
 //! What all notes hold.
 
+use super::error::NotesError;
 use super::read::{TreeError, changes, read_note, tree_of};
 use super::records::Unread;
-use super::store::NotesError;
 use crate::git::Repo;
 use crate::git::objects::from_gix;
 use crate::git::ref_writer::read_ref;

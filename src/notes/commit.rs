@@ -4,7 +4,7 @@ use gix::ObjectId;
 use gix::objs::CommitRefIter;
 use jiff::Timestamp;
 
-use super::store::NotesError;
+use super::error::NotesError;
 use crate::git::Repo;
 use crate::git::command::GitError;
 use crate::git::reading::Objects;

@@ -6,6 +6,7 @@
 //! | `tree` | the tree of notes that is written |
 //! | `read` | the tree of notes that is found |
 //! | `commit` | the commits of the notes ref |
+//! | `error` | why notes cannot be read or written |
 //! | `check` | whether what is in the notes can be read, and what helps where it cannot |
 //! | `records` | what is known: every record, found by commit and by what was tested |
 //! | `audit` | what all notes hold |
@@ -13,6 +14,7 @@
 mod audit;
 mod check;
 mod commit;
+mod error;
 mod read;
 mod records;
 mod store;
@@ -20,6 +22,7 @@ mod tree;
 
 pub use audit::{Audit, audit_notes};
 pub use check::{Remedy, find_remedy};
+pub use error::NotesError;
 pub use read::TreeError;
 pub use records::{Records, Unread};
-pub use store::{Appended, NoteStore, NotesError, notes_tip, read_note};
+pub use store::{Appended, NoteStore, notes_tip, read_note};

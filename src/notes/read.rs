@@ -16,7 +16,7 @@ use gix::ObjectId;
 use gix::objs::Kind;
 use gix::objs::tree::{Entry, EntryKind};
 
-use crate::git::objects::WriteError;
+use crate::git::WriteError;
 use crate::git::reading::Objects;
 use crate::model::Note;
 

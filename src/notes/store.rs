@@ -14,7 +14,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::hash::{BuildHasher as _, RandomState};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -23,16 +22,17 @@ use gix::objs::Kind;
 
 use super::check::check_newest;
 use super::commit::{Identity, is_ours, parents};
+use super::error::NotesError;
 use super::read::{self, TreeError};
 use super::tree::NotesTree;
 use crate::fail;
 use crate::git::Repo;
 use crate::git::command::{Git, GitError};
-use crate::git::objects::{NewObjects, ObjectWriter, WriteError, from_gix};
+use crate::git::objects::{NewObjects, ObjectWriter, from_gix};
 use crate::git::packs::Kept;
 use crate::git::reading::Objects;
 use crate::git::ref_store::RefStore;
-use crate::git::ref_writer::{Obstacle, RefError, RefWriter, read_ref};
+use crate::git::ref_writer::{Obstacle, RefWriter, read_ref};
 use crate::model::{Note, Oid};
 use crate::private;
 
@@ -64,90 +64,6 @@ const MAX_LOOSE: u64 = 4096;
 
 /// How often an update may fail that nothing is in the way of before that is an error.
 const FAILURES: u32 = 3;
-
-/// Why notes cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum NotesError {
-    /// git does not know who writes; a hint should name `git config user.name` and `user.email`.
-    #[error("find out who you are: {message}")]
-    Identity {
-        /// What git said.
-        message: String,
-    },
-    /// The repository is read-only for us.
-    #[error("write to {path}")]
-    ReadOnly {
-        /// The first directory that must be writable and is not.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The ref cannot be read.
-    #[error(transparent)]
-    Ref(#[from] RefError),
-    /// Another process locked the ref and did not let go, or died.
-    #[error(
-        "lock {name}: {path} is {}s old; if no git process is at work, remove it",
-        held.as_secs()
-    )]
-    Locked {
-        /// The ref.
-        name: String,
-        /// The lock file, which may be removed where its owner is dead.
-        path: PathBuf,
-        /// Its age.
-        held: Duration,
-    },
-    /// Something is in the way of the ref, as a directory is in that of a file.
-    #[error("update {name}: {obstacle} is in its way")]
-    Blocked {
-        /// The ref.
-        name: String,
-        /// What it is.
-        obstacle: Obstacle,
-        /// What git says.
-        source: GitError,
-    },
-    /// The ref is a name for another one, which is somebody's branch or the like.
-    #[error("write to {name}: it is a symbolic ref to {target}, and not to notes")]
-    Elsewhere {
-        /// The ref.
-        name: String,
-        /// Where it leads to.
-        target: String,
-    },
-    /// The ref could not be moved.
-    #[error("update {name}")]
-    Update {
-        /// The ref.
-        name: String,
-        /// What git says.
-        source: GitError,
-    },
-    /// The ref could not be made durable.
-    #[error("sync {name} to the disk")]
-    Sync {
-        /// The ref.
-        name: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// A commit's id has not the length of this repository's ids.
-    #[error("note something about {id}: not an id of this repository")]
-    ForeignId {
-        /// The id.
-        id: Oid,
-    },
-    /// The notes cannot be read.
-    #[error(transparent)]
-    Tree(#[from] TreeError),
-    /// The objects cannot be written.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-    /// git does not run.
-    #[error(transparent)]
-    Git(#[from] GitError),
-}
 
 /// The tip of the notes ref, by one or two small reads; `None` where nothing was noted yet.
 ///

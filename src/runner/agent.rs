@@ -7,18 +7,19 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::checkout::CheckoutError;
-use crate::git::{Repo, RepoError};
+use crate::git::Repo;
 use crate::model::{COMMIT_VARIABLE, Clean, Outcome, REPOSITORY_VARIABLE, Why};
 use crate::process::{self, ExitKind, JobProcess, SpawnSpec};
 use crate::worktree::{Holder, Lease, Pool, check_room};
 
 use super::Request;
+pub use super::agent_error::AgentError;
 use super::artifacts::Artifacts;
 use super::attend::attend;
 use super::channel::Channel;
@@ -36,32 +37,6 @@ const LEASE_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The variable that says above which directories no git looks for a repository.
 const CEILINGS: &str = "GIT_CEILING_DIRECTORIES";
-
-/// Why an agent ended before its time.
-#[derive(Debug, thiserror::Error)]
-pub enum AgentError {
-    /// The dispatcher is gone.
-    #[error("go on without a dispatcher")]
-    DispatcherGone,
-    /// The dispatcher did not say in time that it may go on.
-    #[error("hear in time that it may go on")]
-    TimeOver,
-    /// What came in is not this protocol, or the channel broke.
-    #[error("talk to the dispatcher")]
-    Channel(#[source] io::Error),
-    /// The dispatcher speaks another version.
-    #[error("speak version {0} of the protocol: this git-ci speaks version {PROTOCOL}")]
-    Version(u32),
-    /// The repository cannot be opened.
-    #[error(transparent)]
-    Repo(#[from] RepoError),
-    /// The system refuses what an agent needs.
-    #[error("prepare to run jobs")]
-    Prepare(#[source] io::Error),
-    /// A job's process could not be followed or ended.
-    #[error("keep hold of a job's processes")]
-    Processes(#[source] io::Error),
-}
 
 /// Serves one dispatcher until its end of the channel closes.
 ///

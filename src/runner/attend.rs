@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use crate::git::Gate;
 use crate::process;
 
-use super::agent::AgentError;
+use super::agent_error::AgentError;
 use super::channel::Channel;
 use super::course::{Course, Ending};
 use super::protocol::RunTask;

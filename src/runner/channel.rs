@@ -15,7 +15,7 @@ use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
 use crate::model::TaskId;
 
 use super::Request;
-use super::agent::AgentError;
+use super::agent_error::AgentError;
 use super::lifeline::now;
 use super::protocol::{Decoder, FromAgent, ToAgent, encode};
 

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use crate::model::TaskId;
 
 use super::Request;
-use super::agent::AgentError;
+use super::agent_error::AgentError;
 use super::channel::Channel;
 
 /// How often what is being ended is looked at once there is nothing to wait for but its

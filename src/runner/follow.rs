@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::process::{self, ExitKind, JobProcess};
 
-use super::agent::AgentError;
+use super::agent_error::AgentError;
 use super::channel::Channel;
 use super::course::{Course, Ending};
 use super::output::Output;

@@ -5,6 +5,7 @@
 //! and nothing on the terminal.
 
 pub mod agent;
+mod agent_error;
 mod artifacts;
 mod attend;
 mod channel;

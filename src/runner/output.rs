@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::model::TaskId;
 use crate::process::JobProcess;
 
-use super::agent::AgentError;
+use super::agent_error::AgentError;
 use super::channel::Channel;
 use super::complaints::Complaints;
 use super::protocol::{FromAgent, OutputLimits};

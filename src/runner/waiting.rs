@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::model::TaskId;
 use crate::worktree::{Holder, Pool};
 
-use super::agent::AgentError;
+use super::agent_error::AgentError;
 use super::channel::Channel;
 use super::protocol::FromAgent;
 

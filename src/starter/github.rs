@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::import::{Imported, Ordered, Step, changes_machine, parse, scalar, variables};
+use super::imported::{Imported, Ordered, Step, changes_machine, parse, scalar, variables};
 
 #[derive(Debug, Deserialize)]
 struct Workflow {

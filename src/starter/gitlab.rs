@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::import::{Imported, Ordered, Step, changes_machine, parse, scalar, variables};
+use super::imported::{Imported, Ordered, Step, changes_machine, parse, scalar, variables};
 
 /// Keys at the top that are no jobs.
 const NO_JOBS: [&str; 13] = [

@@ -15,13 +15,14 @@
 //! | `project` | the files of a fresh clone |
 //! | `job` | one suggested job, and how it is written down |
 //! | `rust`, `node`, `python`, `java`, `native`, `others` | what each ecosystem shows |
-//! | `import`, `github`, `gitlab` | jobs taken over from another CI's configuration |
+//! | `import`, `imported`, `github`, `gitlab` | jobs taken over from another CI's configuration |
 //!
 //! Nothing here runs anything, and nothing knows git: which files there are is told.
 
 mod github;
 mod gitlab;
 mod import;
+mod imported;
 mod java;
 mod job;
 mod native;

@@ -413,3 +413,91 @@ fn the_checker_finds_what_is_wrong() {
     let circle = Rules::read("## Directions\na → b\nb → a\n");
     assert_eq!(circle.contradictions(), ["b → a: a does not stand below b"]);
 }
+
+/// The module of every file that `source` names, which is module `module`: the longest part of
+/// each path that is a file, wherever the path ends. A module that `module` is a part of
+/// does not count: a part may use what its whole has for all of them.
+fn named_files(
+    source: &str,
+    module: &[String],
+    files: &BTreeSet<Vec<String>>,
+) -> BTreeSet<Vec<String>> {
+    let tokens = tokens(source);
+    let text = |at: usize| tokens.get(at).map_or("", |(_, text)| text.as_str());
+    let mut named = BTreeSet::new();
+    for at in 0..tokens.len() {
+        let begins = at == 0 || !matches!(text(at - 1), "::" | ".");
+        if !begins || text(at + 1) != "::" || !matches!(text(at), "crate" | "super" | "self") {
+            continue;
+        }
+        let mut base = if text(at) == "crate" {
+            Vec::new()
+        } else {
+            module.to_vec()
+        };
+        let mut end = at;
+        while matches!(text(end), "crate" | "super" | "self") && text(end + 1) == "::" {
+            if text(end) == "super" {
+                base.pop();
+            }
+            end += 2;
+        }
+        let mut open = vec![(base, end)];
+        while let Some((path, at)) = open.pop() {
+            for head in heads(&tokens, at) {
+                let mut longer = path.clone();
+                longer.push(text(head).to_owned());
+                if files.contains(&longer) {
+                    if text(head + 1) == "::" {
+                        open.push((longer.clone(), head + 2));
+                    }
+                    named.insert(longer);
+                }
+            }
+        }
+    }
+    named.retain(|other| !module.starts_with(other));
+    named
+}
+
+/// Files that use each other, be it by way of others: each group once.
+fn circles(uses: &BTreeMap<Vec<String>, BTreeSet<Vec<String>>>) -> Vec<Vec<String>> {
+    let reach = |from: &Vec<String>| {
+        let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
+        while let Some(at) = open.pop() {
+            for next in uses.get(at).into_iter().flatten() {
+                if seen.insert(next) {
+                    open.push(next);
+                }
+            }
+        }
+        seen
+    };
+    let reached: BTreeMap<_, _> = uses.keys().map(|file| (file, reach(file))).collect();
+    let mut found = BTreeSet::new();
+    for (file, seen) in &reached {
+        let circle = seen
+            .iter()
+            .filter(|other| reached.get(**other).is_some_and(|back| back.contains(file)));
+        let circle: Vec<_> = circle.map(|file| file.join("::")).collect();
+        if circle.len() > 1 {
+            found.insert(circle);
+        }
+    }
+    found.into_iter().collect()
+}
+
+#[test]
+fn no_files_use_each_other() {
+    let sources = sources();
+    let files: BTreeSet<_> = sources.iter().map(|(_, module)| module.clone()).collect();
+    let uses = sources.iter().map(|(path, module)| {
+        let source = fs::read_to_string(path).unwrap();
+        (module.clone(), named_files(&source, module, &files))
+    });
+    let uses: BTreeMap<_, _> = uses.collect();
+    assert!(uses.values().map(BTreeSet::len).sum::<usize>() > 300);
+    let circles = circles(&uses);
+    let circles: Vec<_> = circles.iter().map(|circle| circle.join(", ")).collect();
+    assert!(circles.is_empty(), "\n{}", circles.join("\n"));
+}

@@ -1,7 +1,6 @@
 //! Which commands there are, by what somebody wants to do, as `git help` groups its own.
 
-use super::man::FORMATS;
-use super::visible;
+use super::{FORMATS, visible};
 
 /// Every command that people may know about, in the order in which they are met.
 const GROUPS: [(&str, &[&str]); 5] = [

@@ -3,7 +3,7 @@
 
 use clap_mangen::Man;
 
-use super::visible;
+use super::{FORMATS, visible};
 use crate::settings::KEYS;
 
 /// The overview, with gaps for what is known from the code.
@@ -46,13 +46,6 @@ Wrong usage.
 More in \\fBgit-ci\\fR(1).
 .SH SEE ALSO
 ";
-
-/// The formats that have a page in section 5: what `git ci help` calls them, and what they are.
-pub(super) const FORMATS: [(&str, &str); 3] = [
-    ("note", "how results are written in git notes"),
-    ("jobs", "the jobs file, and what a job is given and says"),
-    ("json", "what is printed for other programs"),
-];
 
 /// Every page with its file name, but for that of JSON, which is made elsewhere.
 pub(super) fn pages(command: &clap::Command) -> Vec<(String, String)> {

@@ -15,6 +15,13 @@ use clap::CommandFactory as _;
 
 pub(super) use completions::{Shell, script};
 
+/// The formats that have a page in section 5: what `git ci help` calls them, and what they are.
+const FORMATS: [(&str, &str); 3] = [
+    ("note", "how results are written in git notes"),
+    ("jobs", "the jobs file, and what a job is given and says"),
+    ("json", "what is printed for other programs"),
+];
+
 /// Every generated file: its path in the source tree, and its text.
 pub fn generated() -> Vec<(String, String)> {
     let mut files = Vec::new();
@@ -79,7 +86,7 @@ pub(super) fn format(name: &str) -> Option<String> {
 pub(super) fn names() -> Vec<String> {
     let whole = command();
     let commands = visible(&whole).map(|sub| sub.get_name().to_owned());
-    let formats = man::FORMATS.iter().map(|(name, _)| (*name).to_owned());
+    let formats = FORMATS.iter().map(|(name, _)| (*name).to_owned());
     commands.chain(formats).collect()
 }
 

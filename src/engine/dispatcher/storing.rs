@@ -18,7 +18,7 @@ use crate::notes::NotesError;
 
 use crate::engine::EngineError;
 use crate::engine::claims::Right;
-use crate::engine::writer::Refused;
+use crate::engine::message::Refused;
 
 use super::{Dispatcher, Stop};
 

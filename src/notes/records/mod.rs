@@ -19,8 +19,8 @@ use gix::ObjectId;
 use jiff::Timestamp;
 
 use super::check::check_newest;
+use super::error::NotesError;
 use super::read::{TreeError, changes, read_note, tree_of};
-use super::store::NotesError;
 use crate::git::Repo;
 use crate::git::objects::from_gix;
 use crate::git::reading::Objects;

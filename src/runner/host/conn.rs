@@ -12,7 +12,6 @@ use super::super::outbox::Outbox;
 use super::super::protocol::Observed;
 use super::super::wire::{PIECE, ToHost};
 use super::Tasks;
-use super::packer::PackRequest;
 
 /// Fewer commits than this are not sent ahead in a pack of their own, unless they are all that is left.
 const BATCH: usize = 16;
@@ -27,6 +26,12 @@ const ARRIVES: (Duration, Duration) = (Duration::from_millis(300), Duration::fro
 
 /// More pieces than this need not wait to be written.
 const UNWRITTEN: usize = 64;
+
+/// A pack that is wanted.
+pub(super) struct PackRequest {
+    pub(super) pack: u64,
+    pub(super) commits: Vec<Oid>,
+}
 
 /// What becomes known of a task.
 pub(super) enum TaskUpdate {

@@ -9,16 +9,10 @@ use crate::git::Repo;
 use crate::model::Oid;
 
 use super::super::wire::{PIECE, ToHost};
-use super::conn::Conn;
+use super::conn::{Conn, PackRequest};
 
 /// More than this many commits that the host has say little more.
 const NEGATIVE: usize = 512;
-
-/// A pack that is wanted.
-pub(super) struct PackRequest {
-    pub(super) pack: u64,
-    pub(super) commits: Vec<Oid>,
-}
 
 /// Makes packs until the connection ends.
 pub(super) fn pack(
