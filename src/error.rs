@@ -11,7 +11,7 @@ use std::fmt;
 
 /// Picks the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FailureKind {
+pub(crate) enum FailureKind {
     /// The command line is wrong: 129, as git's own usage errors.
     Usage,
     /// The configuration, the repository or the machine rules it out: 128, as where git
@@ -26,7 +26,7 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// The exit code of git-ci.
-    pub fn exit_code(self) -> u8 {
+    pub(crate) fn exit_code(self) -> u8 {
         match self {
             Self::Usage => 129,
             Self::Fatal => 128,
@@ -38,7 +38,7 @@ impl FailureKind {
 
 /// Why a command ended without doing its work.
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// Picks the exit code.
     pub kind: FailureKind,
     /// The first line, without "error: ".
@@ -51,7 +51,7 @@ pub struct Failure {
 
 impl Failure {
     /// A failure without a cause below it.
-    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self {
             kind,
             message: message.into(),
@@ -61,17 +61,17 @@ impl Failure {
     }
 
     /// The command line asks for something that cannot be: exit code 129.
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(FailureKind::Usage, message)
     }
 
     /// The configuration, the repository or the machine rules it out: exit code 128.
-    pub fn fatal(message: impl Into<String>) -> Self {
+    pub(crate) fn fatal(message: impl Into<String>) -> Self {
         Self::new(FailureKind::Fatal, message)
     }
 
     /// "failed to `error`", with the error's own sources as causes.
-    pub fn of(kind: FailureKind, error: &(dyn Error + 'static)) -> Self {
+    pub(crate) fn of(kind: FailureKind, error: &(dyn Error + 'static)) -> Self {
         let kind = if is_exhausted(error) {
             FailureKind::NoVerdict
         } else {
@@ -83,7 +83,7 @@ impl Failure {
     }
 
     /// "failed to `doing`", because of `error`: exit code 128.
-    pub fn failed_to(doing: impl fmt::Display, error: impl Into<Box<dyn Error>>) -> Self {
+    pub(crate) fn failed_to(doing: impl fmt::Display, error: impl Into<Box<dyn Error>>) -> Self {
         let error = error.into();
         let kind = if is_exhausted(&*error) {
             FailureKind::NoVerdict
@@ -104,14 +104,14 @@ impl Failure {
 
     /// Adds what brought it about.
     #[must_use]
-    pub fn because(mut self, cause: impl Into<String>) -> Self {
+    pub(crate) fn because(mut self, cause: impl Into<String>) -> Self {
         self.causes.push(cause.into());
         self
     }
 
     /// Adds a way out.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }
@@ -119,7 +119,7 @@ impl Failure {
 
 /// Whether an error came about since the system has no more processes, threads,
 /// descriptors or memory for this user, which says nothing about what was asked for.
-pub fn is_exhausted(error: &(dyn Error + 'static)) -> bool {
+pub(crate) fn is_exhausted(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         let code = error
@@ -135,7 +135,7 @@ pub fn is_exhausted(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// `EAGAIN` (of `fork`), `ENOMEM`, `ENFILE`, `EMFILE`: the same on every architecture of Linux.
-pub const EXHAUSTED: [i32; 4] = [11, 12, 23, 24];
+pub(crate) const EXHAUSTED: [i32; 4] = [11, 12, 23, 24];
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

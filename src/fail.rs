@@ -6,7 +6,7 @@
 
 /// Dies here, if a test wants that.
 #[inline]
-pub fn point(name: &str) {
+pub(crate) fn point(name: &str) {
     #[cfg(debug_assertions)]
     armed::point(name);
     #[cfg(not(debug_assertions))]

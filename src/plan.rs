@@ -6,14 +6,14 @@
 
 use std::sync::Arc;
 
-pub use crate::model::Known;
+pub(crate) use crate::model::Known;
 use crate::model::{
     Clean, Commit, Criteria, DefId, Job, Oid, Reason, Reuse, Status, Task, TaskId, TaskKey,
 };
 
 /// A job with what the planner needs of it, computed once for all commits.
 #[derive(Debug, Clone)]
-pub struct PlannedJob {
+pub(crate) struct PlannedJob {
     /// The job.
     pub job: Arc<Job>,
     /// Its definition.
@@ -26,7 +26,7 @@ pub struct PlannedJob {
 
 impl PlannedJob {
     /// A job of a jobs file: recorded.
-    pub fn new(job: Job, criteria: Criteria) -> Self {
+    pub(crate) fn new(job: Job, criteria: Criteria) -> Self {
         Self {
             def: criteria.def,
             criteria: Arc::new(criteria),
@@ -36,7 +36,7 @@ impl PlannedJob {
     }
 
     /// A job that leaves no record and is run whatever is known.
-    pub fn unrecorded(job: Job) -> Self {
+    pub(crate) fn unrecorded(job: Job) -> Self {
         let criteria = Criteria::new(&job, None, []);
         Self {
             recorded: false,
@@ -47,7 +47,7 @@ impl PlannedJob {
     /// The same in a pristine worktree. The definition says the least that is cleaned, so a
     /// verdict of more than that is one of the same definition.
     #[must_use]
-    pub fn pristine(self) -> Self {
+    pub(crate) fn pristine(self) -> Self {
         let mut job = Job::clone(&self.job);
         job.clean = Clean::All;
         Self {
@@ -57,7 +57,7 @@ impl PlannedJob {
     }
 
     /// The job of a task, which may be planned again.
-    pub fn of_task(task: &Task) -> Self {
+    pub(crate) fn of_task(task: &Task) -> Self {
         Self {
             job: Arc::clone(&task.job),
             def: task.def,
@@ -67,12 +67,12 @@ impl PlannedJob {
     }
 
     /// What its task on `commit` goes by.
-    pub fn key(&self, commit: &Commit) -> TaskKey {
+    pub(crate) fn key(&self, commit: &Commit) -> TaskKey {
         (commit.id, self.job.name.clone(), self.def)
     }
 
     /// Its task on `commit`, which runs, or need not, for this reason.
-    pub fn task(&self, id: TaskId, commit: &Arc<Commit>, reason: Reason) -> Task {
+    pub(crate) fn task(&self, id: TaskId, commit: &Arc<Commit>, reason: Reason) -> Task {
         Task {
             id,
             commit: Arc::clone(commit),
@@ -87,7 +87,7 @@ impl PlannedJob {
 
 /// What a run does about one task.
 #[derive(Debug, Clone)]
-pub enum Action {
+pub(crate) enum Action {
     /// Run it.
     Run,
     /// Take over a verdict.
@@ -96,7 +96,7 @@ pub enum Action {
 
 /// One task with what is to be done about it.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The task.
     pub task: Task,
     /// What to do.
@@ -105,7 +105,7 @@ pub struct Entry {
 
 /// Which known verdicts are reused instead of run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ReusePolicy {
+pub(crate) enum ReusePolicy {
     /// Every verdict that is reusable.
     #[default]
     Known,
@@ -120,7 +120,7 @@ pub enum ReusePolicy {
 
 impl ReusePolicy {
     /// Whether what is known spares running its task on `commit`.
-    pub fn accepts(self, known: &Known, commit: &Oid) -> bool {
+    pub(crate) fn accepts(self, known: &Known, commit: &Oid) -> bool {
         let record = &known.record;
         match self {
             Self::Known => record.reusable(),
@@ -138,7 +138,7 @@ impl ReusePolicy {
 ///
 /// `known` is the newest record that meets the job's criteria, and `otherwise` says why the
 /// job runs where there is none; both are asked only where that matters.
-pub fn decide(
+pub(crate) fn decide(
     planned: &PlannedJob,
     commit: &Commit,
     policy: ReusePolicy,
@@ -170,7 +170,7 @@ pub fn decide(
 
 /// Everything that a run is to do, in the order in which it is wanted.
 #[derive(Debug, Clone, Default)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// One for each commit and job; the jobs of a commit stand together.
     pub entries: Vec<Entry>,
 }
@@ -184,7 +184,7 @@ impl Plan {
     ///
     /// # Errors
     /// Those of `jobs_of`.
-    pub fn new<E>(
+    pub(crate) fn new<E>(
         commits: &[Arc<Commit>],
         mut jobs_of: impl FnMut(&Commit) -> Result<Arc<[PlannedJob]>, E>,
         known: impl Fn(&Commit, &Criteria) -> Option<Known>,
@@ -212,13 +212,13 @@ impl Plan {
     }
 
     /// How many tasks run, unless a concurrent run is faster.
-    pub fn to_run(&self) -> usize {
+    pub(crate) fn to_run(&self) -> usize {
         let runs = |entry: &&Entry| matches!(entry.action, Action::Run);
         self.entries.iter().filter(runs).count()
     }
 
     /// Whether the run is going to add to the notes.
-    pub fn adds_records(&self) -> bool {
+    pub(crate) fn adds_records(&self) -> bool {
         self.entries.iter().any(|entry| match &entry.action {
             Action::Run => entry.task.recorded,
             Action::Reuse(known) => !known.stands_at(&entry.task.commit.id),
@@ -226,12 +226,12 @@ impl Plan {
     }
 
     /// How many verdicts are taken over.
-    pub fn reused(&self) -> usize {
+    pub(crate) fn reused(&self) -> usize {
         self.entries.len() - self.to_run()
     }
 
     /// How many distinct commits there are; those of one commit stand together.
-    pub fn commits(&self) -> usize {
+    pub(crate) fn commits(&self) -> usize {
         let ids = |entry: &Entry| entry.task.commit.id;
         self.entries.chunk_by(|a, b| ids(a) == ids(b)).count()
     }

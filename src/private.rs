@@ -99,13 +99,13 @@ impl Sharing {
 ///
 /// # Errors
 /// Where something else is there, or it belongs to somebody else.
-pub fn make_ci_dir(ci_dir: &Path, sharing: Sharing) -> io::Result<()> {
+pub(crate) fn make_ci_dir(ci_dir: &Path, sharing: Sharing) -> io::Result<()> {
     use_dir(ci_dir, Some(sharing.of_ci_dir()), Owner::OrOfParent)
 }
 
 /// Gives a `ci_dir` that is there the mode that it should have, where it is ours to
 /// change. The configuration may have changed since it was made.
-pub fn settle_ci_dir(ci_dir: &Path, sharing: Sharing) {
+pub(crate) fn settle_ci_dir(ci_dir: &Path, sharing: Sharing) {
     if let Ok(found) = fs::symlink_metadata(ci_dir)
         && found.is_dir()
         && found.uid() == own_uid()
@@ -121,7 +121,7 @@ pub fn settle_ci_dir(ci_dir: &Path, sharing: Sharing) {
 ///
 /// # Errors
 /// Where something else is there, or it belongs to somebody else.
-pub fn dir_in(ci_dir: &Path, name: impl AsRef<Path>) -> io::Result<PathBuf> {
+pub(crate) fn dir_in(ci_dir: &Path, name: impl AsRef<Path>) -> io::Result<PathBuf> {
     let path = ci_dir.join(name.as_ref());
     let mut tries = 0;
     loop {
@@ -154,7 +154,7 @@ fn make_below(ci_dir: &Path, name: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// Where it is not, or cannot be made.
-pub fn make_private_dir(path: &Path) -> io::Result<()> {
+pub(crate) fn make_private_dir(path: &Path) -> io::Result<()> {
     if let Some(above) = path.parent()
         && !above.exists()
     {
@@ -182,7 +182,7 @@ fn make_above(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// Where it is anything else.
-pub fn check_own_dir(path: &Path) -> io::Result<()> {
+pub(crate) fn check_own_dir(path: &Path) -> io::Result<()> {
     match open_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
@@ -203,7 +203,7 @@ enum Owner {
 /// The id of this user, where a repository with this git directory is another user's. What
 /// each user has for themselves, and is named in a place that several share, has this in
 /// its name.
-pub fn other_user(common_dir: &Path) -> Option<u32> {
+pub(crate) fn other_user(common_dir: &Path) -> Option<u32> {
     let owner = fs::metadata(common_dir).ok()?.uid();
     (owner != own_uid()).then(own_uid)
 }
@@ -301,7 +301,7 @@ fn refused(path: &Path, is: &str, should: &str) -> io::Error {
 
 /// How a file is opened; it is in a directory that was made or checked before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Open {
+pub(crate) enum Open {
     /// To read what is there.
     Read,
     /// To read and write, made where there is none: locks and state.
@@ -319,7 +319,7 @@ pub enum Open {
 ///
 /// # Errors
 /// Those of opening; where something else is there, an error that names it.
-pub fn open(path: &Path, how: Open) -> io::Result<File> {
+pub(crate) fn open(path: &Path, how: Open) -> io::Result<File> {
     let flags = match how {
         Open::Read => OFlags::RDONLY,
         Open::Update => OFlags::RDWR | OFlags::CREATE,
@@ -357,7 +357,7 @@ pub fn open(path: &Path, how: Open) -> io::Result<File> {
 }
 
 /// The mode of files in a directory of ours.
-pub fn file_mode(dir: &Path) -> u32 {
+pub(crate) fn file_mode(dir: &Path) -> u32 {
     fs::metadata(dir).map_or(0o600, |dir| dir.mode() & 0o666 | 0o600)
 }
 
@@ -365,7 +365,7 @@ pub fn file_mode(dir: &Path) -> u32 {
 ///
 /// # Errors
 /// Those of opening and reading, and `FileTooLarge`.
-pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path, Open::Read)?
         .take(most.saturating_add(1))
@@ -381,7 +381,7 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// Those of writing and renaming.
-pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let dir = path.parent().unwrap_or(path);
     let mut new = temporary(dir, ".new-")?;
     new.write_all(bytes)?;
@@ -393,7 +393,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// Those of making a file.
-pub fn temporary(dir: &Path, prefix: &str) -> io::Result<tempfile::NamedTempFile> {
+pub(crate) fn temporary(dir: &Path, prefix: &str) -> io::Result<tempfile::NamedTempFile> {
     let new = tempfile::Builder::new().prefix(prefix).tempfile_in(dir)?;
     // Not at once, or the umask would have a say.
     let mode = Mode::from_raw_mode(file_mode(dir));

@@ -17,7 +17,7 @@ const MAX: u64 = 1 << 30;
 
 /// What was written to the file at `path` as a `kind`; `None` where it is not there, or
 /// not as it was written.
-pub fn read(path: &Path, kind: &str) -> Option<String> {
+pub(crate) fn read(path: &Path, kind: &str) -> Option<String> {
     let bytes = private::read(path, MAX).ok()?;
     let mut text = String::from_utf8(bytes).ok()?;
     let (first, body) = text.split_once('\n')?;
@@ -34,7 +34,7 @@ pub fn read(path: &Path, kind: &str) -> Option<String> {
 ///
 /// # Errors
 /// Those of writing and renaming.
-pub fn write(path: &Path, kind: &str, body: &str) -> io::Result<()> {
+pub(crate) fn write(path: &Path, kind: &str, body: &str) -> io::Result<()> {
     let dir = path.parent().unwrap_or(path);
     let name = kind.split(' ').next().unwrap_or(kind);
     let mut file = private::temporary(dir, &format!("{name}-"))?;

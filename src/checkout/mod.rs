@@ -73,15 +73,15 @@ mod submodules;
 mod template;
 mod unmoved;
 
-pub use template::Templates;
+pub(crate) use template::Templates;
 
-pub use past::Past;
+pub(crate) use past::Past;
 
 use slow::Slow;
 
 /// Why a worktree could not be brought to a commit.
 #[derive(Debug, thiserror::Error)]
-pub enum CheckoutError {
+pub(crate) enum CheckoutError {
     /// A file or directory stood in the way.
     #[error("prepare the worktree {}", .path.display())]
     Io {
@@ -251,7 +251,7 @@ impl CheckoutError {
     }
 
     /// Whether the disk is full.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         matches!(self, Self::Full { .. })
     }
 }
@@ -265,7 +265,7 @@ fn has_no_room(path: &Path) -> bool {
 
 /// A worktree of a repository of its own, which borrows the objects of the user's, with a
 /// detached `HEAD`.
-pub struct Checkout<'a> {
+pub(crate) struct Checkout<'a> {
     repo: &'a Repo,
     templates: Rc<Templates>,
     path: PathBuf,
@@ -302,7 +302,12 @@ struct Goal<'a> {
 
 impl<'a> Checkout<'a> {
     /// The worktree at `path`, in whatever state it is, if it is there at all.
-    pub fn new(repo: &'a Repo, templates: &Rc<Templates>, path: PathBuf, past: Past) -> Self {
+    pub(crate) fn new(
+        repo: &'a Repo,
+        templates: &Rc<Templates>,
+        path: PathBuf,
+        past: Past,
+    ) -> Self {
         Self {
             repo,
             templates: Rc::clone(templates),
@@ -318,12 +323,12 @@ impl<'a> Checkout<'a> {
     }
 
     /// Where it is.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// What was there before; whoever has the worktree next has to know.
-    pub fn past(&self) -> &Past {
+    pub(crate) fn past(&self) -> &Past {
         &self.past
     }
 
@@ -335,7 +340,7 @@ impl<'a> Checkout<'a> {
     /// # Errors
     /// Where git cannot, not even in a worktree made anew, and where a submodule's
     /// commit is not there locally.
-    pub fn move_to(&mut self, commit: &Oid, clean: Clean) -> Result<(), CheckoutError> {
+    pub(crate) fn move_to(&mut self, commit: &Oid, clean: Clean) -> Result<(), CheckoutError> {
         let brought = self.bring_to(commit, clean);
         match brought {
             Ok(()) => self.given = self.identity(),
@@ -418,20 +423,20 @@ impl<'a> Checkout<'a> {
     }
 
     /// Why the moves of this worktree are left to git, where that will not change by itself.
-    pub fn why_slow(&self) -> Option<String> {
+    pub(crate) fn why_slow(&self) -> Option<String> {
         let slow = self.slow.as_ref().filter(|slow| slow.is_lasting());
         slow.map(ToString::to_string)
     }
 
     /// The hash of what decided how the files were made beside the tree: see
     /// [`Conversion::id`].
-    pub fn made_by(&self) -> Option<EnvId> {
+    pub(crate) fn made_by(&self) -> Option<EnvId> {
         self.made_by
     }
 
     /// Looks at what a job did, once nothing of it is running any more; returns how many
     /// tracked files it changed or removed, and `None` where that cannot be said.
-    pub fn look(&mut self) -> Option<u64> {
+    pub(crate) fn look(&mut self) -> Option<u64> {
         self.past.used_until_now();
         let objects = self.repo.objects();
         let read = |id| Some(objects.find_blob(id).ok()?.data.clone());
@@ -457,7 +462,7 @@ impl<'a> Checkout<'a> {
     ///
     /// # Errors
     /// Where that is not so.
-    pub fn verify(&self, commit: &Oid, failed: bool) -> Result<(), CheckoutError> {
+    pub(crate) fn verify(&self, commit: &Oid, failed: bool) -> Result<(), CheckoutError> {
         self.find_repository()?;
         if !failed {
             return Ok(());
@@ -478,7 +483,7 @@ impl<'a> Checkout<'a> {
     }
 
     /// The task is over: whatever becomes of the commit from now on is not our concern.
-    pub fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         self.unpin();
     }
 

@@ -29,7 +29,7 @@ const SLACK: i64 = 2;
 
 /// Contents of the newest seconds that are gone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Past {
+pub(crate) struct Past {
     /// The newest second in which the slot was in use.
     #[serde(default)]
     used: i64,
@@ -59,7 +59,7 @@ struct Second {
 
 impl Past {
     /// That of a slot of which nothing is known but that it is there.
-    pub fn unknown() -> Self {
+    pub(crate) fn unknown() -> Self {
         let mut past = Self::default();
         past.begin();
         past.lost_all();

@@ -36,7 +36,7 @@ const MOST: u64 = 4 * 1024 * 1024;
 /// What may be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case")]
-pub enum Request {
+pub(crate) enum Request {
     /// What runs and waits.
     State,
     /// Drop tasks.
@@ -51,7 +51,7 @@ pub enum Request {
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
-pub enum Reply {
+pub(crate) enum Reply {
     /// To [`Request::State`].
     State(State),
     /// To [`Request::Cancel`]: how many tasks were dropped.
@@ -67,7 +67,7 @@ pub enum Reply {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub(crate) enum Kind {
     /// It watches for new commits.
     #[default]
     Watch,
@@ -77,7 +77,7 @@ pub enum Kind {
 
 /// A process that works on a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Process {
+pub(crate) struct Process {
     /// What it does.
     #[serde(default)]
     pub kind: Kind,
@@ -93,7 +93,7 @@ pub struct Process {
 
 impl Process {
     /// This process, from now on.
-    pub fn this(kind: Kind, refs: Vec<String>) -> Self {
+    pub(crate) fn this(kind: Kind, refs: Vec<String>) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let host = rustix::system::uname();
         Self {
@@ -108,7 +108,7 @@ impl Process {
 
 /// What a process is doing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
+pub(crate) struct State {
     /// Who it is.
     pub process: Process,
     /// What runs now.
@@ -121,7 +121,7 @@ pub struct State {
 
 /// A task that runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunningTask {
+pub(crate) struct RunningTask {
     /// Its commit.
     pub commit: Oid,
     /// Its job.
@@ -132,7 +132,7 @@ pub struct RunningTask {
 
 /// A task that waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WaitingTask {
+pub(crate) struct WaitingTask {
     /// Its commit.
     pub commit: Oid,
     /// Its job.
@@ -140,7 +140,7 @@ pub struct WaitingTask {
 }
 
 /// Answers requests while it lives.
-pub struct Listener {
+pub(crate) struct Listener {
     path: PathBuf,
 }
 
@@ -149,7 +149,7 @@ impl Listener {
     ///
     /// # Errors
     /// Where there can be no socket, or no thread.
-    pub fn start(
+    pub(crate) fn start(
         ci_dir: &Path,
         answer: impl Fn(Request) -> Option<Reply> + Send + 'static,
     ) -> io::Result<Self> {
@@ -188,7 +188,7 @@ impl Drop for Listener {
 }
 
 /// That other processes will not reach this one.
-pub fn unreachable(error: &io::Error) -> Event {
+pub(crate) fn unreachable(error: &io::Error) -> Event {
     Event::Warning {
         message: format!(
             "`git ci status` and `git ci cancel` will not reach this process: {error}"
@@ -230,7 +230,7 @@ fn serve(stream: &UnixStream, answer: impl Fn(Request) -> Option<Reply>) -> io::
 
 /// Asks every process that works on a repository. The reason where one does not answer: it
 /// may be stopped.
-pub fn ask(ci_dir: &Path, request: &Request) -> Vec<io::Result<Reply>> {
+pub(crate) fn ask(ci_dir: &Path, request: &Request) -> Vec<io::Result<Reply>> {
     let sockets = sockets(&ci_dir.join(DIR)).into_iter();
     let replies = sockets.filter_map(|path| ask_one(&path, request).transpose());
     replies.collect()

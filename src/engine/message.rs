@@ -65,7 +65,7 @@ pub(super) enum Message {
 
 /// A commit that is to be tested, with its jobs.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// The commit.
     pub commit: Arc<Commit>,
     /// Its jobs.
@@ -101,7 +101,7 @@ impl Wanted {
 
 /// A commit of which nothing is left to do.
 #[derive(Debug)]
-pub struct CommitDone {
+pub(crate) struct CommitDone {
     /// The commit.
     pub commit: Arc<Commit>,
     /// The jobs that were wanted.
@@ -116,7 +116,7 @@ pub struct CommitDone {
 
 /// What becomes of tasks that run and are no longer wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Superseded {
+pub(crate) enum Superseded {
     /// They are ended and leave no record.
     End,
     /// They run to their end.
@@ -125,7 +125,7 @@ pub enum Superseded {
 
 /// The channel to a dispatcher, made before the run so that others can feed it.
 #[derive(Debug)]
-pub struct Mailbox {
+pub(crate) struct Mailbox {
     pub(super) sender: mpsc::Sender<Message>,
     pub(super) receiver: mpsc::Receiver<Message>,
 }
@@ -139,21 +139,21 @@ impl Default for Mailbox {
 
 impl Mailbox {
     /// A handle for whoever decides what is wanted while the run goes on.
-    pub fn feed(&self) -> Feed {
+    pub(crate) fn feed(&self) -> Feed {
         Feed(self.sender.clone())
     }
 }
 
 /// Tells a running dispatcher what is wanted.
 #[derive(Debug, Clone)]
-pub struct Feed(mpsc::Sender<Message>);
+pub(crate) struct Feed(mpsc::Sender<Message>);
 
 impl Feed {
     /// Replaces everything that was wanted before: tasks that are no longer in the list
     /// are dropped or, where they run, ended without a record unless `superseded` says
     /// otherwise. `more` commits will be in the list once these are done. `false` where the
     /// run is over.
-    pub fn want(&self, wanted: Vec<Wanted>, more: u64, superseded: Superseded) -> bool {
+    pub(crate) fn want(&self, wanted: Vec<Wanted>, more: u64, superseded: Superseded) -> bool {
         let message = Message::Want {
             wanted,
             more,
@@ -164,26 +164,26 @@ impl Feed {
 
     /// Answers a request of another process, after all that was wanted before it; `None`
     /// where the run is over.
-    pub fn answer(&self, request: Request) -> Option<Reply> {
+    pub(crate) fn answer(&self, request: Request) -> Option<Reply> {
         let (reply, answer) = mpsc::channel();
         self.pass_on(request, reply);
         answer.recv().ok()
     }
 
     /// The same for whoever does not wait for the answer himself.
-    pub fn pass_on(&self, request: Request, to: mpsc::Sender<Reply>) {
+    pub(crate) fn pass_on(&self, request: Request, to: mpsc::Sender<Reply>) {
         // Of a run that is over whoever asked hears by the end of his channel.
         let _ = self.0.send(Message::Control(request, to));
     }
 
     /// Has something reported: a [`Note`](Event::Note), a [`Warning`](Event::Warning).
     /// `false` where the run is over, and with it whoever would have reported it.
-    pub fn tell(&self, event: Event) -> bool {
+    pub(crate) fn tell(&self, event: Event) -> bool {
         self.0.send(Message::Tell(event)).is_ok()
     }
 
     /// Says that nothing more will come; the run ends once all is done.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         // A run that is over needs no telling.
         let _ = self.0.send(Message::Close);
     }

@@ -4,7 +4,7 @@
 //! the command line, and leaves moving worktrees and running jobs to the runners.
 
 mod claims;
-pub mod control;
+pub(crate) mod control;
 mod dispatcher;
 mod message;
 mod reports;
@@ -30,12 +30,12 @@ use dispatcher::Dispatcher;
 use reports::Reports;
 use writer::Writer;
 
-pub use message::{CommitDone, Feed, Mailbox, Superseded, Wanted};
-pub use tasks::OnError;
+pub(crate) use message::{CommitDone, Feed, Mailbox, Superseded, Wanted};
+pub(crate) use tasks::OnError;
 
 /// Why a run could not be carried out, or not to its end.
 #[derive(Debug, thiserror::Error)]
-pub enum EngineError {
+pub(crate) enum EngineError {
     /// Below the repository's `ci` directory.
     #[error("prepare {}", .path.display())]
     Prepare {
@@ -78,7 +78,7 @@ pub enum EngineError {
 }
 
 /// What a run works with.
-pub struct Run<'a> {
+pub(crate) struct Run<'a> {
     /// The repository.
     pub repo: &'a Repo,
     /// Who this is, for other processes.
@@ -111,7 +111,7 @@ pub struct Run<'a> {
 
 /// How a run went.
 #[derive(Debug)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// How the tasks ended.
     pub counts: Counts,
     /// How many tasks stayed without a verdict after their last try.
@@ -128,7 +128,7 @@ pub struct Summary {
 ///
 /// # Errors
 /// Only where the run could not begin; what goes wrong later is in the [`Summary`].
-pub fn run(run: Run<'_>, reporter: &mut dyn Reporter) -> Result<Summary, EngineError> {
+pub(crate) fn run(run: Run<'_>, reporter: &mut dyn Reporter) -> Result<Summary, EngineError> {
     let made = run.repo.make_ci_dir();
     let claims = made
         .and_then(|ci_dir| Claims::new(&ci_dir))

@@ -9,11 +9,11 @@ use super::{Hook, script};
 /// Why it is not known where hooks belong.
 #[derive(Debug, thiserror::Error)]
 #[error("find the directory of hooks")]
-pub struct HookDirError(#[from] GitError);
+pub(crate) struct HookDirError(#[from] GitError);
 
 /// The directory of hooks that counts in a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HookDir {
+pub(crate) enum HookDir {
     /// Within the repository: nobody else uses it, and it is no part of the project.
     Own(PathBuf),
     /// In the work tree: part of the project, or of a tool of the project.

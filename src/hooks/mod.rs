@@ -21,11 +21,15 @@ use std::str::FromStr;
 use self::manager::Manager;
 use self::script::Removed;
 
-pub use hook_dir::{HookDir, HookDirError};
+pub(crate) use hook_dir::{HookDir, HookDirError};
 
 /// A hook that tells of new commits.
+#[expect(
+    clippy::enum_variant_names,
+    reason = "these are the names of hooks in git"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hook {
+pub(crate) enum Hook {
     /// After `git commit`, `cherry-pick`, `revert` and each pick of a rebase.
     PostCommit,
     /// After `git merge` and `git pull`.
@@ -40,7 +44,7 @@ pub enum Hook {
 
 impl Hook {
     /// Those of a repository that somebody works in.
-    pub const CLIENT: [Self; 4] = [
+    pub(crate) const CLIENT: [Self; 4] = [
         Self::PostCommit,
         Self::PostMerge,
         Self::PostRewrite,
@@ -48,10 +52,10 @@ impl Hook {
     ];
 
     /// Those of a repository that others push to.
-    pub const SERVER: [Self; 1] = [Self::PostReceive];
+    pub(crate) const SERVER: [Self; 1] = [Self::PostReceive];
 
     /// All.
-    pub const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::PostCommit,
         Self::PostMerge,
         Self::PostRewrite,
@@ -60,7 +64,7 @@ impl Hook {
     ];
 
     /// What git calls it.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::PostCommit => "post-commit",
             Self::PostMerge => "post-merge",
@@ -71,7 +75,7 @@ impl Hook {
     }
 
     /// Whether it is told by its standard input what is new.
-    pub fn reads_input(self) -> bool {
+    pub(crate) fn reads_input(self) -> bool {
         matches!(self, Self::PostRewrite | Self::PostReceive)
     }
 }
@@ -85,7 +89,7 @@ impl fmt::Display for Hook {
 /// The name is none of a hook that tells of new commits.
 #[derive(Debug, thiserror::Error)]
 #[error("not a hook that tells of new commits")]
-pub struct UnknownHook;
+pub(crate) struct UnknownHook;
 
 impl FromStr for Hook {
     type Err = UnknownHook;
@@ -99,7 +103,7 @@ impl FromStr for Hook {
 /// Why a hook could not be changed or looked at.
 #[derive(Debug, thiserror::Error)]
 #[error("{action} the hook {path}")]
-pub struct HookError {
+pub(crate) struct HookError {
     action: &'static str,
     path: PathBuf,
     source: io::Error,
@@ -118,7 +122,7 @@ impl HookError {
 
 /// How things stand with one hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// There is none.
     Absent {
         /// Where it would be.
@@ -159,7 +163,7 @@ pub enum Standing {
 
 impl Standing {
     /// Whether the hook calls `git ci notify`.
-    pub fn is_installed(&self) -> bool {
+    pub(crate) fn is_installed(&self) -> bool {
         matches!(
             self,
             Self::Ours { .. } | Self::Within { .. } | Self::ByHand { .. }
@@ -169,7 +173,7 @@ impl Standing {
 
 /// What was done about one hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// A file was made.
     Made(PathBuf),
     /// A block was put into somebody's script.
@@ -184,7 +188,7 @@ pub enum Change {
 
 /// The hooks of one repository.
 #[derive(Debug)]
-pub struct Hooks {
+pub(crate) struct Hooks {
     dir: HookDir,
     /// The repository's own directory of hooks, whether it counts or not.
     own_dir: PathBuf,
@@ -198,7 +202,7 @@ impl Hooks {
     ///
     /// # Errors
     /// Where git cannot say where hooks belong.
-    pub fn of(repo: &crate::git::Repo, program: &Path) -> Result<Self, HookDirError> {
+    pub(crate) fn of(repo: &crate::git::Repo, program: &Path) -> Result<Self, HookDirError> {
         Ok(Self {
             dir: HookDir::of(repo)?,
             own_dir: repo.common_dir().join("hooks"),
@@ -207,16 +211,11 @@ impl Hooks {
         })
     }
 
-    /// Where hooks belong.
-    pub fn dir(&self) -> &HookDir {
-        &self.dir
-    }
-
     /// How things stand with `hook`.
     ///
     /// # Errors
     /// Where a file is there and cannot be read.
-    pub fn standing(&self, hook: Hook) -> Result<Standing, HookError> {
+    pub(crate) fn standing(&self, hook: Hook) -> Result<Standing, HookError> {
         let dir = match &self.dir {
             HookDir::Own(dir) => dir,
             place => return self.elsewhere(hook, place),
@@ -235,7 +234,7 @@ impl Hooks {
     ///
     /// # Errors
     /// Where a file cannot be read or written.
-    pub fn install(&self, hook: Hook) -> Result<Option<Change>, HookError> {
+    pub(crate) fn install(&self, hook: Hook) -> Result<Option<Change>, HookError> {
         let (path, change): (_, fn(PathBuf) -> Change) = match self.standing(hook)? {
             Standing::Absent { path } => (path, Change::Made),
             Standing::Open { path } => (path, Change::Added),
@@ -263,7 +262,7 @@ impl Hooks {
     ///
     /// # Errors
     /// Where a file cannot be read or written.
-    pub fn remove(&self, hook: Hook) -> Result<Vec<Change>, HookError> {
+    pub(crate) fn remove(&self, hook: Hook) -> Result<Vec<Change>, HookError> {
         let mut dirs = vec![&self.own_dir];
         if let HookDir::Own(dir) = &self.dir
             && *dir != self.own_dir

@@ -32,19 +32,19 @@ use serde::{Deserialize, Serialize};
 use crate::model::{JobName, LogId, Oid};
 use crate::private;
 
-pub use reader::LogReader;
-pub use writer::LogWriter;
+pub(crate) use reader::LogReader;
+pub(crate) use writer::LogWriter;
 
 use removed::Removed;
 
 /// How much of the beginning of a task's output is kept, in bytes.
-pub const HEAD: usize = 4 << 20;
+pub(crate) const HEAD: usize = 4 << 20;
 
 /// How much of its end, once there is more.
-pub const TAIL: usize = 1 << 20;
+pub(crate) const TAIL: usize = 1 << 20;
 
 /// No more of a line is shown of a log's end, in bytes.
-pub const TAIL_LINE: usize = 400;
+pub(crate) const TAIL_LINE: usize = 400;
 
 /// Beside the logs: which tasks those are of that are not done.
 const UNFINISHED: &str = "unfinished";
@@ -111,13 +111,13 @@ fn packed_path(path: &Path) -> PathBuf {
 
 /// The logs of one repository.
 #[derive(Debug, Clone)]
-pub struct LogStore {
+pub(crate) struct LogStore {
     dir: PathBuf,
 }
 
 /// The task that a log is of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogTask {
+pub(crate) struct LogTask {
     /// The commit.
     pub commit: Oid,
     /// The job.
@@ -126,7 +126,7 @@ pub struct LogTask {
 
 /// A log of a task whose end was not reported.
 #[derive(Debug, Clone)]
-pub struct Unfinished {
+pub(crate) struct Unfinished {
     /// The log.
     pub id: LogId,
     /// Its task.
@@ -137,7 +137,7 @@ pub struct Unfinished {
 
 /// A file of the store, as [`LogStore::entries`] finds it.
 #[derive(Debug, Clone)]
-pub struct LogEntry {
+pub(crate) struct LogEntry {
     /// The file.
     pub path: PathBuf,
     /// The log that it holds, or its beginning; `None` for what a compression that was cut off left.
@@ -178,7 +178,7 @@ fn size(meta: &Metadata) -> u64 {
 
 impl LogStore {
     /// The logs below the repository's `ci` directory.
-    pub fn new(ci_dir: &Path) -> Self {
+    pub(crate) fn new(ci_dir: &Path) -> Self {
         Self {
             dir: ci_dir.join("logs"),
         }
@@ -188,7 +188,7 @@ impl LogStore {
     ///
     /// # Errors
     /// Where it cannot be made, or is there already.
-    pub fn create(&self, id: &LogId, of: &LogTask) -> io::Result<LogWriter> {
+    pub(crate) fn create(&self, id: &LogId, of: &LogTask) -> io::Result<LogWriter> {
         let ci_dir = self.dir.parent().unwrap_or(&self.dir);
         private::dir_in(ci_dir, "logs")?;
         private::dir_in(ci_dir, UNFINISHED)?;
@@ -199,14 +199,14 @@ impl LogStore {
     }
 
     /// Forgets which task a log is of: somebody else knows.
-    pub fn settle(&self, id: &LogId) {
+    pub(crate) fn settle(&self, id: &LogId) {
         // What stays behind is only litter.
         let _ = fs::remove_file(unfinished_path(&self.path(id)));
     }
 
     /// The logs of tasks whose end was not reported: those that run, wherever that is, that
     /// are about to be stored, and whose run was killed.
-    pub fn unfinished(&self) -> Vec<Unfinished> {
+    pub(crate) fn unfinished(&self) -> Vec<Unfinished> {
         let notes = fs::read_dir(self.dir.with_file_name(UNFINISHED));
         let read = |note: fs::DirEntry| {
             let id: LogId = note.file_name().to_str()?.parse().ok()?;
@@ -232,7 +232,7 @@ impl LogStore {
     ///
     /// # Errors
     /// Where the directory cannot be read.
-    pub fn entries(&self) -> io::Result<Vec<LogEntry>> {
+    pub(crate) fn entries(&self) -> io::Result<Vec<LogEntry>> {
         let listing = match fs::read_dir(&self.dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             listing => listing?,
@@ -299,7 +299,7 @@ impl LogStore {
     ///
     /// # Errors
     /// Those of removing a file.
-    pub fn remove(&self, entry: &LogEntry) -> io::Result<bool> {
+    pub(crate) fn remove(&self, entry: &LogEntry) -> io::Result<bool> {
         // It is the beginning that is locked, until all is compressed.
         let plain = entry.path.with_file_name(entry.stem() + ".log");
         match private::open(&plain, private::Open::Read) {
@@ -328,18 +328,13 @@ impl LogStore {
     ///
     /// # Errors
     /// Where there is none.
-    pub fn open(&self, id: &LogId) -> io::Result<LogReader> {
+    pub(crate) fn open(&self, id: &LogId) -> io::Result<LogReader> {
         LogReader::open(self.path(id))
     }
 
     /// Whether the log was here and has been removed.
-    pub fn was_removed(&self, id: &LogId) -> bool {
+    pub(crate) fn was_removed(&self, id: &LogId) -> bool {
         Removed::of(&self.dir).has(id)
-    }
-
-    /// Whether the log is there to be read.
-    pub fn has(&self, id: &LogId) -> bool {
-        self.open(id).is_ok()
     }
 
     /// The last `count` lines, of a long one its last [`TAIL_LINE`] bytes, each as it was
@@ -347,7 +342,7 @@ impl LogStore {
     ///
     /// # Errors
     /// Where the log cannot be read.
-    pub fn tail(&self, id: &LogId, count: usize) -> io::Result<Vec<Vec<u8>>> {
+    pub(crate) fn tail(&self, id: &LogId, count: usize) -> io::Result<Vec<Vec<u8>>> {
         let mut lines = VecDeque::new();
         let mut line = Vec::new();
         let mut log = BufReader::new(self.open(id)?);

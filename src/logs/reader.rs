@@ -15,7 +15,7 @@ use super::{Span, marker, packed_path, read_spans, rest_path};
 /// A log that is being read. What was left out of the output stands as a line that says
 /// how much it was, at any moment.
 #[derive(Debug)]
-pub struct LogReader {
+pub(crate) struct LogReader {
     path: PathBuf,
     /// The position of the next byte of output.
     at: u64,
@@ -75,7 +75,7 @@ impl LogReader {
 
     /// Whether somebody is still writing it. Once this is false, what can be read is all
     /// there will ever be.
-    pub fn is_growing(&self) -> bool {
+    pub(crate) fn is_growing(&self) -> bool {
         let Some(file) = &self.lock else {
             return false;
         };

@@ -25,7 +25,7 @@ const RUNS: usize = 16;
 
 /// A log that is being written.
 #[derive(Debug)]
-pub struct LogWriter {
+pub(crate) struct LogWriter {
     path: PathBuf,
     /// Holds the lock.
     file: File,
@@ -60,7 +60,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// Those of writing.
-    pub fn append(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn append(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
         let known = usize::try_from(self.end.saturating_sub(at)).unwrap_or(usize::MAX);
         let mut bytes = bytes.get(known..).unwrap_or_default();
         let mut at = at.max(self.end);
@@ -94,7 +94,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// Those of writing.
-    pub fn remark(&mut self, text: &str) -> io::Result<()> {
+    pub(crate) fn remark(&mut self, text: &str) -> io::Result<()> {
         self.append(self.end, text.as_bytes())
     }
 
@@ -125,7 +125,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// Those of writing; what there is of the log stays as it is, then.
-    pub fn finish(self) -> io::Result<()> {
+    pub(crate) fn finish(self) -> io::Result<()> {
         if self.runs.is_empty() && self.head <= SMALL {
             return Ok(());
         }

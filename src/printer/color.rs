@@ -13,7 +13,7 @@ use super::Stream;
 
 /// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
+pub(crate) enum When {
     /// Even into a file or a pipe.
     Always,
     /// On a terminal that can, unless NO_COLOR is set.
@@ -25,17 +25,17 @@ pub enum When {
 static WHEN: AtomicU8 = AtomicU8::new(When::Auto as u8);
 
 /// Decides for the whole program, as far as it can be decided without knowing the stream.
-pub fn set_colors(when: When) {
+pub(crate) fn set_colors(when: When) {
     WHEN.store(when as u8, Ordering::Relaxed);
 }
 
 /// Whether text on a stream has colours.
-pub fn colors(on: Stream) -> bool {
+pub(crate) fn colors(on: Stream) -> bool {
     wanted(on.is_terminal())
 }
 
 /// Whether to use colours on something that a person looks at (`watched`) or not.
-pub fn wanted(watched: bool) -> bool {
+pub(crate) fn wanted(watched: bool) -> bool {
     let when = match WHEN.load(Ordering::Relaxed) {
         when if when == When::Always as u8 => When::Always,
         when if when == When::Never as u8 => When::Never,

@@ -29,12 +29,12 @@ use rustix::io::Errno;
 
 use crate::model::{printable_json, printable_styled};
 
-pub use color::{When, colors, set_colors, wanted};
+pub(crate) use color::{When, colors, set_colors, wanted};
 use queue::Queue;
 
 /// Where text goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
+pub(crate) enum Stream {
     /// Standard output: results.
     Out,
     /// Standard error: all else.
@@ -57,25 +57,25 @@ impl Stream {
     }
 
     /// Whether it is a terminal.
-    pub fn is_terminal(self) -> bool {
+    pub(crate) fn is_terminal(self) -> bool {
         self.fd().is_terminal()
     }
 
     /// Whether it is a terminal on which the cursor can be moved.
-    pub fn has_cursor(self) -> bool {
+    pub(crate) fn has_cursor(self) -> bool {
         let able = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
         able && self.is_terminal()
     }
 
     /// Rows and columns of the terminal; `None` where it is none, or does not tell.
-    pub fn window(self) -> Option<(usize, usize)> {
+    pub(crate) fn window(self) -> Option<(usize, usize)> {
         let size = rustix::termios::tcgetwinsize(self.fd()).ok()?;
         let known = size.ws_row > 0 && size.ws_col > 0;
         known.then(|| (size.ws_row.into(), size.ws_col.into()))
     }
 
     /// Whether whoever read it has closed it.
-    pub fn is_closed(self) -> bool {
+    pub(crate) fn is_closed(self) -> bool {
         let mut polled = [PollFd::from_borrowed_fd(self.fd(), PollFlags::empty())];
         let now = Timespec {
             tv_sec: 0,
@@ -87,7 +87,7 @@ impl Stream {
     }
 
     /// The descriptor itself, for a program that speaks a protocol on it.
-    pub fn descriptor(self) -> BorrowedFd<'static> {
+    pub(crate) fn descriptor(self) -> BorrowedFd<'static> {
         self.fd()
     }
 }
@@ -108,7 +108,7 @@ static IMPATIENT: AtomicBool = AtomicBool::new(false);
 ///
 /// # Errors
 /// Those of writing, a closed pipe included; none from [`relay`] on.
-pub fn text(to: Stream, text: &str) -> io::Result<()> {
+pub(crate) fn text(to: Stream, text: &str) -> io::Result<()> {
     let colors = text.contains('\x1b') && colors(to);
     raw(to, printable_styled(text, colors).as_bytes())
 }
@@ -117,7 +117,7 @@ pub fn text(to: Stream, text: &str) -> io::Result<()> {
 ///
 /// # Errors
 /// As [`text`].
-pub fn json(lines: String) -> io::Result<()> {
+pub(crate) fn json(lines: String) -> io::Result<()> {
     raw(Stream::Out, printable_json(lines).as_bytes())
 }
 
@@ -125,7 +125,7 @@ pub fn json(lines: String) -> io::Result<()> {
 ///
 /// # Errors
 /// As [`text`].
-pub fn raw(to: Stream, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn raw(to: Stream, bytes: &[u8]) -> io::Result<()> {
     if let Some(queues) = QUEUES.get() {
         queues[to.index()].push(to, bytes);
         return Ok(());
@@ -138,7 +138,7 @@ pub fn raw(to: Stream, bytes: &[u8]) -> io::Result<()> {
 
 /// What a display does with a terminal besides writing text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Control {
+pub(crate) enum Control {
     /// So many lines up.
     Up(usize),
     /// To the beginning of the line.
@@ -153,7 +153,7 @@ pub enum Control {
 
 impl Control {
     /// What a terminal takes for it.
-    pub fn sequence(self) -> String {
+    pub(crate) fn sequence(self) -> String {
         match self {
             Self::Up(0) => String::new(),
             Self::Up(count) => format!("\x1b[{count}A"),
@@ -166,13 +166,13 @@ impl Control {
 }
 
 /// Lets the terminal at standard error do something.
-pub fn control(what: Control) {
+pub(crate) fn control(what: Control) {
     // There is nobody to tell when it is closed.
     let _ = raw(Stream::Err, what.sequence().as_bytes());
 }
 
 /// From now on writing never waits. Where no thread can be had it waits as before.
-pub fn relay() {
+pub(crate) fn relay() {
     if QUEUES.get().is_some() {
         return;
     }
@@ -198,7 +198,7 @@ fn same_place() -> bool {
 }
 
 /// How many bytes are on their way and not written yet.
-pub fn unwritten(to: Stream) -> u64 {
+pub(crate) fn unwritten(to: Stream) -> u64 {
     QUEUES
         .get()
         .map_or(0, |queues| queues[to.index()].unwritten())
@@ -210,7 +210,7 @@ pub fn unwritten(to: Stream) -> u64 {
 ///
 /// # Errors
 /// Those of writing to standard output.
-pub fn drain(hurry: &dyn Fn() -> bool) -> io::Result<()> {
+pub(crate) fn drain(hurry: &dyn Fn() -> bool) -> io::Result<()> {
     let Some([out, err]) = QUEUES.get() else {
         return Ok(());
     };
@@ -220,7 +220,7 @@ pub fn drain(hurry: &dyn Fn() -> bool) -> io::Result<()> {
 }
 
 /// Waits for what was said until now, but only for a moment.
-pub fn settle() {
+pub(crate) fn settle() {
     for queue in QUEUES.get().into_iter().flatten() {
         queue.wait(TIMEOUT);
     }
@@ -228,13 +228,13 @@ pub fn settle() {
 
 /// From now on nobody waits long for whoever reads standard error: what is said there is
 /// not worth it.
-pub fn be_impatient() {
+pub(crate) fn be_impatient() {
     IMPATIENT.store(true, Ordering::Relaxed);
 }
 
 /// Writes to standard error from wherever the program has gone wrong: in whatever state
 /// all else is, it waits for nobody for long.
-pub fn emergency(message: &str) {
+pub(crate) fn emergency(message: &str) {
     let safe = printable_styled(message, colors(Stream::Err));
     let queued = QUEUES
         .get()

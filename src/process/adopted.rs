@@ -64,7 +64,7 @@ fn is_spared(orphan: &Stat) -> bool {
 ///
 /// # Errors
 /// Where something survives for ten seconds.
-pub fn end_adopted(since: u64) -> io::Result<()> {
+pub(crate) fn end_adopted(since: u64) -> io::Result<()> {
     let begun = Instant::now();
     loop {
         // Held, so that no new agent is taken for an orphan.
@@ -114,7 +114,7 @@ pub(super) fn end_started(grace: Duration) {
 
 /// Takes note of the end of orphans, which would stay zombies for as long as this process
 /// lives.
-pub fn reap_adopted() {
+pub(crate) fn reap_adopted() {
     reap(&adopted(&leaders()));
 }
 

@@ -24,7 +24,12 @@ const MAX_LOG: u64 = 1024 * 1024;
 ///
 /// # Errors
 /// Where the log cannot be opened or the process not be started.
-pub fn start_detached(program: &Path, args: &[&str], dir: &Path, log: &Path) -> io::Result<()> {
+pub(crate) fn start_detached(
+    program: &Path,
+    args: &[&str],
+    dir: &Path,
+    log: &Path,
+) -> io::Result<()> {
     if fs::metadata(log).is_ok_and(|found| found.len() > MAX_LOG) {
         // Somebody else may have done it this moment.
         let _ = fs::rename(log, log.with_extension("log.old"));

@@ -118,7 +118,7 @@ static WORK_TREES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// Keeps what points into these directories from the agents that are started from now on.
 /// Returns which variables that concerns, for the user to know.
-pub fn keep_from_jobs(work_trees: Vec<PathBuf>) -> Vec<String> {
+pub(crate) fn keep_from_jobs(work_trees: Vec<PathBuf>) -> Vec<String> {
     let told = Changes::of(std::env::vars_os().collect(), &work_trees).told;
     *WORK_TREES.lock().unwrap_or_else(PoisonError::into_inner) = work_trees;
     told

@@ -18,7 +18,7 @@ use super::tree;
 
 /// What to start.
 #[derive(Debug)]
-pub struct SpawnSpec<'a> {
+pub(crate) struct SpawnSpec<'a> {
     /// The command.
     pub run: &'a CommandLine,
     /// Where it starts.
@@ -28,7 +28,7 @@ pub struct SpawnSpec<'a> {
 }
 
 /// What starts a command of a jobs file.
-pub fn command(run: &CommandLine) -> Command {
+pub(crate) fn command(run: &CommandLine) -> Command {
     match run {
         CommandLine::Shell(script) => {
             let mut command = Command::new("sh");
@@ -47,7 +47,7 @@ pub fn command(run: &CommandLine) -> Command {
 
 /// A job that was started. Everything below this process counts as the job's.
 #[derive(Debug)]
-pub struct JobProcess {
+pub(crate) struct JobProcess {
     leader: Leader,
     output: PipeReader,
 }
@@ -59,7 +59,7 @@ impl JobProcess {
     /// # Errors
     /// Those of starting a program: not found, not executable, no processes left; and
     /// `NotADirectory` where `dir` is gone.
-    pub fn spawn(spec: SpawnSpec<'_>) -> io::Result<Self> {
+    pub(crate) fn spawn(spec: SpawnSpec<'_>) -> io::Result<Self> {
         let mut command = command(spec.run);
         forget_repository(&mut command);
         command
@@ -79,17 +79,17 @@ impl JobProcess {
     }
 
     /// The leader's process id, which is its group's, too.
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.leader.id()
     }
 
     /// Becomes readable when the leader has ended.
-    pub fn exit_fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn exit_fd(&self) -> BorrowedFd<'_> {
         self.leader.exit_fd()
     }
 
     /// Becomes readable when there is output.
-    pub fn output_fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn output_fd(&self) -> BorrowedFd<'_> {
         self.output.as_fd()
     }
 
@@ -97,7 +97,7 @@ impl JobProcess {
     ///
     /// # Errors
     /// Those of reading a pipe.
-    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         loop {
             match self.output.read(buffer) {
                 Ok(count) => return Ok(Some(count)),
@@ -113,12 +113,12 @@ impl JobProcess {
     ///
     /// # Errors
     /// Those of `waitid`.
-    pub fn ended(&self) -> io::Result<Option<ExitKind>> {
+    pub(crate) fn ended(&self) -> io::Result<Option<ExitKind>> {
         self.leader.ended()
     }
 
     /// Signals every process of the job, whatever group or session it is in, each once.
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         tree::signal_everything_with(self.leader.pid(), signal);
     }
 
@@ -126,7 +126,7 @@ impl JobProcess {
     ///
     /// # Errors
     /// Those of waiting.
-    pub fn reap(&mut self) -> io::Result<()> {
+    pub(crate) fn reap(&mut self) -> io::Result<()> {
         let _ = kill_process_group(self.leader.pid(), Signal::KILL);
         self.leader.reap().map(|_| ())
     }

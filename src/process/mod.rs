@@ -37,17 +37,17 @@ mod stat;
 mod sys;
 mod tree;
 
-pub use adopted::{end_adopted, reap_adopted};
-pub use detach::start_detached;
-pub use environment::keep_from_jobs;
-pub use job::{JobProcess, SpawnSpec, command};
-pub use mounts::{mounts_at, refuse_mounts};
-pub use occupants::{Birth, Occupants, describe, evict, occupants};
-pub use peer::{Peer, check_proc, here};
-pub use session::{ExitKind, Leader, Leftover, Streams, start, start_agent};
-pub use signals::{Arrived, Listening, listen, stop, take_along_what_was_started};
-pub use start::{outlast_signals, prepare};
-pub use stat::start_time;
-pub use tree::{
+pub(crate) use adopted::{end_adopted, reap_adopted};
+pub(crate) use detach::start_detached;
+pub(crate) use environment::keep_from_jobs;
+pub(crate) use job::{JobProcess, SpawnSpec, command};
+pub(crate) use mounts::{mounts_at, refuse_mounts};
+pub(crate) use occupants::{Birth, describe, evict};
+pub(crate) use peer::{Peer, check_proc};
+pub(crate) use session::{ExitKind, Leader, Leftover, Streams, start, start_agent};
+pub(crate) use signals::{Arrived, Listening, listen, stop, take_along_what_was_started};
+pub(crate) use start::{outlast_signals, prepare};
+pub(crate) use stat::start_time;
+pub(crate) use tree::{
     anything_lives, become_subreaper, end_everything, everything_is_stopped, signal_everything,
 };

@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 /// The mount points at `path` and below it; none where the system does not tell.
-pub fn mounts_at(path: &Path) -> Vec<PathBuf> {
+pub(crate) fn mounts_at(path: &Path) -> Vec<PathBuf> {
     // As the kernel names it.
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
@@ -38,7 +38,7 @@ fn point_of(line: &[u8]) -> Option<PathBuf> {
 ///
 /// # Errors
 /// Where there is one.
-pub fn refuse_mounts(path: &Path) -> std::io::Result<()> {
+pub(crate) fn refuse_mounts(path: &Path) -> std::io::Result<()> {
     match mounts_at(path).first() {
         None => Ok(()),
         Some(point) => Err(std::io::Error::new(

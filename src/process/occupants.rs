@@ -69,7 +69,7 @@ fn groups_of(process: &str) -> String {
 
 /// Who is in a directory.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Occupants {
+pub(crate) struct Occupants {
     /// Processes of the task, and all that is below them.
     pub ours: BTreeSet<i32>,
     /// Others that work there or have something open there.
@@ -78,7 +78,7 @@ pub struct Occupants {
 
 /// Finds who is in `dir`: processes whose environment says `mark`=`dir`, and those of the
 /// task that was born so, where that is known, as far as they can be told by what they do.
-pub fn occupants(mark: &str, dir: &Path, born: Option<&Birth>) -> Occupants {
+pub(crate) fn occupants(mark: &str, dir: &Path, born: Option<&Birth>) -> Occupants {
     let all: Vec<Stat> = Stat::all().into_iter().filter(Stat::lives).collect();
     let own = std::process::id().cast_signed();
     let born = born.filter(|born| born.place == here());
@@ -107,7 +107,7 @@ pub fn occupants(mark: &str, dir: &Path, born: Option<&Birth>) -> Occupants {
 ///
 /// # Errors
 /// Where something survives for ten seconds.
-pub fn evict(mark: &str, dir: &Path, born: Option<&Birth>) -> io::Result<BTreeSet<i32>> {
+pub(crate) fn evict(mark: &str, dir: &Path, born: Option<&Birth>) -> io::Result<BTreeSet<i32>> {
     let start = Instant::now();
     loop {
         let Occupants { ours, foreign } = occupants(mark, dir, born);
@@ -221,7 +221,7 @@ fn is_of_a_session(variable: &[u8]) -> bool {
 }
 
 /// What people call a process: its number and its name.
-pub fn describe(pid: i32) -> String {
+pub(crate) fn describe(pid: i32) -> String {
     let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
     let name = crate::model::printable_line(name.trim_ascii_end()).into_owned();
     format!("process {pid} ({name})")

@@ -35,7 +35,7 @@ pub struct Peer {
 }
 
 /// The place of this process: the machine as long as it runs, and the PID namespace.
-pub fn here() -> &'static str {
+pub(crate) fn here() -> &'static str {
     static HERE: OnceLock<String> = OnceLock::new();
     HERE.get_or_init(|| {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -49,7 +49,7 @@ pub fn here() -> &'static str {
 ///
 /// # Errors
 /// Where it is about those of another PID namespace, or there is none.
-pub fn check_proc() -> io::Result<()> {
+pub(crate) fn check_proc() -> io::Result<()> {
     let own = fs::read_link("/proc/self")?;
     if own.to_str().and_then(|own| own.parse().ok()) == Some(std::process::id()) {
         Ok(())

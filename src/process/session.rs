@@ -43,7 +43,7 @@ const GLANCE: Duration = Duration::from_millis(5);
 
 /// The first three descriptors of a process; `None` is `/dev/null`.
 #[derive(Debug, Default)]
-pub struct Streams {
+pub(crate) struct Streams {
     /// Standard input.
     pub stdin: Option<OwnedFd>,
     /// Standard output.
@@ -54,7 +54,7 @@ pub struct Streams {
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExitKind {
+pub(crate) enum ExitKind {
     /// It exited with this code.
     Exited(i32),
     /// This signal ended it.
@@ -74,7 +74,7 @@ impl std::fmt::Display for ExitKind {
 ///
 /// Until it is waited for it stays a zombie, so that its id cannot become somebody else's.
 #[derive(Debug)]
-pub struct Leader {
+pub(crate) struct Leader {
     pid: Pid,
     pidfd: OwnedFd,
 }
@@ -90,7 +90,7 @@ pub struct Leader {
 /// # Errors
 /// Those of starting a program: not found, not executable, no processes left; and
 /// `NotADirectory` where it is the directory that is missing.
-pub fn start(command: &Command, streams: Streams) -> io::Result<Leader> {
+pub(crate) fn start(command: &Command, streams: Streams) -> io::Result<Leader> {
     let own = std::process::id().to_string();
     spawn(command, streams, std::env::vars_os(), Some(own.into()))
 }
@@ -101,7 +101,7 @@ pub fn start(command: &Command, streams: Streams) -> io::Result<Leader> {
 ///
 /// # Errors
 /// Those of [`start`].
-pub fn start_agent(command: &Command, streams: Streams) -> io::Result<Leader> {
+pub(crate) fn start_agent(command: &Command, streams: Streams) -> io::Result<Leader> {
     let mut env = std::env::vars_os().collect();
     environment::prepare_for_jobs(&mut env);
     spawn(command, streams, env, None)
@@ -186,17 +186,17 @@ fn find(name: &OsStr, path: Option<&OsStr>, dir: Option<&Path>) -> io::Result<Pa
 
 impl Leader {
     /// Its process id, which is its group's and its session's, too.
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
     /// The same, to signal it by.
-    pub fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         self.pid
     }
 
     /// Becomes readable when it has ended.
-    pub fn exit_fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn exit_fd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
 
@@ -204,7 +204,7 @@ impl Leader {
     ///
     /// # Errors
     /// Those of `waitid`.
-    pub fn ended(&self) -> io::Result<Option<ExitKind>> {
+    pub(crate) fn ended(&self) -> io::Result<Option<ExitKind>> {
         self.look(WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT)
     }
 
@@ -224,7 +224,7 @@ impl Leader {
 
     /// Signals its group and every process below it that has left the group. Must not be
     /// called once it was waited for.
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         tree::signal_session(self.pid, signal);
     }
 
@@ -232,7 +232,7 @@ impl Leader {
     ///
     /// # Errors
     /// Those of waiting.
-    pub fn wait_for(&self, timeout: Duration) -> io::Result<Option<ExitKind>> {
+    pub(crate) fn wait_for(&self, timeout: Duration) -> io::Result<Option<ExitKind>> {
         let begun = Instant::now();
         loop {
             let left = timeout.saturating_sub(begun.elapsed());
@@ -251,7 +251,7 @@ impl Leader {
     }
 
     /// Whether somebody stopped it, so that it does nothing until it is continued.
-    pub fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         Stat::of(self.pid.as_raw_nonzero().get()).is_some_and(|one| one.is_stopped())
     }
 
@@ -259,7 +259,7 @@ impl Leader {
     ///
     /// # Errors
     /// Those of waiting.
-    pub fn reap(&mut self) -> io::Result<ExitKind> {
+    pub(crate) fn reap(&mut self) -> io::Result<ExitKind> {
         let ended = self.look(WaitIdOptions::empty())?;
         adopted::leaders().remove(&self.pid.as_raw_nonzero().get());
         Ok(ended.unwrap_or(ExitKind::Signaled(0)))
@@ -269,7 +269,7 @@ impl Leader {
     ///
     /// # Errors
     /// Those of waiting.
-    pub fn leave(mut self) -> io::Result<Option<Leftover>> {
+    pub(crate) fn leave(mut self) -> io::Result<Option<Leftover>> {
         self.reap()?;
         let left = Leftover(self.pid);
         Ok(left.lives().then_some(left))
@@ -277,7 +277,7 @@ impl Leader {
 
     /// Ends it with everything below it: gently, and after `grace` for good. Where it is
     /// stuck in the kernel it is left after some seconds.
-    pub fn end(mut self, grace: Duration) {
+    pub(crate) fn end(mut self, grace: Duration) {
         end(self.pid, grace);
         if matches!(self.ended(), Ok(Some(_))) {
             let _ = self.reap();
@@ -289,16 +289,16 @@ impl Leader {
 ///
 /// As long as there is anything of it, the session's number is given to nobody else.
 #[derive(Debug)]
-pub struct Leftover(Pid);
+pub(crate) struct Leftover(Pid);
 
 impl Leftover {
     /// Whether any of it runs.
-    pub fn lives(&self) -> bool {
+    pub(crate) fn lives(&self) -> bool {
         tree::lives(self.0)
     }
 
     /// Ends it: gently, and after `grace` for good. Needs this process to be its reaper.
-    pub fn end(self, grace: Duration) {
+    pub(crate) fn end(self, grace: Duration) {
         end(self.0, grace);
     }
 }

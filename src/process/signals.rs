@@ -34,7 +34,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// A signal that came.
 #[derive(Debug, Clone, Copy)]
-pub struct Arrived {
+pub(crate) struct Arrived {
     /// Its number.
     pub signal: i32,
     /// When.
@@ -60,7 +60,7 @@ fn office() -> MutexGuard<'static, Office> {
 
 /// Somebody listens while this lives.
 #[derive(Debug)]
-pub struct Listening(());
+pub(crate) struct Listening(());
 
 impl Drop for Listening {
     fn drop(&mut self) {
@@ -74,7 +74,7 @@ impl Drop for Listening {
 ///
 /// # Errors
 /// Where handlers cannot be set.
-pub fn listen(told: impl FnMut(Arrived) -> bool + Send + 'static) -> io::Result<Listening> {
+pub(crate) fn listen(told: impl FnMut(Arrived) -> bool + Send + 'static) -> io::Result<Listening> {
     take_along_what_was_started()?;
     office().listener = Some(Box::new(told));
     Ok(Listening(()))
@@ -84,7 +84,7 @@ pub fn listen(told: impl FnMut(Arrived) -> bool + Send + 'static) -> io::Result<
 ///
 /// # Errors
 /// Where handlers cannot be set.
-pub fn take_along_what_was_started() -> io::Result<()> {
+pub(crate) fn take_along_what_was_started() -> io::Result<()> {
     let mut office = office();
     if office.open {
         return Ok(());
@@ -134,7 +134,7 @@ fn by_default(signal: i32) {
 
 /// Stops this process as `SIGTSTP` does, until it is continued. Where nobody could continue
 /// it, as at a terminal that a shell does not look after, it goes on at once.
-pub fn stop() {
+pub(crate) fn stop() {
     // Without it there is no stop, and nothing worse.
     let _ = sys::take_default_action(SIGTSTP);
 }

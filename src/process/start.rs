@@ -26,7 +26,7 @@ use super::{memory, sys};
 ///
 /// # Errors
 /// Where the system refuses.
-pub fn prepare() -> io::Result<()> {
+pub(crate) fn prepare() -> io::Result<()> {
     memory::end_well_without_memory()?;
     sys::unblock_signals()?;
     sys::hear_of_children()?;
@@ -48,7 +48,7 @@ pub fn prepare() -> io::Result<()> {
 ///
 /// # Errors
 /// Where a handler cannot be set.
-pub fn outlast_signals() -> io::Result<()> {
+pub(crate) fn outlast_signals() -> io::Result<()> {
     let nobody_looks = Arc::new(AtomicBool::new(false));
     for signal in [
         SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGALRM, SIGUSR1, SIGUSR2, SIGTSTP, SIGTTIN, SIGTTOU,

@@ -62,7 +62,7 @@ impl Stat {
 
 /// When a process was started, in clock ticks since boot; `None` where there is none
 /// with this id, or it is a zombie. Together with the id it names a process for good.
-pub fn start_time(pid: u32) -> Option<u64> {
+pub(crate) fn start_time(pid: u32) -> Option<u64> {
     let stat = Stat::of(pid.try_into().ok()?)?;
     stat.lives().then_some(stat.started)
 }

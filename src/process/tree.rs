@@ -22,7 +22,7 @@ const INSISTENCE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// Where the system has no subreapers.
-pub fn become_subreaper() -> io::Result<()> {
+pub(crate) fn become_subreaper() -> io::Result<()> {
     rustix::process::set_child_subreaper(Some(getpid())).map_err(io::Error::from)
 }
 
@@ -139,7 +139,7 @@ pub(super) fn lives(leader: Pid) -> bool {
 }
 
 /// Sends `signal` to every process below this one.
-pub fn signal_everything(signal: Signal) {
+pub(crate) fn signal_everything(signal: Signal) {
     signal_each(descendants(), signal);
 }
 
@@ -157,13 +157,13 @@ fn living() -> Vec<Stat> {
 }
 
 /// Whether anything below this process runs.
-pub fn anything_lives() -> bool {
+pub(crate) fn anything_lives() -> bool {
     !living().is_empty()
 }
 
 /// Whether there are processes below this one and all of them are stopped, so that none
 /// can let another go on.
-pub fn everything_is_stopped() -> bool {
+pub(crate) fn everything_is_stopped() -> bool {
     let living = living();
     !living.is_empty() && living.iter().all(Stat::is_stopped)
 }
@@ -174,7 +174,7 @@ pub fn everything_is_stopped() -> bool {
 ///
 /// # Errors
 /// Where one survives `SIGKILL` for ten seconds.
-pub fn end_everything() -> io::Result<()> {
+pub(crate) fn end_everything() -> io::Result<()> {
     let start = Instant::now();
     let mut pause = Duration::from_micros(200);
     loop {

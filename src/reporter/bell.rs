@@ -7,7 +7,7 @@ use super::Reporter;
 
 /// Rings on standard error.
 #[derive(Debug, Default)]
-pub struct Bell;
+pub(crate) struct Bell;
 
 impl Reporter for Bell {
     fn event(&mut self, event: &Event) {

@@ -10,7 +10,7 @@ const BEHIND: u64 = 64 << 10;
 
 /// Writes JSON lines to standard output.
 #[derive(Debug, Default)]
-pub struct Json;
+pub(crate) struct Json;
 
 impl Reporter for Json {
     fn event(&mut self, event: &Event) {

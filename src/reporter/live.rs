@@ -56,7 +56,7 @@ struct Column<'a> {
 }
 
 /// The matrix.
-pub struct LiveMatrix {
+pub(crate) struct LiveMatrix {
     screen: Screen,
     /// Standard output is not this terminal, and gets the lines of finished tasks.
     apart: bool,
@@ -77,7 +77,7 @@ pub struct LiveMatrix {
 impl LiveMatrix {
     /// A display on standard error, which must be a terminal. Verdicts go to standard
     /// output as well where that is `apart`.
-    pub fn new(apart: bool, verbosity: Verbosity) -> Self {
+    pub(crate) fn new(apart: bool, verbosity: Verbosity) -> Self {
         Self {
             screen: Screen::default(),
             apart,

@@ -34,7 +34,7 @@ const LEAST_SUBJECT: usize = 8;
 
 /// What is known of one job on one commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cell {
+pub(crate) enum Cell {
     /// Nothing counts.
     Nothing,
     /// A verdict.
@@ -91,7 +91,7 @@ impl Cell {
 
 /// One commit.
 #[derive(Debug, Clone)]
-pub struct Row {
+pub(crate) struct Row {
     /// Its id.
     pub commit: Oid,
     /// Its subject, raw.
@@ -102,7 +102,7 @@ pub struct Row {
 
 /// The table.
 #[derive(Debug, Clone)]
-pub struct Matrix {
+pub(crate) struct Matrix {
     /// The names of the jobs, one for each column.
     pub jobs: Vec<String>,
     /// The commits, from the top.
@@ -111,7 +111,7 @@ pub struct Matrix {
 
 impl Matrix {
     /// The table, with colours, no wider than `width` cells where that can be done.
-    pub fn render(&self, width: Option<usize>, symbols: Symbols) -> String {
+    pub(crate) fn render(&self, width: Option<usize>, symbols: Symbols) -> String {
         let width = width.unwrap_or(usize::MAX);
         let subject = GAP + SUBJECT.min(width / 4);
         let full: Vec<String> = self.jobs.clone();

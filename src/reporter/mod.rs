@@ -16,20 +16,19 @@ use std::time::Duration;
 
 use crate::model::Event;
 
-pub use bell::Bell;
-pub use json::Json;
-pub use live::LiveMatrix;
-pub use matrix::{Cell, Matrix, Row};
-pub use plain::{Plain, Verbosity};
-pub use symbols::Symbols;
-pub use terminal::Terminal;
-pub use text::{
-    JOB_WIDTH, TaskLine, counted, human_duration, status_style, subject_text, summary_text,
-    tail_text, why_text,
+pub(crate) use bell::Bell;
+pub(crate) use json::Json;
+pub(crate) use live::LiveMatrix;
+pub(crate) use matrix::{Cell, Matrix, Row};
+pub(crate) use plain::{Plain, Verbosity};
+pub(crate) use symbols::Symbols;
+pub(crate) use terminal::Terminal;
+pub(crate) use text::{
+    JOB_WIDTH, counted, human_duration, status_style, subject_text, tail_text, why_text,
 };
 
 /// Turns events into something to see.
-pub trait Reporter: Send {
+pub(crate) trait Reporter: Send {
     /// Takes the next event. It must not wait for whoever reads what is made of it: that
     /// is what the [`printer`](crate::printer) is for.
     ///

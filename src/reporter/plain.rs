@@ -10,7 +10,7 @@ use super::text::{JOB_WIDTH, TaskLine, counted, human_duration, outlook_text, ta
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Verbosity {
+pub(crate) enum Verbosity {
     /// Failures only.
     Quiet,
     /// Every task that ran.
@@ -22,7 +22,7 @@ pub enum Verbosity {
 
 /// Writes plain lines.
 #[derive(Debug)]
-pub struct Plain {
+pub(crate) struct Plain {
     verbosity: Verbosity,
     job_width: usize,
     closing: Closing,
@@ -30,7 +30,7 @@ pub struct Plain {
 
 impl Plain {
     /// One that says so much.
-    pub fn new(verbosity: Verbosity) -> Self {
+    pub(crate) fn new(verbosity: Verbosity) -> Self {
         Self {
             verbosity,
             job_width: 4,

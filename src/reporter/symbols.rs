@@ -7,7 +7,7 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// Which symbols the terminal can draw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Symbols {
+pub(crate) enum Symbols {
     /// Any.
     Unicode,
     /// ASCII only.
@@ -16,7 +16,7 @@ pub enum Symbols {
 
 impl Symbols {
     /// What the locale of this process says.
-    pub fn here() -> Self {
+    pub(crate) fn here() -> Self {
         static HERE: OnceLock<Symbols> = OnceLock::new();
         *HERE.get_or_init(|| {
             let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
@@ -42,7 +42,7 @@ impl Symbols {
 
     /// The front of `text` that fits so many cells, with a mark where something is left
     /// out. It must hold no escape sequences.
-    pub fn fit(self, text: &str, width: usize) -> String {
+    pub(crate) fn fit(self, text: &str, width: usize) -> String {
         if text.width() <= width {
             return text.to_owned();
         }
@@ -62,7 +62,7 @@ impl Symbols {
     }
 
     /// A job's name (ASCII) in at most `width` cells: its middle goes.
-    pub fn shorten(self, name: &str, width: usize) -> String {
+    pub(crate) fn shorten(self, name: &str, width: usize) -> String {
         let count = name.chars().count();
         if count <= width {
             return name.to_owned();

@@ -42,7 +42,7 @@ struct Row {
 }
 
 /// The live display.
-pub struct Terminal {
+pub(crate) struct Terminal {
     screen: Screen,
     /// By worker.
     rows: BTreeMap<usize, Row>,
@@ -63,7 +63,7 @@ pub struct Terminal {
 impl Terminal {
     /// A display on standard error, which must be a terminal. Verdicts go to standard
     /// output where that is `apart`, else they scroll above the rows.
-    pub fn new(apart: bool, verbosity: Verbosity) -> Self {
+    pub(crate) fn new(apart: bool, verbosity: Verbosity) -> Self {
         Self {
             screen: Screen::default(),
             rows: BTreeMap::new(),

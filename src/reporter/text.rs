@@ -17,10 +17,10 @@ const SUBJECT: usize = 160;
 const LEAST_SUBJECT: usize = 8;
 
 /// Names of jobs are lined up where none is wider.
-pub const JOB_WIDTH: usize = 20;
+pub(crate) const JOB_WIDTH: usize = 20;
 
 /// How a status is drawn; the word says it all without the colour.
-pub fn status_style(status: Option<Status>) -> Style {
+pub(crate) fn status_style(status: Option<Status>) -> Style {
     let style = Style::new();
     let color = match status {
         Some(Status::Error) => AnsiColor::Magenta,
@@ -38,7 +38,7 @@ pub fn status_style(status: Option<Status>) -> Style {
 }
 
 /// A duration as people read it: `0.3s`, `41.8s`, `3m07s`, `2h05m`.
-pub fn human_duration(duration: Duration) -> String {
+pub(crate) fn human_duration(duration: Duration) -> String {
     let tenths = (duration.as_millis() + 50) / 100;
     let seconds = duration.as_secs();
     match seconds {
@@ -66,7 +66,7 @@ pub(super) fn elapsed_text(elapsed: Duration, expected: Option<Duration>) -> Str
 }
 
 /// Why a task did not pass, in words.
-pub fn why_text(why: Why) -> String {
+pub(crate) fn why_text(why: Why) -> String {
     match why {
         Why::Exit(code) => format!("exit code {code}"),
         Why::Signal(signal) => format!("killed by signal {signal}"),
@@ -83,7 +83,7 @@ pub fn why_text(why: Why) -> String {
 
 /// A finished or cached task on one line, without a line feed.
 #[derive(Debug)]
-pub struct TaskLine<'a> {
+pub(crate) struct TaskLine<'a> {
     /// `None` is shown as `cancelled`: ended on request.
     pub status: Option<Status>,
     /// The commit.
@@ -108,7 +108,7 @@ pub struct TaskLine<'a> {
 
 impl TaskLine<'_> {
     /// The line, with colours.
-    pub fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         let style = status_style(self.status);
         let word = self.status.map_or("cancelled", Status::as_str);
         let mut line = format!(
@@ -134,7 +134,7 @@ impl TaskLine<'_> {
 
 /// A subject behind `line`, which may have styles, in a window of so many columns: cut to
 /// fit, and left out where only a few letters would.
-pub fn subject_text(subject: &str, line: &str, columns: Option<usize>) -> String {
+pub(crate) fn subject_text(subject: &str, line: &str, columns: Option<usize>) -> String {
     // It may be as long as a whole message that has no empty line.
     let end = subject.char_indices().nth(SUBJECT + 1);
     let front = end.map_or(subject, |(end, _)| &subject[..end]);
@@ -148,7 +148,7 @@ pub fn subject_text(subject: &str, line: &str, columns: Option<usize>) -> String
 }
 
 /// The end of a failed task's log, indented, each line with its line feed.
-pub fn tail_text(tail: &[String]) -> String {
+pub(crate) fn tail_text(tail: &[String]) -> String {
     let dim = Style::new().dimmed();
     let mut text = String::new();
     for line in tail.iter().flat_map(|lines| lines.split('\n')) {
@@ -158,7 +158,7 @@ pub fn tail_text(tail: &[String]) -> String {
 }
 
 /// `1 task`, `2 tasks`.
-pub fn counted(count: u64, noun: &str) -> String {
+pub(crate) fn counted(count: u64, noun: &str) -> String {
     match count {
         1 => format!("1 {noun}"),
         _ => format!("{count} {noun}s"),
@@ -182,7 +182,7 @@ pub(super) fn outlook_text(commits: u64, tasks: u64, reused: u64, slots: u64) ->
 }
 
 /// `3 passed, 1 FAILED (2 cached) in 41.8s`.
-pub fn summary_text(counts: &Counts, elapsed: Duration) -> String {
+pub(crate) fn summary_text(counts: &Counts, elapsed: Duration) -> String {
     let ran_and_cached = [
         (counts.failed, "FAILED", Some(Status::Fail)),
         (

@@ -15,7 +15,7 @@ use super::{Starter, github, gitlab, header};
 /// A file of another CI that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("read {file}: {message}")]
-pub struct ImportError {
+pub(crate) struct ImportError {
     /// Its path in the project.
     pub file: String,
     /// What is wrong with it.
@@ -23,7 +23,7 @@ pub struct ImportError {
 }
 
 /// The files of other CIs in a project that have steps to take over.
-pub fn sources(project: &Project) -> Vec<String> {
+pub(crate) fn sources(project: &Project) -> Vec<String> {
     let workflow = |file: &&str| {
         let name = file.strip_prefix(".github/workflows/");
         name.is_some_and(|name| {
@@ -41,7 +41,7 @@ pub fn sources(project: &Project) -> Vec<String> {
 
 /// The jobs of all those files.
 #[derive(Debug, Clone, Default)]
-pub struct Import {
+pub(crate) struct Import {
     /// What could not be read; the rest is taken over.
     pub problems: Vec<ImportError>,
     jobs: Vec<Imported>,
@@ -49,7 +49,7 @@ pub struct Import {
 
 impl Import {
     /// Reads every file of [`sources`].
-    pub fn read(project: &Project) -> Self {
+    pub(crate) fn read(project: &Project) -> Self {
         let mut import = Self::default();
         for file in sources(project) {
             let text = project.top().read(&file);
@@ -67,7 +67,7 @@ impl Import {
     }
 
     /// The jobs file. `branch` is what the project's main branch is called.
-    pub fn starter(&self, branch: &str) -> Starter {
+    pub(crate) fn starter(&self, branch: &str) -> Starter {
         let mut starter = Starter {
             text: header(branch),
             kinds: Vec::new(),

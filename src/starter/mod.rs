@@ -35,15 +35,15 @@ mod rust;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-pub use import::{Import, ImportError, sources};
-pub use project::Project;
+pub(crate) use import::{Import, sources};
+pub(crate) use project::Project;
 
 use job::Kind;
 use project::Dir;
 
 /// A jobs file that somebody may begin with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Starter {
+pub(crate) struct Starter {
     /// The text of the file.
     pub text: String,
     /// What was recognised, for people: `Cargo`, `npm in web`.
@@ -96,7 +96,7 @@ const NOT_OWN: [&str; 22] = [
 
 /// Looks at the top of a project, and at its directories for what the top does not cover.
 /// `branch` is what its main branch is called.
-pub fn starter(project: &Project, branch: &str) -> Starter {
+pub(crate) fn starter(project: &Project, branch: &str) -> Starter {
     let mut found: Vec<(String, Kind)> = kinds(&project.top())
         .into_iter()
         .map(|kind| (String::new(), kind))

@@ -9,7 +9,7 @@ const LONGEST: u64 = 4 << 20;
 
 /// A checkout, reduced to the files that its commits have.
 #[derive(Debug, Clone)]
-pub struct Project {
+pub(crate) struct Project {
     top: PathBuf,
     files: BTreeSet<String>,
 }
@@ -17,7 +17,7 @@ pub struct Project {
 impl Project {
     /// The project whose work tree is at `top` and has these files, by their paths from
     /// there. What git does not track does not belong among them: a job would not find it.
-    pub fn new(top: &Path, files: impl IntoIterator<Item = String>) -> Self {
+    pub(crate) fn new(top: &Path, files: impl IntoIterator<Item = String>) -> Self {
         Self {
             top: top.to_owned(),
             files: files.into_iter().collect(),

@@ -1,4 +1,4 @@
 //! Keeping a set-up in order: what goes, and what is wrong.
 
-pub mod doctor;
-pub mod gc;
+pub(crate) mod doctor;
+pub(crate) mod gc;

@@ -12,7 +12,7 @@ use crate::plan::PlannedJob;
 
 /// Where the jobs come from.
 #[derive(Debug, Clone)]
-pub enum Source {
+pub(crate) enum Source {
     /// This file.
     File(PathBuf),
     /// A place in the repository.
@@ -21,7 +21,7 @@ pub enum Source {
 
 /// What a look at the jobs file brought.
 #[derive(Debug)]
-pub enum Change {
+pub(crate) enum Change {
     /// Other jobs than before; so many.
     Jobs(usize),
     /// It is no use any more; the old jobs still count.
@@ -31,10 +31,10 @@ pub enum Change {
 }
 
 /// What a record must agree in to count for a job, as the runners are now.
-pub type CriteriaOf<'a> = Box<dyn Fn(&Job) -> Criteria + Send + 'a>;
+pub(crate) type CriteriaOf<'a> = Box<dyn Fn(&Job) -> Criteria + Send + 'a>;
 
 /// The jobs of each commit.
-pub struct WatchJobs<'a> {
+pub(crate) struct WatchJobs<'a> {
     repo: &'a Repo,
     source: Source,
     /// The names that were asked for; none means all.
@@ -54,7 +54,7 @@ impl<'a> WatchJobs<'a> {
     ///
     /// # Errors
     /// Where there is no jobs file, or it is not right.
-    pub fn new(
+    pub(crate) fn new(
         repo: &'a Repo,
         source: Source,
         names: Vec<String>,
@@ -85,7 +85,7 @@ impl<'a> WatchJobs<'a> {
 
     /// Looks at the file again. `moved` says that refs have moved, so that a revision may
     /// mean another commit.
-    pub fn look(&mut self, moved: bool) -> Option<Change> {
+    pub(crate) fn look(&mut self, moved: bool) -> Option<Change> {
         if matches!(self.source, Source::From(ConfigFrom::Rev(_))) && !moved {
             return None;
         }
@@ -117,7 +117,7 @@ impl<'a> WatchJobs<'a> {
     ///
     /// # Errors
     /// Where its own jobs file is not right.
-    pub fn of(&mut self, commit: &Commit) -> Result<Arc<[PlannedJob]>, LoadError> {
+    pub(crate) fn of(&mut self, commit: &Commit) -> Result<Arc<[PlannedJob]>, LoadError> {
         if let Some(jobs) = &self.same {
             return Ok(Arc::clone(jobs));
         }
@@ -143,7 +143,7 @@ impl<'a> WatchJobs<'a> {
     }
 
     /// The file to keep an eye on, where it is one of the file system.
-    pub fn path(&self) -> Option<PathBuf> {
+    pub(crate) fn path(&self) -> Option<PathBuf> {
         match &self.source {
             Source::File(path) => std::path::absolute(path).ok(),
             Source::From(ConfigFrom::Worktree) => {

@@ -27,15 +27,16 @@ mod remote;
 mod result;
 mod session;
 mod tips;
-pub mod wanted;
+pub(crate) mod wanted;
 mod watch_lock;
 mod whereabouts;
 
-pub use jobs::{CriteriaOf, Source, WatchJobs};
-pub use notice::{BACKSTOP, POLL};
-pub use observer::{Inbox, Observed, Observer, Options, WatchError, tips};
-pub use remote::Remote;
-pub use result::{Abandon, CommitResult, OnResult, ResultCommand, on_result};
-pub use session::{Session, SessionError, Watched};
-pub use tips::{PatternError, Patterns};
-pub use watch_lock::{WatchLock, WatchLockError, watcher};
+pub(crate) use jobs::{CriteriaOf, Source, WatchJobs};
+pub(crate) use observer::{Inbox, Observed, Observer, Options, WatchError, tips};
+pub(crate) use remote::Remote;
+#[cfg(test)]
+pub(crate) use result::CommitResult;
+pub(crate) use result::{Abandon, ResultCommand, on_result};
+pub(crate) use session::{Session, SessionError};
+pub(crate) use tips::{PatternError, Patterns};
+pub(crate) use watch_lock::{WatchLock, WatchLockError};

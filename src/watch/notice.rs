@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 /// How often to look where events work.
-pub const BACKSTOP: Duration = Duration::from_secs(30);
+pub(crate) const BACKSTOP: Duration = Duration::from_secs(30);
 
 /// How often to look where they do not.
-pub const POLL: Duration = Duration::from_secs(2);
+pub(crate) const POLL: Duration = Duration::from_secs(2);
 
 /// What is to be watched.
 #[derive(Debug, Clone)]

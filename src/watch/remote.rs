@@ -32,7 +32,7 @@ const MOST_SAID: u64 = 2000;
 
 /// A remote, and how often to look there.
 #[derive(Debug, Clone)]
-pub struct Remote {
+pub(crate) struct Remote {
     /// Its name in git's configuration.
     pub name: String,
     /// The pause between fetches.
@@ -41,12 +41,18 @@ pub struct Remote {
 
 impl Remote {
     /// The refs that fetching keeps up to date, as a pattern.
-    pub fn pattern(&self) -> String {
+    pub(crate) fn pattern(&self) -> String {
         format!("refs/remotes/{}/*", self.name)
     }
 
     /// Fetches until `stop` closes. After each fetch, whatever came of it, `fetched` is called.
-    pub fn keep_fetching(&self, repo: &Repo, feed: &Feed, stop: &Receiver<()>, fetched: impl Fn()) {
+    pub(crate) fn keep_fetching(
+        &self,
+        repo: &Repo,
+        feed: &Feed,
+        stop: &Receiver<()>,
+        fetched: impl Fn(),
+    ) {
         let mut failures = 0u32;
         loop {
             match self.fetch(repo, stop) {

@@ -33,7 +33,7 @@ const MOST_SAID: u64 = 1000;
 /// What came of a commit.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct CommitResult {
+pub(crate) struct CommitResult {
     /// The version of the format.
     pub(super) format: u32,
     /// The commit.
@@ -57,12 +57,12 @@ pub(super) fn worst(tasks: &[TaskResult]) -> Status {
 
 /// The way to the command.
 #[derive(Debug, Clone)]
-pub struct OnResult {
+pub(crate) struct OnResult {
     to: SyncSender<CommitResult>,
 }
 
 /// The command's end of the way.
-pub struct ResultCommand {
+pub(crate) struct ResultCommand {
     command: String,
     results: Receiver<CommitResult>,
     abandoned: Arc<AtomicBool>,
@@ -73,17 +73,17 @@ pub struct ResultCommand {
 
 /// Says that no more results are worth the wait.
 #[derive(Debug, Clone)]
-pub struct Abandon(Arc<AtomicBool>);
+pub(crate) struct Abandon(Arc<AtomicBool>);
 
 impl Abandon {
     /// Ends the command that runs, and leaves out those that wait.
-    pub fn abandon(&self) {
+    pub(crate) fn abandon(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
 /// Both ends for a shell command.
-pub fn on_result(command: String) -> (OnResult, ResultCommand, Abandon) {
+pub(crate) fn on_result(command: String) -> (OnResult, ResultCommand, Abandon) {
     let (to, results) = mpsc::sync_channel(WAITING);
     let abandoned = Arc::new(AtomicBool::new(false));
     let abandon = Abandon(Arc::clone(&abandoned));
@@ -107,7 +107,7 @@ impl ResultCommand {
     /// Runs the command for each result, one after the other, in the directory `dir`.
     /// Returns the warnings that came after the end of the run, which reports nothing
     /// any more: the command for the last result is often slower than that.
-    pub fn work(mut self, dir: &Path, feed: &Feed) -> Vec<String> {
+    pub(crate) fn work(mut self, dir: &Path, feed: &Feed) -> Vec<String> {
         let mut late = Vec::new();
         while let Ok(result) = self.results.recv() {
             if self.abandoned.load(Ordering::Relaxed) {

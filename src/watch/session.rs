@@ -22,7 +22,7 @@ use super::{
 
 /// Why a watch could not begin, or not go on.
 #[derive(Debug, thiserror::Error)]
-pub enum SessionError {
+pub(crate) enum SessionError {
     /// What is new cannot be seen.
     #[error(transparent)]
     Watch(#[from] WatchError),
@@ -35,7 +35,7 @@ pub enum SessionError {
 }
 
 /// What a watch works with. The caller has the lease.
-pub struct Session<'a> {
+pub(crate) struct Session<'a> {
     /// The repository.
     pub repo: &'a Repo,
     /// Who this is, for other processes.
@@ -59,7 +59,7 @@ pub struct Session<'a> {
 }
 
 /// How a watch went.
-pub struct Watched {
+pub(crate) struct Watched {
     /// What the engine says.
     pub summary: Summary,
     /// What the observer saw last.
@@ -73,7 +73,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// Where it could not begin, or the repository went away.
-    pub fn run(mut self) -> Result<Watched, SessionError> {
+    pub(crate) fn run(mut self) -> Result<Watched, SessionError> {
         let repo = self.repo;
         let mailbox = Mailbox::default();
         let inbox = Inbox::default();

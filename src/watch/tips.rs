@@ -26,14 +26,14 @@ const HEAD: &[u8] = b"HEAD";
 /// A pattern that no ref name can match.
 #[derive(Debug, thiserror::Error)]
 #[error("use \"{pattern}\" as a pattern for refs: {why}")]
-pub struct PatternError {
+pub(crate) struct PatternError {
     pattern: String,
     why: &'static str,
 }
 
 /// The patterns of what is watched.
 #[derive(Debug, Clone)]
-pub struct Patterns {
+pub(crate) struct Patterns {
     named: bool,
     include: Vec<Pattern>,
     exclude: Vec<Pattern>,
@@ -52,7 +52,7 @@ impl Patterns {
     ///
     /// # Errors
     /// Where a pattern is none.
-    pub fn new(include: &[OsString], exclude: &[OsString]) -> Result<Self, PatternError> {
+    pub(crate) fn new(include: &[OsString], exclude: &[OsString]) -> Result<Self, PatternError> {
         let parse = |patterns: &[OsString]| -> Result<Vec<_>, PatternError> {
             let patterns = patterns.iter().map(|text| Pattern::parse(text.as_bytes()));
             patterns.collect()
@@ -73,7 +73,7 @@ impl Patterns {
     }
 
     /// Whether a ref is watched.
-    pub fn matches(&self, name: &RefName) -> bool {
+    pub(crate) fn matches(&self, name: &RefName) -> bool {
         let any = |patterns: &[Pattern]| patterns.iter().any(|one| one.matches(name));
         !NEVER.iter().any(|never| name.starts_with(never))
             && any(&self.include)
@@ -82,7 +82,7 @@ impl Patterns {
 
     /// The patterns that none of `names` matches, as they were typed; that there are no
     /// local branches yet is no news.
-    pub fn idle<'n>(&self, names: impl Iterator<Item = &'n RefName> + Clone) -> Vec<&str> {
+    pub(crate) fn idle<'n>(&self, names: impl Iterator<Item = &'n RefName> + Clone) -> Vec<&str> {
         if !self.named {
             return Vec::new();
         }
@@ -92,7 +92,7 @@ impl Patterns {
     }
 
     /// What has to be read so that nothing that is watched is missed.
-    pub fn wanted(&self) -> WantedRefs {
+    pub(crate) fn wanted(&self) -> WantedRefs {
         let dirs = self.include.iter().filter(|one| one.full != HEAD);
         let mut dirs: Vec<_> = dirs.map(Pattern::dir).collect();
         dirs.sort();
@@ -104,12 +104,12 @@ impl Patterns {
     }
 
     /// Whether what is checked out is watched.
-    pub fn watches_head(&self) -> bool {
+    pub(crate) fn watches_head(&self) -> bool {
         self.include.iter().any(|one| one.full == HEAD)
     }
 
     /// The patterns as they were typed, for people.
-    pub fn describe(&self) -> Vec<String> {
+    pub(crate) fn describe(&self) -> Vec<String> {
         self.include.iter().map(|one| one.typed.clone()).collect()
     }
 }

@@ -10,7 +10,7 @@ use crate::model::Oid;
 
 /// Which of the new commits go first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum QueueOrder {
+pub(crate) enum QueueOrder {
     /// The tips, those that moved last first; then the rest of each branch, newest first.
     #[default]
     Tips,
@@ -22,7 +22,7 @@ pub enum QueueOrder {
 
 /// All commits of `graph` and of `forced`, in the order in which they are wanted; `tips`
 /// are in the order of their urgency.
-pub fn order(graph: &Graph, tips: &[Oid], forced: &[Oid], order: QueueOrder) -> Vec<Oid> {
+pub(crate) fn order(graph: &Graph, tips: &[Oid], forced: &[Oid], order: QueueOrder) -> Vec<Oid> {
     let must: HashSet<_> = forced.iter().collect();
     let outside = forced.iter().filter(|id| !graph.contains(id));
     let all = graph.commits.iter().map(|commit| commit.id);
@@ -65,7 +65,11 @@ fn branch(graph: &Graph, tip: Oid, seen: &mut HashSet<Oid>) -> Vec<Oid> {
 
 /// The commits up to which nothing is left to do: each of them, and everything new that
 /// it reaches, is handled.
-pub fn complete(graph: &Graph, forced: &[Oid], handled: impl Fn(&Oid) -> bool) -> HashSet<Oid> {
+pub(crate) fn complete(
+    graph: &Graph,
+    forced: &[Oid],
+    handled: impl Fn(&Oid) -> bool,
+) -> HashSet<Oid> {
     let must: HashSet<_> = forced.iter().collect();
     let mut complete = HashSet::new();
     complete.extend(
@@ -86,7 +90,7 @@ pub fn complete(graph: &Graph, forced: &[Oid], handled: impl Fn(&Oid) -> bool) -
 
 /// How far the checkpoint of a ref at `tip` may go: to the first commit of `complete` on
 /// the way along first parents.
-pub fn furthest(graph: &Graph, complete: &HashSet<Oid>, tip: Oid) -> Option<Oid> {
+pub(crate) fn furthest(graph: &Graph, complete: &HashSet<Oid>, tip: Oid) -> Option<Oid> {
     let mut at = tip;
     loop {
         if complete.contains(&at) {

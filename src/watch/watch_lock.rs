@@ -8,7 +8,7 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::engine::control::{Kind, Process};
+use crate::engine::control::Process;
 use crate::private;
 use rustix::fs::{FlockOperation, flock};
 
@@ -17,7 +17,7 @@ const TRIES: u32 = 5;
 
 /// Why there is no lease.
 #[derive(Debug, thiserror::Error)]
-pub enum WatchLockError {
+pub(crate) enum WatchLockError {
     /// Somebody else has it.
     #[error("watch this repository: {}", describe(.0.as_ref()))]
     Held(Option<Process>),
@@ -46,7 +46,7 @@ fn describe(watcher: Option<&Process>) -> String {
 
 /// The right to observe, until dropped.
 #[derive(Debug)]
-pub struct WatchLock {
+pub(crate) struct WatchLock {
     file: File,
 }
 
@@ -55,7 +55,11 @@ impl WatchLock {
     ///
     /// # Errors
     /// Where another process has it and `wait` is not wanted, or the file cannot be used.
-    pub fn take(ci_dir: &Path, watcher: &Process, wait: bool) -> Result<Self, WatchLockError> {
+    pub(crate) fn take(
+        ci_dir: &Path,
+        watcher: &Process,
+        wait: bool,
+    ) -> Result<Self, WatchLockError> {
         let path = ci_dir.join("watch.lock");
         let failed = |source: io::Error| WatchLockError::Io {
             path: path.clone(),
@@ -107,22 +111,5 @@ impl Drop for WatchLock {
     fn drop(&mut self) {
         // The file stays: removing it would let two have the lease.
         let _ = self.file.set_len(0);
-    }
-}
-
-/// Who observes the repository now; `None` where nobody does.
-pub fn watcher(ci_dir: &Path) -> Option<Process> {
-    let file = private::open(&ci_dir.join("watch.lock"), private::Open::Read).ok()?;
-    match flock(&file, FlockOperation::NonBlockingLockShared) {
-        Err(rustix::io::Errno::WOULDBLOCK) => serde_json::from_reader(&file).ok().or_else(|| {
-            Some(Process {
-                kind: Kind::Watch,
-                pid: 0,
-                host: String::new(),
-                since: 0,
-                refs: Vec::new(),
-            })
-        }),
-        _ => None,
     }
 }

@@ -37,16 +37,16 @@ use std::io;
 
 use crate::checkout::CheckoutError;
 
-pub use crate::git::MARK;
-pub use pool::{Lease, Pool};
-pub use reclaim::{IdleSlot, remove_tree, slots_on_disk, stale_pins, tidy, tree_size};
-pub use room::{NoRoom, check as check_room};
-pub use state::{Holder, as_left, holders, slow_reasons};
-pub use waiting::{Standstill, standstill, wait_for_orphans};
+pub(crate) use crate::git::MARK;
+pub(crate) use pool::{Lease, Pool};
+pub(crate) use reclaim::{IdleSlot, remove_tree, slots_on_disk, stale_pins, tidy, tree_size};
+pub(crate) use room::check as check_room;
+pub(crate) use state::{Holder, as_left, holders, slow_reasons};
+pub(crate) use waiting::{standstill, wait_for_orphans};
 
 /// Why there is no worktree.
 #[derive(Debug, thiserror::Error)]
-pub enum LeaseError {
+pub(crate) enum LeaseError {
     /// A slot's lock file.
     #[error("lock slot {slot}")]
     Lock {

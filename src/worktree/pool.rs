@@ -31,7 +31,7 @@ const OCCUPIED: Duration = Duration::from_secs(60);
 const IDLE_TICKET: Duration = Duration::from_secs(1);
 
 /// The slots of a repository, as one process uses them.
-pub struct Pool<'a> {
+pub(crate) struct Pool<'a> {
     repo: &'a Repo,
     ci_dir: PathBuf,
     locks: PathBuf,
@@ -59,7 +59,7 @@ pub struct Pool<'a> {
 }
 
 /// The right to use a slot, until released or dropped.
-pub struct Lease<'p, 'a> {
+pub(crate) struct Lease<'p, 'a> {
     pool: &'p mut Pool<'a>,
     slot: u32,
     locks: Locks,
@@ -80,7 +80,7 @@ struct Locks {
 
 impl<'a> Pool<'a> {
     /// The pool of `slots` worktrees below `root`.
-    pub fn new(repo: &'a Repo, root: PathBuf, slots: u32) -> Self {
+    pub(crate) fn new(repo: &'a Repo, root: PathBuf, slots: u32) -> Self {
         let ci_dir = repo.ci_dir();
         Self {
             repo,
@@ -109,7 +109,7 @@ impl<'a> Pool<'a> {
     ///
     /// # Errors
     /// Where no slot can be used, or what ran in the slot before cannot be ended.
-    pub fn try_lease(
+    pub(crate) fn try_lease(
         &mut self,
         near: &Oid,
         holder: &Holder,
@@ -162,18 +162,18 @@ impl<'a> Pool<'a> {
     }
 
     /// Waits for no slot any more: somebody else may be next.
-    pub fn give_up(&mut self) {
+    pub(crate) fn give_up(&mut self) {
         self.ticket = None;
         self.free_since = None;
     }
 
     /// What is wrong with slots that were passed over; each is told once.
-    pub fn take_notes(&mut self) -> Vec<String> {
+    pub(crate) fn take_notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notes)
     }
 
     /// Who has the slots that are waited for, longest first, as far as that is known.
-    pub fn holders(&self) -> Vec<Holder> {
+    pub(crate) fn holders(&self) -> Vec<Holder> {
         let numbers = 1..=self.numbers();
         let mut holders: Vec<Holder> = numbers
             .filter_map(|slot| state::holder(&slot_lock(&self.locks, slot)))
@@ -418,22 +418,22 @@ pub(super) fn worktree_lock(root: &Path, slot: u32) -> PathBuf {
 
 impl Lease<'_, '_> {
     /// The slot's number, from 1.
-    pub fn slot(&self) -> u32 {
+    pub(crate) fn slot(&self) -> u32 {
         self.slot
     }
 
     /// See [`Pool::take_notes`].
-    pub fn take_notes(&mut self) -> Vec<String> {
+    pub(crate) fn take_notes(&mut self) -> Vec<String> {
         self.pool.take_notes()
     }
 
     /// Its worktree.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.checkout.path()
     }
 
     /// The commit that the worktree was at before, where it is known.
-    pub fn before(&self) -> Option<Oid> {
+    pub(crate) fn before(&self) -> Option<Oid> {
         self.before
     }
 
@@ -441,7 +441,7 @@ impl Lease<'_, '_> {
     ///
     /// # Errors
     /// Those of [`Checkout::move_to`].
-    pub fn move_to(&mut self, commit: &Oid, clean: Clean) -> Result<(), CheckoutError> {
+    pub(crate) fn move_to(&mut self, commit: &Oid, clean: Clean) -> Result<(), CheckoutError> {
         linked::remove(self.checkout.path());
         self.checkout.move_to(commit, clean)?;
         self.state.commit = Some(*commit);
@@ -449,13 +449,13 @@ impl Lease<'_, '_> {
     }
 
     /// See [`Checkout::made_by`].
-    pub fn made_by(&self) -> Option<EnvId> {
+    pub(crate) fn made_by(&self) -> Option<EnvId> {
         self.checkout.made_by()
     }
 
     /// Looks at what the task did, once nothing of it is running any more; returns how many
     /// tracked files it changed or removed, where that can be said.
-    pub fn look(&mut self) -> Option<u64> {
+    pub(crate) fn look(&mut self) -> Option<u64> {
         self.checkout.look()
     }
 
@@ -464,12 +464,12 @@ impl Lease<'_, '_> {
     ///
     /// # Errors
     /// Those of [`Checkout::verify`].
-    pub fn verify(&self, commit: &Oid, failed: bool) -> Result<(), CheckoutError> {
+    pub(crate) fn verify(&self, commit: &Oid, failed: bool) -> Result<(), CheckoutError> {
         self.checkout.verify(commit, failed)
     }
 
     /// Gives the slot back; nothing of the task may be running any more.
-    pub fn release(mut self) {
+    pub(crate) fn release(mut self) {
         self.state.past = self.checkout.past().clone();
         self.state.slow = self.checkout.why_slow();
         self.checkout.release();

@@ -19,9 +19,7 @@ use crate::process;
 
 /// A slot that nobody uses, nor can while this exists.
 #[derive(Debug)]
-pub struct IdleSlot {
-    /// Its number.
-    pub slot: u32,
+pub(crate) struct IdleSlot {
     /// Where its worktree is.
     pub path: PathBuf,
     /// When it was last leased or given back.
@@ -34,7 +32,7 @@ pub struct IdleSlot {
 
 /// The numbers of all slots that have a worktree below `root`, or, from older versions, an
 /// entry in git's books that says so.
-pub fn slots_on_disk(repo: &Repo, root: &Path) -> Vec<u32> {
+pub(crate) fn slots_on_disk(repo: &Repo, root: &Path) -> Vec<u32> {
     let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(&root).into_iter().flatten().flatten() {
@@ -61,7 +59,7 @@ impl IdleSlot {
     ///
     /// # Errors
     /// Where there can be no lock.
-    pub fn take(ci_dir: &Path, root: &Path, slot: u32) -> io::Result<Option<Self>> {
+    pub(crate) fn take(ci_dir: &Path, root: &Path, slot: u32) -> io::Result<Option<Self>> {
         private::dir_in(ci_dir, locks_name(ci_dir))?;
         let used = last_use(ci_dir, root, slot);
         let Some(lock) = try_lock(&slot_lock(&locks(ci_dir), slot))? else {
@@ -81,7 +79,7 @@ impl IdleSlot {
     ///
     /// # Errors
     /// Where there can be no lock.
-    pub fn look(ci_dir: &Path, root: &Path, slot: u32) -> io::Result<Option<Self>> {
+    pub(crate) fn look(ci_dir: &Path, root: &Path, slot: u32) -> io::Result<Option<Self>> {
         let file = slot_lock(&locks(ci_dir), slot);
         if file.exists() {
             Self::take(ci_dir, root, slot)
@@ -97,7 +95,6 @@ impl IdleSlot {
 
     fn new(root: &Path, slot: u32, used: SystemTime, lock: Option<File>) -> Self {
         Self {
-            slot,
             path: root.join(format!("slot-{slot}")),
             used,
             lock,
@@ -107,13 +104,13 @@ impl IdleSlot {
 
     /// Whether what is there is no slot, or no more: one of an older version, or what a
     /// job left of one. The next lease would make it anew.
-    pub fn is_abandoned(&self) -> bool {
+    pub(crate) fn is_abandoned(&self) -> bool {
         slot_of(&self.path).is_none() || !self.path.join(".git/HEAD").exists()
     }
 
     /// Whether the worktree is another repository's: where `ci.worktreeDir` is set for
     /// several, they share a directory and not the locks.
-    pub fn is_foreign(&self, repo: &Repo) -> bool {
+    pub(crate) fn is_foreign(&self, repo: &Repo) -> bool {
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         slot_of(&self.path).is_some_and(|of| real(&of) != real(repo.common_dir()))
     }
@@ -123,7 +120,7 @@ impl IdleSlot {
     ///
     /// # Errors
     /// Where something cannot be removed; the next lease copes with what is left.
-    pub fn remove(mut self, repo: &Repo) -> io::Result<()> {
+    pub(crate) fn remove(mut self, repo: &Repo) -> io::Result<()> {
         let Some(lock) = &mut self.lock else {
             return Err(io::Error::other("it is not locked"));
         };
@@ -151,7 +148,7 @@ impl IdleSlot {
 /// Removes from the user's repository what is there for slots that nobody has: pins that
 /// were left by the killed, and entries in the list of worktrees, which older versions
 /// made. Whatever cannot be done now can be done later.
-pub fn tidy(repo: &Repo, root: &Path) {
+pub(crate) fn tidy(repo: &Repo, root: &Path) {
     let take = |slot| IdleSlot::take(&repo.ci_dir(), root, slot).ok().flatten();
     for pin in repo.loose_pins() {
         if let Some(_idle) = number(Path::new(&pin)).and_then(take) {
@@ -172,7 +169,7 @@ pub fn tidy(repo: &Repo, root: &Path) {
 ///
 /// # Errors
 /// Where git cannot list refs.
-pub fn stale_pins(repo: &Repo, root: &Path) -> Result<Vec<(String, IdleSlot)>, GitError> {
+pub(crate) fn stale_pins(repo: &Repo, root: &Path) -> Result<Vec<(String, IdleSlot)>, GitError> {
     let pins = repo.pins()?.into_iter();
     let idle = pins.filter_map(|pin| {
         let slot = number(Path::new(&pin))?;
@@ -196,7 +193,7 @@ fn last_use(ci_dir: &Path, root: &Path, slot: u32) -> SystemTime {
 ///
 /// # Errors
 /// Those of removing files, and where something is mounted in it, which is not removed.
-pub fn remove_tree(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     process::refuse_mounts(path)?;
     let remove = || match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -222,7 +219,7 @@ fn open_up(dir: &Path) {
 }
 
 /// What a file or a directory with everything in it takes on the disk, in bytes.
-pub fn tree_size(path: &Path) -> u64 {
+pub(crate) fn tree_size(path: &Path) -> u64 {
     let Ok(meta) = fs::symlink_metadata(path) else {
         return 0;
     };

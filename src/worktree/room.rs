@@ -21,7 +21,7 @@ const LITTLE: u64 = 1 << 30;
 
 /// Why nothing can be written.
 #[derive(Debug, thiserror::Error)]
-pub enum NoRoom {
+pub(crate) enum NoRoom {
     /// The disk, or somebody's part of it, is full.
     #[error(
         "find room for what the job writes: none is left in {}; free some, \
@@ -59,7 +59,7 @@ pub enum NoRoom {
 ///
 /// # Errors
 /// Where there is not.
-pub fn check(own: &Path, others: &[&Path], complained: bool) -> Result<(), NoRoom> {
+pub(crate) fn check(own: &Path, others: &[&Path], complained: bool) -> Result<(), NoRoom> {
     let mut seen = Vec::new();
     for (i, path) in [own].iter().chain(others).enumerate() {
         let path = path.to_path_buf();

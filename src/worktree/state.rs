@@ -199,7 +199,7 @@ pub(super) fn slot_lock(locks: &Path, slot: u32) -> PathBuf {
 }
 
 /// What runs now, in all processes that use the repository's slots, whoever's they are.
-pub fn holders(ci_dir: &Path) -> Vec<(u32, Holder)> {
+pub(crate) fn holders(ci_dir: &Path) -> Vec<(u32, Holder)> {
     let mut found = Vec::new();
     for locks in all_locks(ci_dir) {
         holders_in(&locks, &mut found);
@@ -230,14 +230,14 @@ fn number_of(name: &OsStr) -> Option<u32> {
 }
 
 /// Why checkouts take longer than they might, each reason once: of the last task in each slot.
-pub fn slow_reasons(ci_dir: &Path) -> Vec<String> {
+pub(crate) fn slow_reasons(ci_dir: &Path) -> Vec<String> {
     let reasons = all_states(ci_dir).filter_map(|(_, state)| state.slow);
     let found: BTreeSet<_> = reasons.collect();
     found.into_iter().collect()
 }
 
 /// The slot, and its worktree, that is as the task with this log left it.
-pub fn as_left(ci_dir: &Path, log: &LogId) -> Option<(u32, PathBuf)> {
+pub(crate) fn as_left(ci_dir: &Path, log: &LogId) -> Option<(u32, PathBuf)> {
     let mut states = all_states(ci_dir).filter(|(_, state)| state.clean);
     let (slot, state) = states.find(|(_, state)| state.last.as_ref() == Some(log))?;
     Some((slot, state.path?))

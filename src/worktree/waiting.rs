@@ -23,7 +23,7 @@ const STANDSTILL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Nobody can lease a slot until this is dropped.
 #[derive(Debug)]
-pub struct Standstill {
+pub(crate) struct Standstill {
     _tickets: Vec<File>,
     /// Who has a slot meanwhile.
     pub holders: Vec<(u32, Holder)>,
@@ -34,7 +34,7 @@ pub struct Standstill {
 ///
 /// # Errors
 /// Where locks cannot be made.
-pub fn standstill(ci_dir: &Path) -> io::Result<Option<Standstill>> {
+pub(crate) fn standstill(ci_dir: &Path) -> io::Result<Option<Standstill>> {
     private::dir_in(ci_dir, state::locks_name(ci_dir))?;
     let start = Instant::now();
     let mut tickets = Vec::new();
@@ -63,7 +63,7 @@ pub fn standstill(ci_dir: &Path) -> io::Result<Option<Standstill>> {
 ///
 /// # Errors
 /// Where an agent cannot be killed.
-pub fn wait_for_orphans(ci_dir: &Path) -> Result<(), LeaseError> {
+pub(crate) fn wait_for_orphans(ci_dir: &Path) -> Result<(), LeaseError> {
     let start = Instant::now();
     loop {
         let orphan = holders(ci_dir)

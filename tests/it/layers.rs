@@ -501,3 +501,30 @@ fn no_files_use_each_other() {
     let circles: Vec<_> = circles.iter().map(|circle| circle.join(", ")).collect();
     assert!(circles.is_empty(), "\n{}", circles.join("\n"));
 }
+
+/// What other crates may use is what the program and these tests use, and no more.
+#[test]
+fn the_library_shows_nothing_that_nobody_uses() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let lib = fs::read_to_string(root.join("src/lib.rs")).unwrap();
+    let shown = lib.lines().filter_map(|line| line.strip_prefix("pub mod "));
+    let shown: BTreeSet<_> = shown
+        .map(|name| name.trim_end_matches(';').to_owned())
+        .collect();
+    assert!(!shown.is_empty() && !lib.contains("pub use"));
+    let mut users = vec![root.join("src/main.rs")];
+    users.extend(
+        fs::read_dir(root.join("tests/it"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path()),
+    );
+    let mut used = BTreeSet::new();
+    for user in users.iter().filter(|path| path.is_file()) {
+        let tokens = tokens(&fs::read_to_string(user).unwrap());
+        let starts = (2..tokens.len()).filter(|at| tokens[at - 2].1 == "git_ci");
+        let heads = starts.flat_map(|at| heads(&tokens, at));
+        used.extend(heads.map(|at| tokens[at].1.clone()));
+    }
+    let idle: Vec<_> = shown.difference(&used).collect();
+    assert!(idle.is_empty(), "{idle:?} should be private");
+}

@@ -60,7 +60,7 @@ const USUAL: RawMode = 0o666;
 const PRIVATE: RawMode = 0o600;
 
 /// The templates of a repository's slots, as one process keeps them.
-pub struct Templates {
+pub(crate) struct Templates {
     top: RefCell<Template>,
     /// What the refs reach, and which refs that was.
     reach: RefCell<(u64, Reach)>,
@@ -72,7 +72,7 @@ pub struct Templates {
 
 impl Templates {
     /// Nothing is read before a slot needs it.
-    pub fn new() -> Rc<Self> {
+    pub(crate) fn new() -> Rc<Self> {
         Rc::new(Self {
             top: RefCell::default(),
             reach: RefCell::default(),

@@ -34,7 +34,7 @@ use super::message::{CommitDone, Superseded, Wanted};
 
 /// What the end of a task without a verdict means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnError {
+pub(crate) enum OnError {
     /// It is the end of it.
     End,
     /// It is tried again after these pauses, one after the other, and then given up.

@@ -18,7 +18,7 @@ use crate::model::printable_line;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
-pub enum Severity {
+pub(crate) enum Severity {
     /// git-ci does not work.
     Error,
     /// It works, and something will go wrong, or has.
@@ -30,7 +30,7 @@ pub enum Severity {
 /// One thing that `doctor` found.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Finding {
+pub(crate) struct Finding {
     /// How bad it is.
     pub severity: Severity,
     /// What it is about, one word, for programs.
@@ -76,7 +76,10 @@ impl Findings {
 
 /// Looks at everything that can be looked at; the worst comes first. `repo` is what there is
 /// where this process is, `has_page` says whether man(1) finds the page of git-ci.
-pub fn examine(repo: Result<&Repo, &RepoError>, has_page: impl Fn() -> bool) -> Vec<Finding> {
+pub(crate) fn examine(
+    repo: Result<&Repo, &RepoError>,
+    has_page: impl Fn() -> bool,
+) -> Vec<Finding> {
     let mut findings = Findings::default();
     machine::check(&mut findings, has_page);
     match repo {

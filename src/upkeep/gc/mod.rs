@@ -23,7 +23,7 @@ use sweep::Sweep;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
-pub enum RemovalKind {
+pub(crate) enum RemovalKind {
     /// The log of a task.
     Log,
     /// What a job left.
@@ -39,7 +39,7 @@ pub enum RemovalKind {
 /// One thing that goes.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Removal {
+pub(crate) struct Removal {
     /// What kind of thing it is.
     pub kind: RemovalKind,
     /// Its path, or the name of a ref.
@@ -52,7 +52,7 @@ pub struct Removal {
 
 /// What came of it all.
 #[derive(Debug, Default)]
-pub struct Swept {
+pub(crate) struct Swept {
     /// What was removed, or would be.
     pub removed: Vec<Removal>,
     /// What could not be done, and should have been.
@@ -64,7 +64,7 @@ pub struct Swept {
 /// The directory of the repository's state cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("open {}", .path.display())]
-pub struct GcError {
+pub(crate) struct GcError {
     path: PathBuf,
     source: io::Error,
 }
@@ -73,7 +73,7 @@ pub struct GcError {
 ///
 /// # Errors
 /// Where the directory of the repository's state cannot be opened.
-pub fn sweep(
+pub(crate) fn sweep(
     repo: &Repo,
     settings: &Settings,
     retention: &Retention,

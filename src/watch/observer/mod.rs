@@ -64,7 +64,7 @@ const GC_EVERY: u32 = 100;
 
 /// Why watching came to an end.
 #[derive(Debug, thiserror::Error)]
-pub enum WatchError {
+pub(crate) enum WatchError {
     /// The repository was deleted or moved.
     #[error("watch {}: the repository is not there any more", .0.display())]
     Gone(std::path::PathBuf),
@@ -84,7 +84,7 @@ pub enum WatchError {
 
 /// How to observe.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub(crate) struct Options {
     /// Which refs.
     pub patterns: Patterns,
     /// Which commits go first.
@@ -107,7 +107,7 @@ pub struct Options {
 
 impl Options {
     /// What the end of a task without a verdict means.
-    pub fn on_error(&self) -> OnError {
+    pub(crate) fn on_error(&self) -> OnError {
         if self.once {
             // It stays in the way of the checkpoint, for the next time.
             OnError::Leave
@@ -130,7 +130,7 @@ enum Message {
 }
 
 /// The channel to an observer, made before it.
-pub struct Inbox {
+pub(crate) struct Inbox {
     sender: Sender<Message>,
     receiver: Receiver<Message>,
 }
@@ -144,7 +144,7 @@ impl Default for Inbox {
 
 impl Inbox {
     /// What the engine tells of commits that are done.
-    pub fn on_done(&self) -> impl Fn(CommitDone) + 'static {
+    pub(crate) fn on_done(&self) -> impl Fn(CommitDone) + 'static {
         let sender = self.sender.clone();
         move |done| {
             // An observer that ended needs no telling.
@@ -154,7 +154,7 @@ impl Inbox {
 
     /// Answers the requests of other processes. What they cancel may not be with the
     /// dispatcher yet, so the observer comes first there.
-    pub fn answers(&self, feed: Feed) -> impl Fn(Request) -> Option<Reply> + Send + 'static {
+    pub(crate) fn answers(&self, feed: Feed) -> impl Fn(Request) -> Option<Reply> + Send + 'static {
         let sender = self.sender.clone();
         move |request| match request {
             Request::State => feed.answer(request),
@@ -167,7 +167,7 @@ impl Inbox {
     }
 
     /// What wakes the observer.
-    pub fn bell(&self) -> impl Fn() + Send + Sync + Clone + 'static {
+    pub(crate) fn bell(&self) -> impl Fn() + Send + Sync + Clone + 'static {
         let sender = self.sender.clone();
         move || {
             // An observer that ended needs no waking.
@@ -176,7 +176,7 @@ impl Inbox {
     }
 
     /// What tells the observer that the run is over.
-    pub fn end(&self) -> impl FnOnce() + 'static {
+    pub(crate) fn end(&self) -> impl FnOnce() + 'static {
         let sender = self.sender.clone();
         move || {
             let _ = sender.send(Message::Over);
@@ -186,7 +186,7 @@ impl Inbox {
 
 /// What an observer leaves behind.
 #[derive(Debug)]
-pub struct Observed {
+pub(crate) struct Observed {
     /// The tips that it saw last.
     pub tips: BTreeMap<RefName, Oid>,
     /// What it read in the spool last.
@@ -203,7 +203,7 @@ struct Seen {
 }
 
 /// Sees what is new, says what is wanted, moves checkpoints.
-pub struct Observer<'a> {
+pub(crate) struct Observer<'a> {
     repo: &'a Repo,
     options: Options,
     inbox: Inbox,
@@ -307,7 +307,7 @@ impl<'a> Observer<'a> {
     ///
     /// # Errors
     /// Where that cannot be done.
-    pub fn new(
+    pub(crate) fn new(
         repo: &'a Repo,
         options: Options,
         jobs: WatchJobs<'a>,
@@ -345,7 +345,7 @@ impl<'a> Observer<'a> {
     ///
     /// # Errors
     /// Where the repository went away; the run was told to end then.
-    pub fn run(mut self) -> Result<Observed, WatchError> {
+    pub(crate) fn run(mut self) -> Result<Observed, WatchError> {
         let outcome = self.observe();
         if outcome.is_err() {
             // Nothing is wanted any more, and nothing will be.
@@ -505,7 +505,7 @@ fn describe(error: &dyn std::error::Error) -> String {
 ///
 /// # Errors
 /// Where refs cannot be read.
-pub fn tips(repo: &Repo, patterns: &Patterns) -> Result<BTreeMap<RefName, Oid>, WatchError> {
+pub(crate) fn tips(repo: &Repo, patterns: &Patterns) -> Result<BTreeMap<RefName, Oid>, WatchError> {
     let refs = RefReader::new(repo).read(&patterns.wanted());
     let mut history = History::new(repo);
     let mut tips = BTreeMap::new();
