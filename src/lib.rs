@@ -8,6 +8,7 @@ mod error;
 mod fail;
 pub mod git;
 mod hooks;
+mod lock;
 mod logs;
 pub mod model;
 pub mod notes;

@@ -13,6 +13,7 @@ use crate::error::Failure;
 use crate::git::revs;
 use crate::git::{HookRepo, Repo};
 use crate::hooks::Hook;
+use crate::lock;
 use crate::model::{Oid, RefName, printable_line};
 use crate::private::{self, Sharing};
 use crate::process::start_detached;
@@ -246,16 +247,11 @@ fn start_watcher(here: &HookRepo) -> io::Result<()> {
 /// Whether somebody holds the lease. Asked with a shared lock, so that two hooks at once
 /// do not take each other for a watcher.
 fn is_held(lease: &std::path::Path) -> io::Result<bool> {
-    use rustix::fs::{FlockOperation, flock};
     let file = match std::fs::File::open(lease) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         file => file?,
     };
-    match flock(&file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => Ok(false),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
-        Err(error) => Err(error.into()),
-    }
+    Ok(!lock::try_shared(&file)?)
 }
 
 /// Notes what a person or a script names. There it may fail, and says so.

@@ -8,11 +8,9 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
-
+use crate::lock;
 use crate::model::Task;
 use crate::private;
 use crate::process::Peer;
@@ -80,23 +78,16 @@ impl Claims {
                 }
                 file => file?,
             };
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {}
-                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(Claim::Elsewhere(owner(&path))),
-                Err(error) => return Err(error.into()),
+            if !lock::try_exclusive(&file)? {
+                return Ok(Claim::Elsewhere(owner(&path)));
             }
             // Locked a file that its last owner removed? Then the lock says nothing.
-            match fs::symlink_metadata(&path) {
-                Ok(now) if now.ino() == file.metadata()?.ino() => {
-                    // Who cannot be told who has it waits all the same.
-                    let _ = file
-                        .set_len(0)
-                        .and_then(|()| file.write_all(&serde_json::to_vec(&Peer::this())?));
-                    return Ok(Claim::Held(Right { path, _file: file }));
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+            if lock::is_at(&file, &path)? {
+                // Who cannot be told who has it waits all the same.
+                let _ = file
+                    .set_len(0)
+                    .and_then(|()| file.write_all(&serde_json::to_vec(&Peer::this())?));
+                return Ok(Claim::Held(Right { path, _file: file }));
             }
         }
     }

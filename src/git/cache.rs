@@ -12,8 +12,6 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
-use rustix::fs::{FlockOperation, flock};
-
 use serde::{Deserialize, Serialize};
 
 use super::command::{Git, GitError};
@@ -149,7 +147,7 @@ impl Cache {
         private::make_private_dir(dir).map_err(io)?;
         // Two at once would trip over each other's half-made repository.
         let lock = private::open(&dir.join("lock"), private::Open::Update).map_err(io)?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|error| io(error.into()))?;
+        crate::lock::exclusive(&lock).map_err(io)?;
         let repository = dir.join("repo.git");
         let cache = Self {
             git: git.away(&nowhere(&repository)),

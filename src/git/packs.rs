@@ -21,15 +21,14 @@ use std::collections::HashSet;
 use std::fs::{self, File, Permissions};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use rustix::fs::{FlockOperation, flock};
 
 use super::durable::WriteError;
 use super::pack_format::{Pack, PackBuilder, entries};
 use crate::fail;
+use crate::lock;
 use crate::private::Sharing;
 
 /// How the name of a pack of ours begins, after `pack-`: "git-ci" in hexadecimal.
@@ -129,7 +128,7 @@ impl PackDir {
                 .create_new(true)
                 .open(&temporary)?;
             // Where files cannot be locked, the process id says whose it is.
-            let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
+            let _ = lock::try_exclusive(&file);
             writeln!(file, "{KEEP_MARK}{}", std::process::id())?;
             self.sharing.apply(&temporary)?;
             fs::rename(&temporary, &path)?;
@@ -299,15 +298,11 @@ fn tidy_keep(path: &Path) {
     let Ok(file) = File::options().read(true).open(path) else {
         return;
     };
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+    if !lock::try_exclusive(&file).unwrap_or(false) {
         return;
     }
     // Its process may have come to its end just now, and the name be another's.
-    let same = |a: &fs::Metadata, b: &fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
-    let is_there = file
-        .metadata()
-        .and_then(|locked| Ok(same(&locked, &fs::symlink_metadata(path)?)));
-    if !is_there.unwrap_or(false) {
+    if !lock::is_at(&file, path).unwrap_or(false) {
         return;
     }
     let base = path.with_extension("");

@@ -26,9 +26,9 @@ use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+use crate::lock;
 use crate::model::{JobName, LogId, Oid};
 use crate::private;
 
@@ -303,7 +303,7 @@ impl LogStore {
         // It is the beginning that is locked, until all is compressed.
         let plain = entry.path.with_file_name(entry.stem() + ".log");
         match private::open(&plain, private::Open::Read) {
-            Ok(file) if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() => {
+            Ok(file) if !lock::try_exclusive(&file).unwrap_or(false) => {
                 return Ok(false);
             }
             _ => {}

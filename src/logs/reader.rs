@@ -6,8 +6,8 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
-use rustix::fs::{FlockOperation, flock};
 
+use crate::lock;
 use crate::private;
 
 use super::{Span, marker, packed_path, read_spans, rest_path};
@@ -79,13 +79,7 @@ impl LogReader {
         let Some(file) = &self.lock else {
             return false;
         };
-        match flock(file, FlockOperation::NonBlockingLockShared) {
-            Err(error) => error == rustix::io::Errno::WOULDBLOCK,
-            Ok(()) => {
-                let _ = flock(file, FlockOperation::Unlock);
-                false
-            }
-        }
+        lock::is_held(file)
     }
 
     /// What follows the run that is being read: another run, or the whole log, compressed.

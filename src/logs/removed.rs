@@ -7,8 +7,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
-
+use crate::lock;
 use crate::model::LogId;
 use crate::private;
 
@@ -46,7 +45,7 @@ impl Removed {
     fn locked(&self) -> io::Result<File> {
         let file = private::open(&self.path, private::Open::Append)?;
         // Without locks an id may be lost, and its log counts as one that was never here.
-        let _ = flock(&file, FlockOperation::LockExclusive);
+        let _ = lock::exclusive(&file);
         Ok(file)
     }
 

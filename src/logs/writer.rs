@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use flate2::write::GzEncoder;
 use flate2::{Compression, GzBuilder};
-use rustix::fs::{FlockOperation, flock};
 
+use crate::lock;
 use crate::private;
 
 use super::{HEAD, Span, TAIL, marker, packed_path, rest_path, spans_text};
@@ -44,7 +44,7 @@ impl LogWriter {
     pub(super) fn create(path: PathBuf) -> io::Result<Self> {
         let file = private::open(&path, private::Open::New)?;
         // Where the file system has no locks, followers stop early, and age must do.
-        let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
+        let _ = lock::try_exclusive(&file);
         Ok(Self {
             path,
             file,

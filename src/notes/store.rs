@@ -33,6 +33,7 @@ use crate::git::packs::Kept;
 use crate::git::reading::Objects;
 use crate::git::ref_store::RefStore;
 use crate::git::ref_writer::{Obstacle, RefWriter, read_ref};
+use crate::lock;
 use crate::model::{Note, Oid};
 use crate::private;
 
@@ -450,19 +451,8 @@ impl NoteStore {
     fn take_turn(&self, timeout: Duration) -> Option<File> {
         private::dir_in(self.turn.parent()?, "").ok()?;
         let file = private::open(&self.turn, private::Open::Append).ok()?;
-        let start = Instant::now();
-        loop {
-            let lock = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-            match rustix::fs::flock(&file, lock) {
-                Ok(()) => return Some(file),
-                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR)
-                    if start.elapsed() < timeout =>
-                {
-                    pause();
-                }
-                Err(_) => return None,
-            }
-        }
+        let taken = lock::exclusive_until(&file, Instant::now() + timeout);
+        taken.unwrap_or(false).then_some(file)
     }
 }
 

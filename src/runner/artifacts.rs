@@ -7,12 +7,10 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
-
 use crate::git::Repo;
+use crate::lock;
 use crate::model::{JobName, Oid};
 use crate::private;
 use crate::worktree::remove_tree;
@@ -60,12 +58,11 @@ impl Artifacts {
     fn try_open(ci_dir: &Path, name: &Path) -> io::Result<Option<File>> {
         let path = private::dir_in(ci_dir, name)?;
         let dir = File::open(&path)?;
-        let alone = flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok();
+        let alone = lock::try_exclusive(&dir).unwrap_or(false);
         if !alone {
-            flock(&dir, FlockOperation::LockShared)?;
+            lock::shared(&dir)?;
         }
-        let (ours, there) = (dir.metadata()?, fs::symlink_metadata(&path)?);
-        if ours.ino() != there.ino() || ours.dev() != there.dev() {
+        if !lock::is_at(&dir, &path)? {
             return Ok(None);
         }
         if alone {
@@ -78,7 +75,7 @@ impl Artifacts {
                     fs::remove_file(entry.path())?
                 }
             }
-            flock(&dir, FlockOperation::LockShared)?;
+            lock::shared(&dir)?;
         }
         Ok(Some(dir))
     }
@@ -91,7 +88,7 @@ impl Artifacts {
 impl Drop for Artifacts {
     fn drop(&mut self) {
         // Where another job uses it, that one will see to it.
-        if flock(&self.dir, FlockOperation::NonBlockingLockExclusive).is_ok()
+        if lock::try_exclusive(&self.dir).unwrap_or(false)
             // Only empty directories can be removed like this.
             && fs::remove_dir(&self.path).is_ok()
             && let Some(parent) = self.path.parent()

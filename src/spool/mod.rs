@@ -31,8 +31,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{FlockOperation, flock};
-
+use crate::lock;
 use crate::private;
 
 pub use entry::{Entry, Source};
@@ -116,7 +115,7 @@ impl Spool {
         let deadline = Instant::now() + TIMEOUT;
         let (mut file, locked) = loop {
             let file = private::open(&self.path(), private::Open::Append)?;
-            let locked = lock(&file, deadline)?;
+            let locked = lock::exclusive_until(&file, deadline)?;
             if self.is_current(&file)? {
                 break (file, locked);
             }
@@ -184,7 +183,7 @@ impl Spool {
                 Err(error) if is_absent(&error) => return Ok(()),
                 file => file?,
             };
-            if !lock(&file, deadline)? {
+            if !lock::exclusive_until(&file, deadline)? {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             if self.is_current(&file)? {
@@ -233,23 +232,6 @@ impl Spool {
             let _ = fs::remove_file(&half);
         }
         replaced
-    }
-}
-
-/// Takes the lock; `false` where somebody held it until `deadline`.
-fn lock(file: &File, deadline: Instant) -> io::Result<bool> {
-    let mut pause = Duration::from_micros(100);
-    loop {
-        match flock(file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(true),
-            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
-                std::thread::sleep(pause);
-                pause = (2 * pause).min(Duration::from_millis(5));
-            }
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
     }
 }
 
@@ -468,7 +450,7 @@ mod tests {
         spool.append(&[entry(1)]).unwrap();
         let read = spool.read().unwrap();
         let holder = File::open(spool.path()).unwrap();
-        flock(&holder, FlockOperation::LockExclusive).unwrap();
+        lock::exclusive(&holder).unwrap();
         spool.append(&[entry(2)]).unwrap();
         assert_eq!(commits(&spool), [oid(1), oid(2)]);
         assert!(spool.drain(&read.position).is_err());

@@ -6,14 +6,14 @@
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::engine::control::Process;
+use crate::lock;
 use crate::private;
-use rustix::fs::{FlockOperation, flock};
 
-/// How often a lease that is held is asked for again.
-const TRIES: u32 = 5;
+/// For so long a lock that is held is asked for again.
+const MOMENT: Duration = Duration::from_millis(25);
 
 /// Why there is no lease.
 #[derive(Debug, thiserror::Error)]
@@ -67,32 +67,16 @@ impl WatchLock {
         };
         private::dir_in(ci_dir, "").map_err(failed)?;
         let mut file = private::open(&path, private::Open::Update).map_err(failed)?;
-        let mut tries = 0;
-        let locked = loop {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                // Whoever only asks who has it holds it for a moment, too.
-                Err(rustix::io::Errno::WOULDBLOCK) if tries < TRIES => {
-                    tries += 1;
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                done => break done,
-            }
-        };
-        match locked {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) if !wait => {
+        // Whoever only asks who has it holds it for a moment, too.
+        let soon = Instant::now() + MOMENT;
+        if !lock::exclusive_until(&file, soon).map_err(failed)? {
+            if !wait {
                 let mut text = String::new();
                 // Torn or empty where it has just been taken.
                 let _ = file.read_to_string(&mut text);
                 return Err(WatchLockError::Held(serde_json::from_str(&text).ok()));
             }
-            Err(rustix::io::Errno::WOULDBLOCK) => loop {
-                match flock(&file, FlockOperation::LockExclusive) {
-                    Err(rustix::io::Errno::INTR) => {}
-                    done => break done.map_err(|error| failed(error.into()))?,
-                }
-            },
-            Err(error) => return Err(failed(error.into())),
+            lock::exclusive(&file).map_err(failed)?;
         }
         let mut write = || -> io::Result<()> {
             let mut text = serde_json::to_vec(watcher)?;

@@ -14,7 +14,7 @@ use crate::private;
 use crate::process;
 
 use super::linked;
-use super::state::{self, SlotState, is_held, slot_lock, try_lock};
+use super::state::{self, SlotState, slot_lock, try_lock};
 use super::waiting::end_orphan;
 use super::{Holder, LeaseError, MARK};
 
@@ -240,7 +240,7 @@ impl<'a> Pool<'a> {
     fn seems_free(&self, slot: u32) -> bool {
         let file = private::open(&slot_lock(&self.locks, slot), private::Open::Read);
         match file {
-            Ok(file) => !is_held(&file),
+            Ok(file) => !crate::lock::is_held(&file),
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
     }

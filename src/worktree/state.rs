@@ -8,14 +8,14 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::checkout::Past;
+use crate::lock;
 use crate::model::{JobName, LogId, Oid};
 use crate::private;
 use crate::process::{Birth, Peer};
@@ -256,16 +256,11 @@ fn holders_in(locks: &Path, found: &mut Vec<(u32, Holder)>) {
 /// Who has a slot now. Held by nobody, whatever the file says is of the past.
 pub(super) fn holder(lock: &Path) -> Option<Holder> {
     let file = private::open(lock, private::Open::Read).ok()?;
-    if is_held(&file) {
+    if lock::is_held(&file) {
         SlotState::read(&file)?.holder
     } else {
         None
     }
-}
-
-/// Whether somebody has the lock. Looking makes nothing, and those who look do not see each other.
-pub(super) fn is_held(file: &File) -> bool {
-    flock(file, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
 }
 
 /// Locks a file, making it where needed; `None` where somebody else has the lock.
@@ -275,18 +270,11 @@ pub(super) fn is_held(file: &File) -> bool {
 pub(super) fn try_lock(path: &Path) -> io::Result<Option<File>> {
     loop {
         let file = private::open(path, private::Open::Update)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-            Err(error) => return Err(error.into()),
+        if !lock::try_exclusive(&file)? {
+            return Ok(None);
         }
-        // The lock of a file that was removed meanwhile says nothing.
-        let own = file.metadata()?;
-        match fs::symlink_metadata(path) {
-            Ok(now) if (now.dev(), now.ino()) == (own.dev(), own.ino()) => return Ok(Some(file)),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        if lock::is_at(&file, path)? {
+            return Ok(Some(file));
         }
     }
 }

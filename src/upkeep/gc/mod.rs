@@ -9,10 +9,10 @@ use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
 
-use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 
 use crate::git::Repo;
+use crate::lock;
 use crate::model::{LogId, Status};
 use crate::notes::Records;
 use crate::settings::{Retention, Settings};
@@ -104,11 +104,8 @@ fn turn(repo: &Repo) -> Result<Option<File>, GcError> {
     let path = repo.ci_dir();
     let dir = File::open(&path);
     let dir = dir.map_err(|source| GcError { path, source })?;
-    match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        // Without locks of files, what is removed twice is gone all the same.
-        _ => Ok(Some(dir)),
-    }
+    // Without locks of files, what is removed twice is gone all the same.
+    Ok(lock::try_exclusive(&dir).unwrap_or(true).then_some(dir))
 }
 
 /// The logs of tasks that somebody may want to look into: of those that did not pass.

@@ -6,9 +6,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{FlockOperation, flock};
-
 use crate::git::{Repo, slot_of};
+use crate::lock;
 use crate::logs::LogStore;
 use crate::model::LogId;
 use crate::settings::{Retention, Settings};
@@ -408,11 +407,10 @@ fn litter(path: &Path, why: &'static str) -> Removal {
 /// whoever waits for the lock.
 fn unclaimed(path: &Path) -> io::Result<Option<File>> {
     let file = File::options().write(true).open(path)?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+    if !lock::try_exclusive(&file).unwrap_or(false) {
         return Ok(None);
     }
-    let same = fs::symlink_metadata(path)?.ino() == file.metadata()?.ino();
-    Ok(same.then_some(file))
+    Ok(lock::is_at(&file, path)?.then_some(file))
 }
 
 /// What is in a directory.
