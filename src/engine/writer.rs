@@ -6,6 +6,7 @@
 use std::io;
 use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use crate::logs::LogStore;
 use crate::model::{Line, Oid};
@@ -35,7 +36,9 @@ impl Writer {
             .spawn(move || {
                 let _farewell = Farewell(to.clone());
                 for batch in inbox {
+                    let begun = Instant::now();
                     let stored = store.append(&batch).map(|appended| {
+                        tracing::debug!(target: "notes", lines = batch.len(), took = ?begun.elapsed(), "stored");
                         let refused = appended.refused.into_iter();
                         let refused = refused.map(|(commit, reason)| Refused { commit, reason });
                         let refused: Vec<_> = refused.collect();

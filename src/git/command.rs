@@ -12,6 +12,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -81,6 +82,21 @@ const NOT_FOR_US: [&str; 4] = [
 /// The variable that names a task's worktree to its processes, and to every git that
 /// prepares it, and so marks them: whoever gets the slot after a crash ends them first.
 pub const MARK: &str = "GIT_CI_WORKTREE";
+
+/// The variable of trace2, and its file, for every git of this process.
+static TRACE2: OnceLock<(&str, PathBuf)> = OnceLock::new();
+
+/// Has every git that this process starts from now on append what it does to a file: as JSON,
+/// or as text. Only the first call counts.
+pub fn trace_git(file: PathBuf, json: bool) {
+    let name = if json {
+        "GIT_TRACE2_EVENT"
+    } else {
+        "GIT_TRACE2"
+    };
+    // Whoever called before has it his way.
+    let _ = TRACE2.set((name, file));
+}
 
 /// Names the process of git-ci that started a process, in the environment of all that is
 /// no job's, so that what such a process leaves running is not taken for a job's.
@@ -238,6 +254,9 @@ impl Git {
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("LC_ALL", "C")
             .stdin(Stdio::null());
+        if let Some((name, file)) = TRACE2.get() {
+            command.env(name, file);
+        }
         command
     }
 

@@ -41,6 +41,7 @@ pub use cache::{Beyond, Cache, CacheError};
 pub use checkpoint::{CHECKPOINTS, CheckpointError, Checkpoints, Move};
 pub use command::{
     Git, GitError, MARK, MINIMUM_GIT, REPOSITORY_VARIABLES, STARTER, Version, forget_repository,
+    trace_git,
 };
 pub use commits::CommitReader;
 pub use conversion::Conversion;

@@ -64,6 +64,8 @@ impl JobProcess {
         forget_repository(&mut command);
         command
             .current_dir(spec.dir)
+            // It is for this process, and its file not the job's.
+            .env_remove("GIT_CI_TRACE")
             .envs(spec.env)
             .env("PWD", spec.dir);
         let (output, input) = io::pipe()?;

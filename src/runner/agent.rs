@@ -186,7 +186,9 @@ fn run<I: Read + AsFd + Send, O: Write + AsFd + Send>(
     if task.job.clean != Clean::All {
         observed.before = lease.before();
     }
-    tracing::debug!(target: "agent", task = task.task.0, slot = lease.slot(), commit = %task.commit, job = %task.job.name, "leased");
+    let span = tracing::debug_span!(target: "agent", "task", task = task.task.0, commit = %task.commit, job = %task.job.name);
+    let _entered = span.enter();
+    tracing::debug!(target: "agent", slot = lease.slot(), "leased");
     let begun = Instant::now();
     let work = || lease.move_to(&task.commit, task.job.clean);
     let (brought, ending) = attend(channel, repo.git().gate(), task, work)?;
@@ -197,7 +199,7 @@ fn run<I: Read + AsFd + Send, O: Write + AsFd + Send>(
         process::end_everything().map_err(AgentError::Processes)?;
         return Ok(not_brought(&error));
     }
-    tracing::debug!(target: "agent", task = task.task.0, took = ?begun.elapsed(), "checked out");
+    tracing::debug!(target: "agent", took = ?begun.elapsed(), "checked out");
     if !repo.is_cache() {
         observed.files = Files::By(lease.made_by());
     }
@@ -208,7 +210,7 @@ fn run<I: Read + AsFd + Send, O: Write + AsFd + Send>(
     process::end_everything().map_err(AgentError::Processes)?;
     if outcome.is_ok() {
         observed.changed = lease.look().unwrap_or(0);
-        tracing::debug!(target: "agent", task = task.task.0, since = ?begun.elapsed(), ?outcome, "ended");
+        tracing::debug!(target: "agent", since = ?begun.elapsed(), ?outcome, "ended");
         lease.release();
     }
     outcome

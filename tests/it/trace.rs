@@ -66,7 +66,9 @@ fn a_checkout_that_is_left_to_git_says_why() {
             told.is_none_or(|reason| doctor.contains(reason)),
             "{doctor}"
         );
-        let ended = lines.iter().filter(|line| line["message"] == "ended");
+        let ended = lines
+            .iter()
+            .filter(|line| line["target"] == "agent" && line["message"] == "ended");
         assert_eq!(ended.count(), 2);
     }
     repo.commit("one");
@@ -85,7 +87,7 @@ fn the_variable_means_what_gits_own_mean() {
     let repo = TestRepo::new();
     repo.job("test", "true").commit("one");
     let (ran, lines) = traced(&repo, "1", &[]);
-    assert!(ran.stderr().contains("DEBUG checkout: by git: "));
+    assert!(ran.stderr().contains(": checkout: by git: "));
     assert!(lines.is_empty());
     let (ran, _) = traced(&repo, "trace", &[]);
     assert!(ran.stderr().contains("TRACE git: git "), "{}", ran.stderr());
@@ -99,4 +101,41 @@ fn the_variable_means_what_gits_own_mean() {
     let (ran, _) = traced(&repo, "/nowhere/at/all", &[]);
     let said = ran.expect_code(0).stderr();
     assert!(said.contains("open /nowhere/at/all"), "{said}");
+}
+
+#[test]
+fn one_task_can_be_followed_through_all_its_processes() {
+    let repo = TestRepo::new();
+    // A job sees nothing of it.
+    repo.job("test", "test -z \"$(env | grep -E GIT_.*TRACE)\"")
+        .commit("one");
+    repo.commit("two");
+    let (ran, lines) = traced(&repo, "trace,json,FILE", &["HEAD~1", "HEAD"]);
+    ran.expect_code(0);
+    let of_task =
+        |line: &serde_json::Value, task: u64| line["task"] == task || line["span"]["task"] == task;
+    let mine = lines.iter().filter(|line| of_task(line, 1));
+    let way: Vec<_> = mine
+        .filter(|line| line["target"] == "tasks" || line["target"] == "agent")
+        .map(|line| format!("{} {}", line["target"], line["message"]).replace('"', ""))
+        .collect();
+    let expected = [
+        "tasks wanted",
+        "tasks taken",
+        "agent leased",
+        "agent checked out",
+        "agent ended",
+        "tasks ended",
+    ];
+    assert_eq!(way, expected);
+    assert!(
+        lines
+            .iter()
+            .any(|line| line["target"] == "notes" && line["message"] == "stored")
+    );
+    // git's own words are in the same file: only there `event` is a key.
+    let started = lines.iter().filter(|line| line["event"] == "start");
+    assert!(started.count() > 0);
+    let (_, lines) = traced(&repo, "debug,json,FILE", &["HEAD"]);
+    assert!(lines.iter().all(|line| line["event"].is_null()));
 }

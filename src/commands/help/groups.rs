@@ -1,6 +1,6 @@
 //! Which commands there are, by what somebody wants to do, as `git help` groups its own.
 
-use super::{FORMATS, visible};
+use super::{PAGES, visible};
 
 /// Every command that people may know about, in the order in which they are met.
 const GROUPS: [(&str, &[&str]); 5] = [
@@ -36,11 +36,11 @@ pub(super) fn list(command: &clap::Command) -> String {
             );
         }
     }
-    text += "\nFormats:\n";
-    for (name, about) in FORMATS {
+    text += "\nMore pages:\n";
+    for (name, _, about) in PAGES {
         text += &format!("  {name:<width$}  {about}\n", width = width.unwrap_or(0));
     }
-    text + "\n`git ci help COMMAND` opens its manual page, `git ci help FORMAT` that of a format."
+    text + "\n`git ci help COMMAND` opens its manual page, and `git ci help PAGE` one of these."
 }
 
 /// Every name in the order of the groups.

@@ -1,9 +1,9 @@
-//! The manual pages: git-ci(1), the overview, one for each subcommand, and in section 5
-//! one for each format.
+//! The manual pages: git-ci(1), the overview, one for each subcommand, in section 5 one for
+//! each format, and git-ci-trace(7).
 
 use clap_mangen::Man;
 
-use super::{FORMATS, visible};
+use super::{PAGES, visible};
 use crate::settings::KEYS;
 
 /// The overview, with gaps for what is known from the code.
@@ -17,6 +17,9 @@ const JOBS: &str = include_str!("jobs.roff");
 
 /// The format of JSON, as a test makes it from the types that are printed.
 const JSON: &str = include_str!("../../../man/git-ci-json.5");
+
+/// How to follow what happens.
+const TRACE: &str = include_str!("trace.roff");
 
 /// Lines of a note, and what each of them means.
 const VECTORS: &str = include_str!("vectors.txt");
@@ -56,6 +59,7 @@ pub(super) fn pages(command: &clap::Command) -> Vec<(String, String)> {
     }
     pages.push(("git-ci-note.5".to_owned(), note()));
     pages.push(("git-ci-jobs.5".to_owned(), jobs()));
+    pages.push(("git-ci-trace.7".to_owned(), trace()));
     pages
 }
 
@@ -65,8 +69,13 @@ pub(super) fn format(name: &str) -> Option<String> {
         "note" => Some(note()),
         "jobs" => Some(jobs()),
         "json" => Some(JSON.to_owned()),
+        "trace" => Some(trace()),
         _ => None,
     }
+}
+
+fn trace() -> String {
+    TRACE.replace("@VERSION@", &version())
 }
 
 fn note() -> String {
@@ -159,8 +168,9 @@ fn references(command: &clap::Command, but: &str) -> String {
         .filter(|name| *name != but)
         .map(|name| format!("\\fB{}\\fR(1)", escape(&format!("git-ci-{name}"))))
         .collect();
-    let formats =
-        FORMATS.map(|(name, _)| format!("\\fB{}\\fR(5)", escape(&format!("git-ci-{name}"))));
+    let formats = PAGES.map(|(name, section, _)| {
+        format!("\\fB{}\\fR({section})", escape(&format!("git-ci-{name}")))
+    });
     format!("{},\n.P\n{}\n", pages.join(",\n"), formats.join(",\n"))
 }
 

@@ -15,11 +15,13 @@ use clap::CommandFactory as _;
 
 pub(super) use completions::{Shell, script};
 
-/// The formats that have a page in section 5: what `git ci help` calls them, and what they are.
-const FORMATS: [(&str, &str); 3] = [
-    ("note", "how results are written in git notes"),
-    ("jobs", "the jobs file, and what a job is given and says"),
-    ("json", "what is printed for other programs"),
+/// The pages beside those of the commands: what `git ci help` calls them, their section, and
+/// what they are about. Section 5 is for formats, as in git.
+const PAGES: [(&str, u8, &str); 4] = [
+    ("note", 5, "how results are written in git notes"),
+    ("jobs", 5, "the jobs file, and what a job is given and says"),
+    ("json", 5, "what is printed for other programs"),
+    ("trace", 7, "how to follow what git-ci does"),
 ];
 
 /// Every generated file: its path in the source tree, and its text.
@@ -86,7 +88,7 @@ pub(super) fn format(name: &str) -> Option<String> {
 pub(super) fn names() -> Vec<String> {
     let whole = command();
     let commands = visible(&whole).map(|sub| sub.get_name().to_owned());
-    let formats = FORMATS.iter().map(|(name, _)| (*name).to_owned());
+    let formats = PAGES.iter().map(|(name, ..)| (*name).to_owned());
     commands.chain(formats).collect()
 }
 

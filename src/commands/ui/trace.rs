@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use tracing::level_filters::LevelFilter;
 
+use crate::git;
 use crate::private;
 
 use super::output;
@@ -80,6 +81,9 @@ pub(in crate::commands) fn begin() {
     };
     match private::open(Path::new(path), private::Open::Append) {
         Ok(file) => {
+            if wanted.level() == LevelFilter::TRACE {
+                git::trace_git(path.into(), wanted.json);
+            }
             let file: Arc<File> = Arc::new(file);
             install(&wanted, file);
         }

@@ -98,6 +98,7 @@ impl Dispatcher<'_, '_> {
             );
             return self.turn_away_because(task, Why::Spawn, reason);
         }
+        tracing::debug!(target: "tasks", task = task.id.0, ?owner, "contended");
         let now = Instant::now();
         let since = self.tasks.contend(task.id, now, CLAIM_INTERVAL);
         if now.duration_since(since) >= SILENT

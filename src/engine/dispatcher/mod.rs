@@ -350,7 +350,10 @@ impl<'a, 'scope> Dispatcher<'a, 'scope> {
                     self.tasks.add_ended(&one, task.clone());
                     known.push((task, verdict));
                 }
-                Action::Run if self.has_place(&task) => self.tasks.queue(&one, task),
+                Action::Run if self.has_place(&task) => {
+                    tracing::debug!(target: "tasks", task = task.id.0, commit = %task.commit.id, job = %task.job.name, reason = %task.reason.text(), "wanted");
+                    self.tasks.queue(&one, task);
+                }
                 Action::Run => {
                     self.tasks.add_ended(&one, task.clone());
                     homeless.push(task);
@@ -387,6 +390,7 @@ impl<'a, 'scope> Dispatcher<'a, 'scope> {
             let (commit, planned) = (entry.task.commit.clone(), PlannedJob::of_task(&entry.task));
             let (action, reason) = self.decide(&commit, &planned);
             let task = planned.task(self.tasks.next_id(), &commit, reason);
+            tracing::debug!(target: "tasks", task = task.id.0, before = id.0, "again");
             match action {
                 Action::Run => self.tasks.renew(id, task, false),
                 Action::Reuse(verdict) => {
@@ -438,6 +442,7 @@ impl<'a, 'scope> Dispatcher<'a, 'scope> {
         let orders = state.handle.orders.as_ref();
         if orders.is_some_and(|orders| orders.send(order).is_ok()) {
             fail::point("handed-out");
+            tracing::debug!(target: "tasks", task = id.0, worker, "taken");
             state.running = Some(Running {
                 claiming: task.recorded,
                 task,

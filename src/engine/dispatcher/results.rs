@@ -311,6 +311,7 @@ impl Dispatcher<'_, '_> {
             None => &mut self.counts.cancelled,
         };
         *count += 1;
+        tracing::debug!(target: "tasks", task = id.0, ?status, ?stored, "ended");
         let result = event.result();
         self.ctx.reports.tell(event);
         let is_stored = stored != Some(false);

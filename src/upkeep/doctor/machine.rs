@@ -152,7 +152,7 @@ fn manual(findings: &mut Findings, has_page: impl Fn() -> bool) {
     }
     let prefix = program.parent().and_then(Path::parent);
     let dir = prefix.unwrap_or(Path::new("/usr/local")).join("share/man");
-    let install = ["1", "5"].map(|section| {
+    let install = ["1", "5", "7"].map(|section| {
         let dir = dir.join(format!("man{section}"));
         let dir = dir.to_string_lossy();
         let dir = shell_words::quote(&dir);
@@ -161,6 +161,6 @@ fn manual(findings: &mut Findings, has_page: impl Fn() -> bool) {
     findings.info(
         "manual",
         "`git ci --help` has no page to open: man(1) does not find git-ci",
-        &[&install[0], &install[1]],
+        &install.each_ref().map(String::as_str),
     );
 }
