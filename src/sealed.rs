@@ -46,11 +46,8 @@ pub(crate) fn write(path: &Path, kind: &str, body: &str) -> io::Result<()> {
 }
 
 fn header(kind: &str, body: &str) -> String {
-    let mut line = format!("git-ci {kind} ");
-    for byte in Sha256::digest(body.as_bytes()) {
-        line += &format!("{byte:02x}");
-    }
-    line
+    let hash = Sha256::digest(body.as_bytes());
+    format!("git-ci {kind} {}", faster_hex::hex_string(&hash))
 }
 
 #[cfg(test)]

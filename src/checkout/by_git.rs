@@ -469,11 +469,9 @@ impl Worktree<'_> {
 
 /// What decides which part of a tree is there.
 fn sparse(template: &Template) -> String {
-    template.sparse().map_or("all".to_owned(), |id| hex(&id))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    template
+        .sparse()
+        .map_or("all".to_owned(), |id| faster_hex::hex_string(&id))
 }
 
 /// Makes the worktree anew, without files.

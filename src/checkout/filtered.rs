@@ -78,7 +78,7 @@ impl Rules {
         rules.identity = if plain {
             Self::PLAIN.to_owned()
         } else {
-            hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+            faster_hex::hex_string(&hash.finalize())
         };
         rules
     }

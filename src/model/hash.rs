@@ -30,7 +30,7 @@ macro_rules! hash_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                f.write_str(&faster_hex::hex_string(&self.0))
             }
         }
 
@@ -149,7 +149,7 @@ impl fmt::Display for DefId {
         } else {
             &self.bytes[..]
         };
-        bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&faster_hex::hex_string(bytes))
     }
 }
 

@@ -77,14 +77,8 @@ impl Oid {
 
 impl fmt::Display for Oid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut hex = [0u8; 64];
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        for (i, byte) in self.as_bytes().iter().enumerate() {
-            hex[2 * i] = DIGITS[usize::from(byte >> 4)];
-            hex[2 * i + 1] = DIGITS[usize::from(byte & 15)];
-        }
-        let text =
-            std::str::from_utf8(&hex[..2 * self.as_bytes().len()]).map_err(|_| fmt::Error)?;
+        let (mut digits, bytes) = ([0u8; 64], self.as_bytes());
+        let text = faster_hex::hex_encode(bytes, &mut digits).map_err(|_| fmt::Error)?;
         f.pad(text)
     }
 }
@@ -107,15 +101,9 @@ impl FromStr for Oid {
 
 /// Decodes pairs of lower-case hexadecimal digits into the front of `out`, which has room.
 pub(super) fn unhex(hex: &str, out: &mut [u8]) -> Option<()> {
-    let digit = |c: u8| match c {
-        b'0'..=b'9' => Some(c - b'0'),
-        b'a'..=b'f' => Some(c - b'a' + 10),
-        _ => None,
-    };
-    for (pair, byte) in hex.as_bytes().chunks_exact(2).zip(out) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(())
+    let is_upper = hex.bytes().any(|byte| byte.is_ascii_uppercase());
+    let out = out.get_mut(..hex.len() / 2).filter(|_| !is_upper)?;
+    faster_hex::hex_decode(hex.as_bytes(), out).ok()
 }
 
 /// Gives a type that has `Display` and `FromStr` its `Debug` and serde forms.

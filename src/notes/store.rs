@@ -13,7 +13,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Display;
 use std::fs::{self, File};
-use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -475,7 +474,7 @@ impl Tries {
 
 /// Sleeps for 1 to 16 ms, so that those who collided do not collide again.
 fn pause() {
-    let random = RandomState::new().hash_one(0);
+    let random = getrandom::u64().unwrap_or_default();
     std::thread::sleep(Duration::from_micros(1000 + random % 15_000));
 }
 

@@ -51,3 +51,9 @@ pub(crate) use stat::start_time;
 pub(crate) use tree::{
     anything_lives, become_subreaper, end_everything, everything_is_stopped, signal_everything,
 };
+
+/// 64 bits that nobody else has: from the system's random source.
+pub(crate) fn random() -> u64 {
+    #[expect(clippy::expect_used, reason = "every system that this runs on has one")]
+    getrandom::u64().expect("the system's random source")
+}

@@ -477,7 +477,7 @@ fn worktree_root(repo: &Repo) -> Result<PathBuf, SettingsError> {
 /// the same name.
 fn dir_name(common_dir: &Path) -> String {
     let digest = Sha256::digest(common_dir.as_os_str().as_encoded_bytes());
-    let hash: String = digest[..5].iter().map(|b| format!("{b:02x}")).collect();
+    let hash = faster_hex::hex_string(&digest[..5]);
     format!("{}-{hash}", repository_name(common_dir))
 }
 

@@ -386,8 +386,7 @@ fn without_branch(
             // Each has its own.
             Some(_) => {
                 let hash = Sha256::digest(place.dir.as_os_str().as_bytes());
-                let hex = hash[..8].iter().map(|byte| format!("{byte:02x}"));
-                format!("detached-{}", hex.collect::<String>())
+                format!("detached-{}", faster_hex::hex_string(&hash[..8]))
             }
         };
         let detached = private::dir_in(place.ci_dir, name)?;

@@ -239,10 +239,7 @@ fn project(repo: &Repo, shallow: &[crate::model::Oid]) -> String {
     for id in shallow {
         hash.update(id.as_bytes());
     }
-    let hex: String = hash.finalize()[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hex = faster_hex::hex_string(&hash.finalize()[..8]);
     format!(
         "{}-{hex}",
         crate::settings::repository_name(repo.common_dir())

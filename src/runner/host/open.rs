@@ -1,7 +1,6 @@
 //! From nothing to a hub that has said hello.
 
 use std::fs::File;
-use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, PipeWriter, Write as _};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -61,7 +60,7 @@ pub fn probe(spec: &HostSpec) -> Result<Probe, HostError> {
 
 /// Connects; `hold` gets the process as soon as there is one, to end it.
 pub(super) fn open(spec: &HostSpec, hold: impl FnOnce(&Arc<Process>)) -> Result<Opened, HostError> {
-    let nonce = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
+    let nonce = format!("{:016x}", crate::process::random());
     let script = script(spec, &nonce);
     let command = spec.transport.command(&script, spec.timeout);
     let (process, to, from) = Process::start(command).map_err(HostError::Start)?;
@@ -272,11 +271,8 @@ fn identity(program: &Path) -> io::Result<(String, u64)> {
     }
     let mut hash = Sha256::new();
     let size = io::copy(&mut File::open(program)?, &mut HashWriter(&mut hash))?;
-    let hex: String = hash.finalize()[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Ok(KNOWN.get_or_init(|| (hex, size)).clone())
+    let id = faster_hex::hex_string(&hash.finalize()[..16]);
+    Ok(KNOWN.get_or_init(|| (id, size)).clone())
 }
 
 struct HashWriter<'a>(&'a mut Sha256);
