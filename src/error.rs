@@ -117,6 +117,17 @@ impl Failure {
     }
 }
 
+/// An error with what brought it about, on one line: "ERROR: CAUSE: CAUSE".
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}
+
 /// Whether an error came about since the system has no more processes, threads,
 /// descriptors or memory for this user, which says nothing about what was asked for.
 pub(crate) fn is_exhausted(error: &(dyn Error + 'static)) -> bool {

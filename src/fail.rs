@@ -4,6 +4,16 @@
 //! name, `NAME:N` the Nth time; with `GIT_CI_FAIL_HOW=panic` the thread panics. Only debug builds look; in a release build nothing is left
 //! of it.
 
+/// How long to wait where it should be for `pause`: a hundredth of that where a test says so by
+/// `GIT_CI_FAIL_PAUSES=short`, in debug builds.
+pub(crate) fn pause(pause: std::time::Duration) -> std::time::Duration {
+    #[cfg(debug_assertions)]
+    if std::env::var_os("GIT_CI_FAIL_PAUSES").is_some_and(|value| value == "short") {
+        return pause / 100;
+    }
+    pause
+}
+
 /// Dies here, if a test wants that.
 #[inline]
 pub(crate) fn point(name: &str) {

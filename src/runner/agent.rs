@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::checkout::CheckoutError;
+use crate::error::with_causes;
 use crate::git::Repo;
 use crate::model::{COMMIT_VARIABLE, Clean, Outcome, REPOSITORY_VARIABLE, Why};
 use crate::process::{self, ExitKind, JobProcess, SpawnSpec};
@@ -52,7 +53,7 @@ pub fn serve(
     match served {
         Err(AgentError::DispatcherGone) => Ok(()),
         Err(error) => {
-            let reason = chain(&error);
+            let reason = with_causes(&error);
             // Whoever cannot be told sees the channel close.
             let told = channel.send(&FromAgent::Failed { reason });
             let _ = told.and_then(|()| channel.flush());
@@ -130,7 +131,7 @@ fn ask_key<I: Read + AsFd + Send, O: Write + AsFd + Send>(
         }
         Err(error) => Ok(Some(Outcome::Errored {
             why: Why::Key,
-            reason: chain(&error),
+            reason: with_causes(&error),
         })),
     }
 }
@@ -235,7 +236,7 @@ fn not_brought(error: &CheckoutError) -> Outcome {
         } else {
             Why::Worktree
         },
-        reason: chain(error),
+        reason: with_causes(error),
     }
 }
 
@@ -255,19 +256,8 @@ fn unready(ending: Ending, task: &RunTask, what: &str) -> Outcome {
 fn no_worktree(error: &(dyn std::error::Error + 'static)) -> Outcome {
     Outcome::Errored {
         why: Why::Worktree,
-        reason: chain(error),
+        reason: with_causes(error),
     }
-}
-
-/// An error with its causes, on one line.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 fn run_in<I: Read + AsFd, O: Write + AsFd>(
@@ -382,7 +372,7 @@ fn with_room(
         Ok(()) => outcome,
         Err(error) => Outcome::Errored {
             why: Why::Disk,
-            reason: chain(&error),
+            reason: with_causes(&error),
         },
     }
 }

@@ -233,7 +233,7 @@ fn a_full_disk_ends_it_and_the_next_one_goes_on() {
         .status();
     assert!(copied.unwrap().success());
     let then = format!(
-        "cp -r '{0}'.real/. '{0}' && head -c 400000 /dev/zero > '{0}/fill' 2>/dev/null; exec \"$0\" watch",
+        "cp -r '{0}'.real/. '{0}' && head -c 400000 /dev/zero > '{0}/fill' 2>/dev/null; GIT_CI_FAIL_PAUSES=short exec \"$0\" watch",
         objects.display()
     );
     let (code, said) = with_small_disk(&repo, &objects, "100k", &then);

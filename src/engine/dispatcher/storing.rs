@@ -12,6 +12,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::error::with_causes;
 use crate::fail;
 use crate::model::{Event, Forget, Line, Oid, Record};
 use crate::notes::NotesError;
@@ -140,19 +141,14 @@ impl Dispatcher<'_, '_> {
         match pauses.get(tries) {
             Some(pause) => {
                 let count = self.pending.len();
-                let mut why = source.to_string();
-                let mut cause = std::error::Error::source(&source);
-                while let Some(error) = cause {
-                    why += &format!(": {error}");
-                    cause = error.source();
-                }
+                let why = with_causes(&source);
                 let seconds = pause.as_secs_f64();
                 self.warn(format!(
                     "failed to store results ({count} so far): {why}; trying again in {seconds} s"
                 ));
                 self.trouble = Some(Trouble {
                     tries: tries + 1,
-                    due: Instant::now() + *pause,
+                    due: Instant::now() + fail::pause(*pause),
                 });
             }
             None => {

@@ -62,7 +62,7 @@ pub enum HostError {
 impl HostError {
     /// The error with its causes on one line.
     pub fn line(&self) -> String {
-        super::super::agent::chain(self)
+        crate::error::with_causes(self)
     }
 
     /// What would help.

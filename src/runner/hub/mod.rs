@@ -188,7 +188,7 @@ pub fn serve(
     if let (Err(error), Ok(())) = (&served, &ended) {
         out.push(FromHost::Failed {
             trouble: error.trouble(),
-            reason: super::agent::chain(error),
+            reason: crate::error::with_causes(error),
         });
     }
     out.close();

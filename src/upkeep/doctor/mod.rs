@@ -114,13 +114,7 @@ fn no_repository(error: &RepoError, findings: &mut Findings) {
 
 /// "failed to `error`: cause: cause".
 fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = format!("failed to {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text += &format!(": {cause}");
-        source = cause.source();
-    }
-    text
+    format!("failed to {}", crate::error::with_causes(error))
 }
 
 /// An argument of a command that a shell is to read.

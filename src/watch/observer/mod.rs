@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use crate::config::LoadError;
 use crate::engine::control::{Reply, Request};
 use crate::engine::{CommitDone, Feed, OnError, Superseded, Wanted};
+use crate::error::with_causes;
 use crate::git::{
     CheckpointError, Checkpoints, Graph, History, HistoryError, RefError, RefReader, Repo,
 };
@@ -492,13 +493,7 @@ impl<'a> Observer<'a> {
 
 /// An error with its causes, on one line.
 fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = format!("failed to {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
+    format!("failed to {}", with_causes(error))
 }
 
 /// The watched refs and the commits they are at, as of now.
