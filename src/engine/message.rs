@@ -236,7 +236,7 @@ pub(super) enum WorkerCommand {
 /// The dispatcher's side of a worker.
 pub(super) struct WorkerHandle {
     /// `None` once it was told to stop.
-    pub(super) orders: Option<mpsc::Sender<WorkerCommand>>,
+    pub(super) commands: Option<mpsc::Sender<WorkerCommand>>,
     pub(super) control: Control,
     pub(super) label: RunnerLabel,
     pub(super) place: Location,
@@ -258,7 +258,7 @@ pub(super) fn connect(
         let _ = to.send(Message::Presence { worker, presence });
     }));
     let handle = WorkerHandle {
-        orders: Some(send),
+        commands: Some(send),
         control: runner.control(),
         label: runner.label().clone(),
         place: runner.place(),

@@ -162,7 +162,7 @@ pub(crate) fn run(run: Run<'_>, reporter: &mut dyn Reporter) -> Result<Summary, 
         Ok(pool.in_place_scope(|scope| {
             let mut handles = Vec::with_capacity(count);
             for (worker, mut runner) in run.runners.into_iter().enumerate() {
-                let (orders, handle) = message::connect(worker, runner.as_mut(), &to_dispatcher);
+                let (commands, handle) = message::connect(worker, runner.as_mut(), &to_dispatcher);
                 handles.push(handle);
                 let to_dispatcher = to_dispatcher.clone();
                 scope.spawn(move |_| {
@@ -173,7 +173,7 @@ pub(crate) fn run(run: Run<'_>, reporter: &mut dyn Reporter) -> Result<Summary, 
                             logs,
                             claims,
                             &to_dispatcher,
-                            &orders,
+                            &commands,
                         );
                     };
                     // The dispatcher hears of a panic; here it would end the dispatcher, too.

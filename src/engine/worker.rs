@@ -23,14 +23,14 @@ const OUTPUT_INTERVAL: Duration = Duration::from_millis(100);
 /// No more of a line is passed on, in bytes.
 const OUTPUT_LINE: usize = 400;
 
-/// Runs tasks until the orders end.
+/// Runs tasks until the commands end.
 pub(super) fn run(
     worker: usize,
     runner: &mut dyn Runner,
     logs: &LogStore,
     claims: &Claims,
     to: &Sender<Message>,
-    orders: &Receiver<WorkerCommand>,
+    commands: &Receiver<WorkerCommand>,
 ) {
     /// Tells the dispatcher that the worker is gone, also when it panics.
     struct Farewell<'a>(usize, &'a Sender<Message>);
@@ -44,7 +44,7 @@ pub(super) fn run(
     let mut message = Message::Ask { worker };
     // A dispatcher that is gone needs no answer.
     while to.send(message).is_ok() {
-        let assignment = match orders.recv() {
+        let assignment = match commands.recv() {
             Ok(WorkerCommand::Run(assignment)) => assignment,
             Ok(WorkerCommand::Go | WorkerCommand::Skip) => {
                 message = Message::Ask { worker };
@@ -64,7 +64,7 @@ pub(super) fn run(
             if to.send(Message::Claimed { worker, claim }).is_err() {
                 return;
             }
-            match orders.recv() {
+            match commands.recv() {
                 Ok(WorkerCommand::Go) => {}
                 Ok(WorkerCommand::Run(_) | WorkerCommand::Skip) => {
                     message = Message::Ask { worker };

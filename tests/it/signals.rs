@@ -127,8 +127,8 @@ fn a_signal_to_git_or_to_git_ci_or_to_both_is_one() {
 #[test]
 fn what_timeout_sends_twice_is_one() {
     for words in [
-        &["timeout", "1", "git", "ci", "run"][..],
-        &["timeout", "1", "git-ci", "run"],
+        &["timeout", "3", "git", "ci", "run"][..],
+        &["timeout", "3", "git-ci", "run"],
     ] {
         let repo = cleaning();
         let terminal = Terminal::start(&repo, words);

@@ -54,14 +54,14 @@ impl Dispatcher<'_, '_> {
             self.known_by_now(&task)
         };
         let state = &mut self.workers[worker];
-        let order = if unwanted || known.is_some() {
+        let command = if unwanted || known.is_some() {
             WorkerCommand::Skip
         } else {
             WorkerCommand::Go
         };
-        if let Some(orders) = &state.handle.orders {
+        if let Some(commands) = &state.handle.commands {
             // One that panicked says farewell.
-            let _ = orders.send(order);
+            let _ = commands.send(command);
         }
         if let Some(known) = known {
             state.running = None;

@@ -229,7 +229,7 @@ impl<'a, 'scope> Dispatcher<'a, 'scope> {
     fn is_done(&self) -> bool {
         self.workers
             .iter()
-            .all(|worker| worker.handle.orders.is_none() && worker.running.is_none())
+            .all(|worker| worker.handle.commands.is_none() && worker.running.is_none())
             && self.storing.is_empty()
             && self.pending.is_empty()
     }
@@ -294,7 +294,7 @@ impl<'a, 'scope> Dispatcher<'a, 'scope> {
             Message::Gone { worker } => {
                 let worker = &mut self.workers[worker];
                 worker.idle = false;
-                if worker.handle.orders.take().is_some() {
+                if worker.handle.commands.take().is_some() {
                     if let Some(running) = worker.running.take() {
                         self.tasks.forget(running.task.id);
                     }
@@ -416,7 +416,7 @@ impl<'a, 'scope> Dispatcher<'a, 'scope> {
         if self.stop.is_some() || (self.tasks.is_over() && !self.ctx.stay) {
             for worker in &mut self.workers {
                 if worker.running.is_none() {
-                    worker.handle.orders = None;
+                    worker.handle.commands = None;
                 }
             }
         }
@@ -438,9 +438,9 @@ impl<'a, 'scope> Dispatcher<'a, 'scope> {
         let state = &mut self.workers[worker];
         state.near = Some(place);
         state.idle = false;
-        let order = WorkerCommand::Run(Box::new(assignment));
-        let orders = state.handle.orders.as_ref();
-        if orders.is_some_and(|orders| orders.send(order).is_ok()) {
+        let command = WorkerCommand::Run(Box::new(assignment));
+        let commands = state.handle.commands.as_ref();
+        if commands.is_some_and(|commands| commands.send(command).is_ok()) {
             fail::point("handed-out");
             tracing::debug!(target: "tasks", task = id.0, worker, "taken");
             state.running = Some(Running {

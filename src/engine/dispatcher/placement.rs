@@ -311,3 +311,103 @@ impl Dispatcher<'_, '_> {
         self.finish(running, outcome, ended, label);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::CommandLine;
+    use crate::runner::Control;
+
+    fn worker(machine: usize, labels: &[&str], ahead: bool) -> Worker {
+        let labels: Vec<_> = labels.iter().map(|&label| label.to_owned()).collect();
+        Worker::new(WorkerHandle {
+            commands: None,
+            control: Control::new(|_, _| {}),
+            label: format!("machine-{machine}").parse().unwrap(),
+            place: Location {
+                machine,
+                labels: Arc::from(labels),
+                ahead,
+            },
+            presence: Presence::Here,
+        })
+    }
+
+    fn away(mut worker: Worker, failures: u32) -> Worker {
+        let reason = None;
+        worker.presence = Presence::Away { reason, failures };
+        worker
+    }
+
+    fn paces(of: &[(usize, u64)]) -> Paces {
+        let mut paces = Paces::default();
+        for (machine, millis) in of {
+            paces.note(*machine, Duration::from_millis(*millis));
+        }
+        paces
+    }
+
+    fn job(labels: &[&str]) -> Job {
+        let mut job = Job::new("test".parse().unwrap(), CommandLine::Shell("true".into()));
+        job.labels = labels.iter().map(|&label| label.to_owned()).collect();
+        job
+    }
+
+    #[test]
+    fn a_pace_follows_what_tasks_take_and_forgets_an_outlier() {
+        let mut paces = paces(&[(0, 100)]);
+        paces.note(0, Duration::from_millis(500));
+        assert_eq!(paces.0[&0], Duration::from_millis(200));
+        for _ in 0..20 {
+            paces.note(0, Duration::from_millis(100));
+        }
+        assert!(paces.0[&0] < Duration::from_millis(101));
+    }
+
+    #[test]
+    fn the_last_tasks_are_left_to_who_is_much_faster() {
+        let workers = [worker(0, &[], false), worker(1, &[], false)];
+        let faster_than = |machine: usize, paces: &Paces, waiting| {
+            let place = workers[machine].place();
+            faster(&workers, paces, place, waiting).len()
+        };
+        let much = paces(&[(0, 100), (1, 301)]);
+        assert_eq!(faster_than(1, &much, 1), 1);
+        assert_eq!(faster_than(0, &much, 1), 0);
+        // Enough for all, hardly slower, not known, or not there.
+        assert_eq!(faster_than(1, &much, 2), 0);
+        assert_eq!(faster_than(1, &paces(&[(0, 100), (1, 300)]), 1), 0);
+        assert_eq!(faster_than(1, &paces(&[(0, 100)]), 1), 0);
+        let alone = [away(worker(0, &[], false), 1), worker(1, &[], false)];
+        assert!(faster(&alone, &much, alone[1].place(), 1).is_empty());
+    }
+
+    #[test]
+    fn short_tasks_are_kept_ready_where_more_wait_than_there_are_slots() {
+        let workers = [worker(1, &[], false), worker(1, &[], true)];
+        let keep = |paces: &Paces, waiting| {
+            should_keep_ready(&workers, paces, workers[1].place(), waiting)
+        };
+        assert!(keep(&paces(&[(1, 10)]), 2));
+        assert!(!keep(&paces(&[(1, 10)]), 1), "the slot takes it itself");
+        assert!(!keep(&paces(&[(1, 301)]), 2), "long jobs hide the way");
+        assert!(!keep(&paces(&[]), 2), "how long they take is not known");
+    }
+
+    #[test]
+    fn a_job_is_hopeless_once_all_who_could_do_it_were_away_three_times() {
+        let with = |failures| {
+            [
+                worker(0, &[], false),
+                away(worker(1, &["gpu"], false), failures),
+                worker(1, &["gpu"], true),
+            ]
+        };
+        assert!(!is_hopeless(&with(2), &job(&["gpu"])));
+        assert!(is_hopeless(&with(3), &job(&["gpu"])));
+        assert!(!is_hopeless(&with(3), &job(&[])));
+        assert!(is_hopeless(&with(0), &job(&["nobody has it"])));
+    }
+}
