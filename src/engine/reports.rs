@@ -6,9 +6,9 @@
 //! that is the [`printer`](crate::printer)'s.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 use std::time::Instant;
 
@@ -20,6 +20,8 @@ const MOST_WAITING: usize = 256;
 
 enum Report {
     Event(Box<Event>),
+    /// Says when all before it was shown.
+    Shown(Arc<OnceLock<Instant>>),
     /// The terminal is about to belong to somebody else; answered when it may.
     Suspend(Sender<()>),
 }
@@ -64,6 +66,13 @@ impl<'scope> Reports<'scope> {
         let _ = self.to.send(Report::Event(Box::new(event)));
     }
 
+    /// When all that was told so far is shown, once it is.
+    pub(super) fn when_shown(&self) -> Arc<OnceLock<Instant>> {
+        let shown = Arc::new(OnceLock::new());
+        let _ = self.to.send(Report::Shown(Arc::clone(&shown)));
+        shown
+    }
+
     /// Has the terminal given back as it was found, and waits for that.
     pub(super) fn suspend(&self) {
         let (done, wait) = mpsc::channel();
@@ -90,6 +99,9 @@ fn run(reporter: &mut dyn Reporter, inbox: &Receiver<Report>, waiting: &AtomicUs
             Ok(Report::Event(event)) => {
                 reporter.event(&event);
                 waiting.fetch_sub(1, Ordering::Relaxed);
+            }
+            Ok(Report::Shown(when)) => {
+                let _ = when.set(Instant::now());
             }
             Ok(Report::Suspend(done)) => {
                 reporter.suspend();

@@ -17,6 +17,7 @@ mod storing;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGQUIT, SIGTSTP};
@@ -63,6 +64,9 @@ pub(super) struct Context<'a, 'scope> {
     pub(super) fail_fast: bool,
     pub(super) stay: bool,
 }
+
+/// For so long a display that hangs keeps a second signal from being one.
+const TO_BE_SEEN: Duration = Duration::from_secs(1);
 
 /// For so long the end of a run waits for a look at the work tree.
 const LOOK: Duration = Duration::from_millis(500);
@@ -116,8 +120,8 @@ pub(super) struct Dispatcher<'a, 'scope> {
     trouble: Option<Trouble>,
     stop: Option<Stop>,
     signal: Option<i32>,
-    /// When it was said what a signal did.
-    told: Option<Instant>,
+    /// When that came that was told last, and when it was shown what it did.
+    told: Option<(Instant, Arc<OnceLock<Instant>>)>,
     /// How many failures were known so far.
     known_failures: u64,
     error: Option<EngineError>,
@@ -516,9 +520,11 @@ impl<'a, 'scope> Dispatcher<'a, 'scope> {
             self.request(Request::Resume);
             return;
         }
-        // Once more is who has seen what the first one did; a terminal that is gone is gone
-        // once, whoever tells of it.
-        let before = self.told.is_some_and(|told| at < told);
+        // Once more is who has seen what the first one did, and not a parent that passes it on; a
+        // terminal that is gone is gone once, whoever tells of it.
+        let before = self.told.as_ref().is_some_and(|(told, shown)| {
+            shown.get().is_none_or(|shown| at < *shown) && at < *told + TO_BE_SEEN
+        });
         if self.signal.is_some() && (before || signal == SIGHUP) {
             return;
         }
@@ -531,7 +537,7 @@ impl<'a, 'scope> Dispatcher<'a, 'scope> {
         };
         self.signal.get_or_insert(signal);
         self.warn(message.to_owned());
-        self.told = Some(Instant::now());
+        self.told = Some((at, self.ctx.reports.when_shown()));
         self.stop(stop);
     }
 
