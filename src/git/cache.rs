@@ -261,7 +261,7 @@ impl Cache {
     }
 
     fn update_refs(&self, lines: &str) -> Result<(), GitError> {
-        let mut update = self.command();
+        let mut update = self.git.ref_command(&self.repository);
         update.args(["update-ref", "--stdin"]);
         self.git
             .output_with_input(&mut update, lines.as_bytes())

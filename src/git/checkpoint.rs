@@ -235,7 +235,7 @@ impl<'a> Checkpoints<'a> {
     }
 
     fn update(&self, input: &[u8]) -> Result<(), GitError> {
-        let mut command = self.repo.git_command();
+        let mut command = self.repo.ref_command();
         // No reflog: it would ask for an identity, and nobody reads it.
         command
             .args(["-c", "core.logAllRefUpdates=false"])

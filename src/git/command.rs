@@ -260,6 +260,15 @@ impl Git {
         command
     }
 
+    /// A `git` command that writes refs of the repository at `git_dir`, from inside it: git
+    /// makes the directories above a ref, and by a whole path it would make those of a
+    /// repository anew that has just been moved or deleted.
+    pub(crate) fn ref_command(&self, git_dir: &Path) -> Command {
+        let mut command = self.command();
+        command.arg("-C").arg(git_dir).args(["--git-dir", "."]);
+        command
+    }
+
     /// A `git init` of a repository of ours, with ids of this format (`sha1`, `sha256`) and
     /// with its refs in files, whatever the configuration of the machine says of new ones.
     pub fn init(&self, format: &str) -> Command {
@@ -477,6 +486,8 @@ fn verb(command: &Command) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::BufRead as _;
+
     use super::*;
 
     #[test]
@@ -502,5 +513,35 @@ mod tests {
         for name in listed.lines() {
             assert!(REPOSITORY_VARIABLES.contains(&name), "{name} is missing");
         }
+    }
+
+    #[test]
+    fn refs_of_a_repository_that_has_just_moved_do_not_make_it_anew() {
+        let git = Git::find().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+        git.output(git.command().args(["init", "-q", "--bare"]).arg(&here))
+            .unwrap();
+        let mut hash = git.command();
+        hash.arg("--git-dir").arg(&here);
+        hash.args(["hash-object", "-w", "--stdin"]);
+        let id = git.read(&mut hash).unwrap();
+        let mut child = git
+            .ref_command(&here)
+            .args(["update-ref", "--stdin"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = io::BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut input = child.stdin.take().unwrap();
+        writeln!(input, "start").unwrap();
+        // It has found the repository and asks no more whether there is one.
+        assert_eq!(said.next().unwrap().unwrap(), "start: ok");
+        std::fs::rename(&here, &there).unwrap();
+        writeln!(input, "create refs/ci/a/b {id}\ncommit").unwrap();
+        drop(input);
+        child.wait().unwrap();
+        assert!(!here.exists());
     }
 }

@@ -165,7 +165,7 @@ impl Repo {
     /// Where it has moved, or git cannot do it.
     pub fn tidy_checkpoint(&self, checkpoint: &Leftover) -> Result<(), GitError> {
         let at = checkpoint.at.to_string();
-        let mut command = self.git_command();
+        let mut command = self.ref_command();
         command.args(["-c", "core.logAllRefUpdates=false", "update-ref"]);
         match checkpoint.to {
             None => command.arg("-d").arg(checkpoint.name.as_os_str()),

@@ -140,7 +140,7 @@ impl Repo {
     /// Where the ref cannot be written.
     pub(crate) fn pin(&self, slot: &str, commit: &Oid) -> Result<(), GitError> {
         if self.has_reftable() {
-            let mut command = self.git_command();
+            let mut command = self.ref_command();
             let (name, commit) = (self.pin_name(slot), commit.to_string());
             command.args(["update-ref", "--no-deref", &name, &commit]);
             return self.git().output(&mut command).map(|_| ());
@@ -178,7 +178,7 @@ impl Repo {
     /// # Errors
     /// Those of git.
     pub fn delete_pin(&self, slot: &str) -> Result<(), GitError> {
-        let mut command = self.git_command();
+        let mut command = self.ref_command();
         command.args(["update-ref", "--no-deref", "-d"]);
         command.arg(self.pin_name(slot));
         self.git().output(&mut command).map(|_| ())

@@ -203,9 +203,7 @@ impl RefWriter {
     fn start(&self, store: RefStore) -> io::Result<Session> {
         let mut child = self
             .git
-            .command()
-            .arg("--git-dir")
-            .arg(&self.common_dir)
+            .ref_command(&self.common_dir)
             .args(["-c", "core.fsync=reference"])
             .args(["update-ref", "-m", REFLOG_MESSAGE, "--stdin"])
             .env("GIT_COMMITTER_NAME", &self.committer[0])

@@ -215,6 +215,11 @@ impl Repo {
         command
     }
 
+    /// A `git` command that writes refs of this repository.
+    pub(crate) fn ref_command(&self) -> Command {
+        self.git.ref_command(&self.common_dir)
+    }
+
     /// This work tree's own git directory: `.git`, or `.git/worktrees/NAME` in a linked one.
     pub fn git_dir(&self) -> &Path {
         &self.git_dir

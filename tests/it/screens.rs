@@ -138,12 +138,13 @@ fn a_watch_is_a_matrix_in_order_that_survives_every_window() {
             // What was said before is as wide as the window was then.
             let matrix = rows.lines().skip_while(|line| !line.starts_with("* "));
             let matrix: Vec<_> = matrix.collect();
-            rows.contains("queued,") && matrix.len() > 2 && matrix.iter().all(|line| fits(line))
+            // What was drawn for a narrower window fits, too.
+            let whole = rows.contains("a-job-wi…efault]") && rows.contains("queued,");
+            whole && matrix.len() > 2 && matrix.iter().all(|line| fits(line))
         });
         let copied = window.copy();
         assert_eq!(count(&copied, "(main) three"), 1, "{copied}");
         assert_eq!(count(&copied, " queued, "), 1, "{copied}");
-        assert!(copied.contains("a-job-wi…efault]"), "{copied}");
     }
     std::fs::write(go, "").unwrap();
     window.tmux(&["send-keys", "-t", "s", "C-c"]);
