@@ -52,6 +52,8 @@ __git_ci_complete () {
         : ;;
     run,--job=|run,--job)
         __git_ci_jobs ;;
+    run,--skip=|run,--skip)
+        : ;;
     run,--config=|run,--config)
         __git_ci_files ;;
     run,--config-from=|run,--config-from)
@@ -68,6 +70,8 @@ __git_ci_complete () {
         : ;;
     status,--job=|status,--job)
         __git_ci_jobs ;;
+    status,--skip=|status,--skip)
+        : ;;
     status,--config=|status,--config)
         __git_ci_files ;;
     status,--config-from=|status,--config-from)
@@ -84,6 +88,8 @@ __git_ci_complete () {
         : ;;
     log,--job=|log,--job)
         __git_ci_jobs ;;
+    log,--skip=|log,--skip)
+        : ;;
     log,--config=|log,--config)
         __git_ci_files ;;
     log,--config-from=|log,--config-from)
@@ -94,6 +100,8 @@ __git_ci_complete () {
         : ;;
     show,--job=|show,--job)
         __git_ci_jobs ;;
+    show,--skip=|show,--skip)
+        : ;;
     show,--config=|show,--config)
         __git_ci_files ;;
     show,--config-from=|show,--config-from)
@@ -120,6 +128,8 @@ __git_ci_complete () {
         : ;;
     watch,--job=|watch,--job)
         __git_ci_jobs ;;
+    watch,--skip=|watch,--skip)
+        : ;;
     watch,--config=|watch,--config)
         __git_ci_files ;;
     watch,--config-from=|watch,--config-from)
@@ -143,7 +153,7 @@ __git_ci_complete () {
         esac ;;
     run,*)
         case "$cur" in
-        -*) __git_ci_offer "--all --branches --first-parent --stdin --order --new --exec --as --job --config --config-from --slots --fail-fast --force --retry-failed --clean --dry-run --json --quiet --verbose --color --help" ;;
+        -*) __git_ci_offer "--all --branches --first-parent --stdin --order --new --exec --as --job --skip --config --config-from --slots --fail-fast --fail-flaky --force --retry-failed --clean --dry-run --json --quiet --verbose --color --help" ;;
         *) __git_ci_revisions ;;
         esac ;;
     hook,*)
@@ -158,17 +168,17 @@ __git_ci_complete () {
         esac ;;
     status,*)
         case "$cur" in
-        -*) __git_ci_offer "--all --branches --first-parent --stdin --order --max-count --job --config --config-from --json --color --help" ;;
+        -*) __git_ci_offer "--all --branches --first-parent --stdin --order --max-count --job --skip --config --config-from --json --color --help" ;;
         *) __git_ci_revisions ;;
         esac ;;
     log,*)
         case "$cur" in
-        -*) __git_ci_offer "--all --branches --first-parent --stdin --order --max-count --oneline --status --failed --since --job --config --config-from --json --color --help" ;;
+        -*) __git_ci_offer "--all --branches --first-parent --stdin --order --max-count --oneline --status --failed --since --job --skip --config --config-from --json --color --help" ;;
         *) __git_ci_revisions; __git_ci_files ;;
         esac ;;
     show,*)
         case "$cur" in
-        -*) __git_ci_offer "--lines --job --config --config-from --json --color --help" ;;
+        -*) __git_ci_offer "--lines --job --skip --config --config-from --json --color --help" ;;
         *) __git_ci_revisions ;;
         esac ;;
     logs,*)
@@ -193,7 +203,7 @@ __git_ci_complete () {
         esac ;;
     watch,*)
         case "$cur" in
-        -*) __git_ci_offer "--exclude --since --order --no-cancel --poll --fetch --every --on-result --bell --until-idle --wait --job --config --config-from --slots --json --quiet --verbose --color --help" ;;
+        -*) __git_ci_offer "--exclude --since --order --no-cancel --poll --fetch --every --on-result --bell --until-idle --wait --job --skip --config --config-from --slots --json --quiet --verbose --color --help" ;;
         *) __git_ci_revisions ;;
         esac ;;
     cancel,*)

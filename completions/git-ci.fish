@@ -50,7 +50,8 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l order -d 'The orde
 oldest\t'Parents before their children'"
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -s x -l exec -d 'Run this shell command instead of the configured jobs' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l as -d 'Record the results of `--exec` under this job name; without it nothing is recorded' -r
-complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l job -d 'Only this job; may be given several times' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l job -d 'Only this job, and what it needs; may be given several times' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l skip -d 'Leave this job out; may be given several times' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l config -d 'Read the jobs from this file' -r -F
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l config-from -d 'Which jobs file counts: that of the `worktree`, of each `commit`, or of a revision' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -s j -l slots -d 'How many tasks to run at once [default: `ci.slots`, else the number of CPUs]' -r
@@ -63,6 +64,7 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l first-parent -d 'F
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l stdin -d 'Read more revisions from standard input, one a line'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l new -d 'What is new on the local branches, or on those named, since the last time'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l fail-fast -d 'Stop at the first failure, and end what runs; a cached one counts'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l fail-flaky -d 'A job that passed only in another try (FLAKY) fails the run'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l force -d 'Run again whatever is cached; the newest record counts'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l retry-failed -d 'Run again what failed'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l clean -d 'Run again whatever is cached, each task in a worktree that holds nothing but the commit, as after a fresh clone'
@@ -85,7 +87,8 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand notify" -s h -l help -d 'P
 complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l order -d 'The order of the commits of a range' -r -f -a "newest\t'Children before their parents'
 oldest\t'Parents before their children'"
 complete -c git-ci -n "__fish_git_ci_using_subcommand status" -s n -l max-count -d 'Show this many commits at most; `-5` is the same as `-n 5`' -r
-complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l job -d 'Only this job; may be given several times' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l job -d 'Only this job, and what it needs; may be given several times' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l skip -d 'Leave this job out; may be given several times' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l config -d 'Read the jobs from this file' -r -F
 complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l config-from -d 'Which jobs file counts: that of the `worktree`, of each `commit`, or of a revision' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand status" -l color -d 'When to use colours; color.ci and color.ui of git\'s configuration set the default' -r -f -a "always\t'Even into a file or a pipe'
@@ -102,7 +105,8 @@ oldest\t'Parents before their children'"
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -s n -l max-count -d 'Show this many records at most; `-5` is the same as `-n 5`' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l status -d 'Only records with one of these verdicts: error, fail, flaky, pass, skip' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l since -d 'Only records from this time on, written as for `git log --since`' -r
-complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l job -d 'Only this job; may be given several times' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l job -d 'Only this job, and what it needs; may be given several times' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l skip -d 'Leave this job out; may be given several times' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l config -d 'Read the jobs from this file' -r -F
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l config-from -d 'Which jobs file counts: that of the `worktree`, of each `commit`, or of a revision' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l color -d 'When to use colours; color.ci and color.ui of git\'s configuration set the default' -r -f -a "always\t'Even into a file or a pipe'
@@ -117,7 +121,8 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l failed -d 'Only wh
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l json -d 'Print JSON, one record a line'
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c git-ci -n "__fish_git_ci_using_subcommand show" -l lines -d 'How many of the last lines of a failed log to show' -r
-complete -c git-ci -n "__fish_git_ci_using_subcommand show" -l job -d 'Only this job; may be given several times' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand show" -l job -d 'Only this job, and what it needs; may be given several times' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand show" -l skip -d 'Leave this job out; may be given several times' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand show" -l config -d 'Read the jobs from this file' -r -F
 complete -c git-ci -n "__fish_git_ci_using_subcommand show" -l config-from -d 'Which jobs file counts: that of the `worktree`, of each `commit`, or of a revision' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand show" -l color -d 'When to use colours; color.ci and color.ui of git\'s configuration set the default' -r -f -a "always\t'Even into a file or a pipe'
@@ -151,7 +156,8 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l poll -d 'Look fo
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l fetch -d 'Fetch this remote again and again, and watch its branches (`refs/remotes/REMOTE/*`) beside what is named, or beside the local branches' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l every -d 'How often to fetch' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l on-result -d 'Run this shell command for each commit that is done, in the background; not for one whose verdicts were all cached' -r
-complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l job -d 'Only this job; may be given several times' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l job -d 'Only this job, and what it needs; may be given several times' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l skip -d 'Leave this job out; may be given several times' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l config -d 'Read the jobs from this file' -r -F
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l config-from -d 'Which jobs file counts: that of the `worktree`, of each `commit`, or of a revision' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -s j -l slots -d 'How many tasks to run at once [default: `ci.slots`, else the number of CPUs]' -r

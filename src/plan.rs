@@ -4,11 +4,12 @@
 //! from the derived index, in a test, or on another machine. Nothing here changes
 //! anything; `--dry-run` prints a plan, the dispatcher works one off.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub(crate) use crate::model::Known;
 use crate::model::{
-    Clean, Commit, Criteria, DefId, Job, Oid, Reason, Reuse, Status, Task, TaskId, TaskKey,
+    Clean, Commit, Criteria, DefId, Job, JobName, Oid, Reason, Reuse, Status, Task, TaskId, TaskKey,
 };
 
 /// A job with what the planner needs of it, computed once for all commits.
@@ -16,6 +17,8 @@ use crate::model::{
 pub(crate) struct PlannedJob {
     /// The job.
     pub job: Arc<Job>,
+    /// The jobs that it needs, and those that these need, each behind what it needs itself.
+    pub upstream: Arc<[Arc<Job>]>,
     /// Its definition.
     pub def: DefId,
     /// What a record must agree in to be its verdict.
@@ -31,8 +34,28 @@ impl PlannedJob {
             def: criteria.def,
             criteria: Arc::new(criteria),
             job: Arc::new(job),
+            upstream: Arc::new([]),
             recorded: true,
         }
+    }
+
+    /// The jobs of a jobs file, of which each may need others.
+    pub(crate) fn all(jobs: Vec<Job>, mut criteria: impl FnMut(&Job) -> Criteria) -> Arc<[Self]> {
+        let jobs: Vec<_> = jobs.into_iter().map(Arc::new).collect();
+        let by_name: HashMap<_, _> = jobs.iter().map(|job| (&job.name, job)).collect();
+        let planned = jobs.iter().map(|job| {
+            let mut upstream = Vec::new();
+            gather(job, &by_name, &mut HashSet::new(), &mut upstream);
+            let criteria = criteria(job);
+            Self {
+                def: criteria.def,
+                criteria: Arc::new(criteria),
+                job: Arc::clone(job),
+                upstream: upstream.into(),
+                recorded: true,
+            }
+        });
+        planned.collect()
     }
 
     /// A job that leaves no record and is run whatever is known.
@@ -60,6 +83,7 @@ impl PlannedJob {
     pub(crate) fn of_task(task: &Task) -> Self {
         Self {
             job: Arc::clone(&task.job),
+            upstream: Arc::clone(&task.upstream),
             def: task.def,
             criteria: Arc::clone(&task.criteria),
             recorded: task.recorded,
@@ -77,10 +101,28 @@ impl PlannedJob {
             id,
             commit: Arc::clone(commit),
             job: Arc::clone(&self.job),
+            upstream: Arc::clone(&self.upstream),
             def: self.def,
             criteria: Arc::clone(&self.criteria),
             recorded: self.recorded,
             reason,
+        }
+    }
+}
+
+/// Adds what `job` needs, each behind what it needs itself.
+fn gather(
+    job: &Job,
+    by_name: &HashMap<&JobName, &Arc<Job>>,
+    seen: &mut HashSet<JobName>,
+    upstream: &mut Vec<Arc<Job>>,
+) {
+    for need in &job.needs {
+        if let Some(needed) = by_name.get(&need.job)
+            && seen.insert(need.job.clone())
+        {
+            gather(needed, by_name, seen, upstream);
+            upstream.push(Arc::clone(needed));
         }
     }
 }
@@ -157,7 +199,7 @@ pub(crate) fn decide(
     }
     match known() {
         Some(known) if policy.accepts(&known, &commit.id) => {
-            let reason = Reason::of_known(&known, &commit.id);
+            let reason = Reason::of_known(&known, commit);
             (Action::Reuse(Box::new(known)), reason)
         }
         Some(known) => run(match (policy, known.record.reusable()) {

@@ -49,7 +49,11 @@ impl Standing {
             (Some(criteria), Some(_)) => !criteria.holds_for(record.seen, &commit.id),
             _ => matches!(record.seen, Seen::Commit(other) if other != commit.id),
         };
-        if record.tree != commit.tree || is_of_another {
+        let is_of_commit = match criteria {
+            Some(criteria) => criteria.is_of(record, commit),
+            None => record.tree == commit.tree,
+        };
+        if !is_of_commit || is_of_another {
             return Self::Stale;
         }
         let mismatch = match criteria {

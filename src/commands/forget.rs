@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 
+use crate::config::JobChoice;
 use crate::error::Failure;
 use crate::git::{Repo, auto_gc};
 use crate::model::{
@@ -46,7 +47,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let settings = Settings::of(&repo)?;
     let commits = args.revs.commits(&repo, "HEAD")?;
     let records = Records::load(&repo, &settings.notes_ref)?;
-    let names = check_names(&args.job, &[], &records, &[])?;
+    let names = check_names(&JobChoice::of_names(&args.job), &[], &records, &[])?;
     let found = find(&records, &commits, &names);
     if found.is_empty() {
         output::note("nothing of that is on record");

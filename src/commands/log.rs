@@ -119,7 +119,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
             args.status.clone()
         },
         jobs: configured.check_names(
-            &args.config.job,
+            &args.config.choice(),
             configured.same().unwrap_or_default(),
             &records,
             &[],

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::config::JobChoice;
 use crate::error::{Failure, FailureKind};
 use crate::git::Repo;
 use crate::logs::{LogReader, LogStore, LogTask, Unfinished};
@@ -72,11 +73,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let repo = Repo::discover()?;
     let settings = Settings::of(&repo)?;
     let records = super::ui::reading::records(&repo, &settings)?;
-    let config = ConfigArgs {
-        job: Vec::new(),
-        config: None,
-        config_from: None,
-    };
+    let config = ConfigArgs::default();
     let mut configured = Configured::load(&config, &repo, &settings)?;
     let running = running(&repo);
     let logs = LogStore::new(&repo.ci_dir());
@@ -91,7 +88,13 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
             let word = args.rev.as_ref().filter(|_| args.job.is_none());
             let word = word.map(|word| word.to_string_lossy().into_owned());
             let is_job = |word: &String| {
-                check_names(std::slice::from_ref(word), jobs, &records, &running).is_ok()
+                check_names(
+                    &JobChoice::of_names(std::slice::from_ref(word)),
+                    jobs,
+                    &records,
+                    &running,
+                )
+                .is_ok()
             };
             match word.filter(is_job) {
                 Some(word) => (select::commit(&repo, &head)?, Some(word)),
@@ -101,10 +104,18 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     };
     let jobs = configured.of(&commit)?;
     let name = match &job {
-        Some(job) => configured
-            .check_names(std::slice::from_ref(job), &jobs, &records, &running)?
-            .pop()
-            .ok_or_else(|| Failure::usage("no job is named"))?,
+        Some(job) => {
+            let meant = JobChoice::of_names(std::slice::from_ref(job));
+            let found = configured.check_names(&meant, &jobs, &records, &running)?;
+            match found.as_slice() {
+                [one] => one.clone(),
+                several => {
+                    let names: Vec<_> = several.iter().map(JobName::as_str).collect();
+                    let message = format!("{job} means several jobs: {}", names.join(", "));
+                    return Err(Failure::usage(message));
+                }
+            }
+        }
         None => only_job(&commit, &records, &running, &unfinished)?,
     };
     let found = find(&commit, &name, &jobs, &records, &running, &unfinished)?;

@@ -45,7 +45,7 @@ pub(super) struct Args {
     new: bool,
 
     /// Run this shell command instead of the configured jobs.
-    #[arg(short = 'x', long = "exec", value_name = "CMD", value_parser = clap::builder::NonEmptyStringValueParser::new(), conflicts_with_all = ["job", "config", "config_from"])]
+    #[arg(short = 'x', long = "exec", value_name = "CMD", value_parser = clap::builder::NonEmptyStringValueParser::new(), conflicts_with_all = ["job", "skip", "config", "config_from"])]
     exec: Option<String>,
 
     /// Record the results of `--exec` under this job name; without it nothing is recorded.
@@ -62,6 +62,10 @@ pub(super) struct Args {
     /// Stop at the first failure, and end what runs; a cached one counts.
     #[arg(long)]
     fail_fast: bool,
+
+    /// A job that passed only in another try (FLAKY) fails the run.
+    #[arg(long)]
+    fail_flaky: bool,
 
     /// Run again whatever is cached; the newest record counts.
     #[arg(long)]
@@ -133,7 +137,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     if said && !args.clean && summary.signal.is_none() {
         suspects.tell(&repo, |job, commit| again(&args, job, commit));
     }
-    launch::finish(summary)
+    launch::finish(summary, args.fail_flaky)
 }
 
 /// The command that runs a job of this run on a commit in a pristine worktree.
@@ -183,12 +187,7 @@ fn run_new(args: &Args, repo: &Repo, settings: &Settings) -> Result<ExitCode, Fa
         on_result: None,
     };
     let source = args.config.source(settings);
-    let jobs = WatchJobs::new(
-        repo,
-        source,
-        args.config.job.clone(),
-        judging(repo, settings),
-    )?;
+    let jobs = WatchJobs::new(repo, source, args.config.choice(), judging(repo, settings))?;
     let reporter = args.talk.reporter(repo, Live::Rows)?;
     let slots = args.slots.unwrap_or(settings.slots);
     let _lease = WatchLock::take(&repo.ci_dir(), &process, false)?;
@@ -205,7 +204,7 @@ fn run_new(args: &Args, repo: &Repo, settings: &Settings) -> Result<ExitCode, Fa
             on_result: None,
         },
     )?;
-    launch::finish(summary)
+    launch::finish(summary, args.fail_flaky)
 }
 
 /// Lays the jobs against what is known.

@@ -105,7 +105,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let mut configured = Configured::load(&args.config, &repo, &settings)?;
     let jobs = configured.of(&commit)?;
     let mut running = running(&repo);
-    let names = configured.check_names(&args.config.job, &jobs, &records, &running)?;
+    let names = configured.check_names(&args.config.choice(), &jobs, &records, &running)?;
     running.retain(|task| task.commit == commit.id);
     let wanted = |job: &JobName| names.is_empty() || names.contains(job);
 

@@ -180,14 +180,16 @@ fn columns(
             }
         }
     }
-    if !args.config.job.is_empty() {
-        return of.check_names(&args.config.job, &configured, records, running);
-    }
-    if !configured.is_empty() {
-        return Ok(configured.iter().map(|job| job.job.name.clone()).collect());
+    if !args.config.job.is_empty() || !args.config.skip.is_empty() {
+        return of.check_names(&args.config.choice(), &configured, records, running);
     }
     let of_commits = commits.iter().flat_map(|commit| records.of(&commit.id));
     let names: BTreeSet<_> = of_commits.map(|record| record.job.clone()).collect();
+    if !configured.is_empty() {
+        let is_shown = |job: &&PlannedJob| !job.job.on_request || names.contains(&job.job.name);
+        let shown = configured.iter().filter(is_shown);
+        return Ok(shown.map(|job| job.job.name.clone()).collect());
+    }
     Ok(names.into_iter().collect())
 }
 

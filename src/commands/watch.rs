@@ -197,11 +197,12 @@ fn watch_on(args: &Args, repo: &Repo) -> Result<ExitCode, Failure> {
         // it was given back must not be left behind.
         if ended || nothing_new(repo, &patterns, &observed)? {
             let cancelled = 0;
-            return launch::finish(Summary {
+            let summary = Summary {
                 counts,
                 cancelled,
                 ..summary
-            });
+            };
+            return launch::finish(summary, false);
         }
     }
 }
@@ -252,12 +253,7 @@ fn watch(
         on_result,
     };
     let source = args.config.source(settings);
-    let jobs = WatchJobs::new(
-        repo,
-        source,
-        args.config.job.clone(),
-        judging(repo, settings),
-    )?;
+    let jobs = WatchJobs::new(repo, source, args.config.choice(), judging(repo, settings))?;
     let mut reporter = args.talk.reporter(repo, Live::Matrix)?;
     let mut others: Vec<Box<dyn Reporter>> = Vec::new();
     if args.bell {

@@ -1,6 +1,6 @@
 //! Where the jobs file is read from: the work tree, each commit, or one revision.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::git::revs::{self, RevError};
 use crate::git::{ReadError, Repo};
-use crate::model::{Job, Oid};
+use crate::model::{Job, JobName, Oid, glob};
 
 use super::JOBS_FILE;
 use super::parse::{ConfigError, nearest, parse};
@@ -81,6 +81,14 @@ pub enum LoadError {
         known: Vec<String>,
         /// The one that may have been meant.
         near: Option<String>,
+    },
+    /// A job that was asked for needs one that is to be left out.
+    #[error("leave out {need}: {job} needs it")]
+    SkippedNeed {
+        /// The job.
+        job: JobName,
+        /// What it needs.
+        need: JobName,
     },
 }
 
@@ -245,23 +253,84 @@ impl<'a> CommitJobs<'a> {
 
 /// The error of asking for a job that is none of the `known` ones.
 pub fn no_such_job<'n>(name: &str, known: impl Iterator<Item = &'n str> + Clone) -> LoadError {
+    let matrices = known.clone().filter_map(|job| Some(job.split_once('[')?.0));
     LoadError::NoSuchJob {
         name: name.to_owned(),
-        near: nearest(name, known.clone()).map(str::to_owned),
+        near: nearest(name, known.clone().chain(matrices)).map(str::to_owned),
         known: known.map(str::to_owned).collect(),
     }
 }
 
-/// The jobs of these names, in the order of the file; all where no name is given.
-///
-/// # Errors
-/// Where there is no job of one of the names.
-pub fn choose(jobs: Vec<Job>, names: &[String]) -> Result<Vec<Job>, LoadError> {
-    for name in names {
-        if !jobs.iter().any(|job| job.name.as_str() == name) {
-            return Err(no_such_job(name, jobs.iter().map(|job| job.name.as_str())));
+/// Which jobs of a file are meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JobChoice {
+    /// The names of jobs, of matrices, or patterns of names, in which `*` is any text; none
+    /// means all that run by default.
+    pub names: Vec<String>,
+    /// The same of those that are left out.
+    pub skipped: Vec<String>,
+}
+
+impl JobChoice {
+    /// Jobs by their names.
+    pub fn of_names(names: &[String]) -> Self {
+        Self {
+            names: names.to_vec(),
+            skipped: Vec::new(),
         }
     }
-    let chosen = |job: &Job| names.is_empty() || names.iter().any(|name| name == job.name.as_str());
-    Ok(jobs.into_iter().filter(chosen).collect())
+
+    /// The jobs that are meant and those that they need, in the order of the file.
+    ///
+    /// # Errors
+    /// Where there is no job of one of the names, or one that is left out is needed.
+    pub fn of(&self, jobs: Vec<Job>) -> Result<Vec<Job>, LoadError> {
+        for name in self.names.iter().chain(&self.skipped) {
+            if !jobs.iter().any(|job| is_meant(name, &job.name)) {
+                return Err(no_such_job(name, jobs.iter().map(|job| job.name.as_str())));
+            }
+        }
+        let any = |names: &[String], job: &Job| names.iter().any(|name| is_meant(name, &job.name));
+        let mut chosen: HashSet<&JobName> = HashSet::new();
+        let mut next: Vec<&Job> = Vec::new();
+        for job in &jobs {
+            let is_wanted = match self.names.as_slice() {
+                [] => !job.on_request,
+                names => any(names, job),
+            };
+            if is_wanted && !any(&self.skipped, job) && chosen.insert(&job.name) {
+                next.push(job);
+            }
+        }
+        let by_name: HashMap<_, _> = jobs.iter().map(|job| (&job.name, job)).collect();
+        while let Some(job) = next.pop() {
+            for need in &job.needs {
+                let Some(needed) = by_name.get(&need.job) else {
+                    continue;
+                };
+                if any(&self.skipped, needed) {
+                    return Err(LoadError::SkippedNeed {
+                        job: job.name.clone(),
+                        need: need.job.clone(),
+                    });
+                }
+                if chosen.insert(&needed.name) {
+                    next.push(needed);
+                }
+            }
+        }
+        let chosen: HashSet<_> = chosen.into_iter().cloned().collect();
+        let is_chosen = |job: &Job| chosen.contains(&job.name);
+        Ok(jobs.into_iter().filter(is_chosen).collect())
+    }
+}
+
+/// Whether somebody who says `name` means this job: by its name, by that of its matrix, or by
+/// a pattern.
+pub fn is_meant(name: &str, job: &JobName) -> bool {
+    let job = job.as_str();
+    let cell = job
+        .strip_prefix(name)
+        .is_some_and(|rest| rest.starts_with('['));
+    job == name || cell || name.contains('*') && glob(name.as_bytes(), job.as_bytes())
 }

@@ -56,7 +56,10 @@ impl Claims {
     fn path(&self, task: &Task) -> PathBuf {
         // Tasks on other commits may have the same verdict, unless it is known before
         // that they have not.
-        let mut name = format!("{}-{}", task.def, task.commit.tree);
+        let mut name = match task.criteria.input(&task.commit) {
+            Some(input) => format!("{}-{input}", task.def),
+            None => format!("{}-{}", task.def, task.commit.tree),
+        };
         if task.criteria.binds {
             name += &format!("-{}", task.commit.id);
         }

@@ -36,6 +36,16 @@ pub(super) enum Message {
     Started { worker: usize },
     /// The newest line of a worker's task, thinned out.
     Output { worker: usize, line: String },
+    /// A worker's task failed, and is tried again.
+    Retried {
+        worker: usize,
+        /// The try that begins, from 2.
+        try_: u32,
+        /// What came of the last one.
+        outcome: Outcome,
+        /// The last lines of its output.
+        tail: Vec<String>,
+    },
     /// A worker's task ended; the worker is ready for the next.
     Finished { worker: usize, ended: Ended },
     /// A worker's machine came or went.
@@ -202,6 +212,8 @@ pub(super) struct Refused {
 pub(super) struct Ended {
     /// An error where its machine was lost, and nothing of it runs any more.
     pub(super) outcome: Result<Outcome, Lost>,
+    /// Which try it was, from 1.
+    pub(super) try_: u32,
     pub(super) duration: Duration,
     pub(super) finished: Timestamp,
     pub(super) observed: Observed,
@@ -214,6 +226,7 @@ impl Ended {
     pub(super) fn unbegun(outcome: Outcome) -> Self {
         Self {
             outcome: Ok(outcome),
+            try_: 1,
             duration: Duration::ZERO,
             finished: Timestamp::now(),
             observed: Observed::default(),

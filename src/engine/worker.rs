@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::fail;
 use crate::logs::{LogStore, LogTask, LogWriter};
 use crate::model::{LogId, Outcome, TaskId, Why};
+use crate::reporter::why_text;
 use crate::runner::{Assignment, Control, Lost, Observed, Progress, Request, Runner};
 
 use super::claims::{Claim, Claims};
@@ -87,55 +88,101 @@ fn execute(
 ) -> Ended {
     fail::point("executing");
     let start = Instant::now();
-    let (mut begun, mut ran) = (None, None);
-    let mut observed = Observed::default();
+    let mut tried = Tried::default();
     let task = &assignment.task;
     let of = LogTask {
         commit: task.commit.id,
         job: task.job.name.clone(),
     };
+    let mut assignment = assignment.clone();
     let outcome = match logs.create(&assignment.log, &of) {
         Err(error) => Ok(log_error(&error)),
         Ok(log) => {
-            let task = assignment.task.id;
-            let mut output = Output::new(worker, task, log, runner.control(), to);
-            let mut outcome = runner.run(assignment, &mut |progress| match progress {
-                Progress::Started { .. } => {
-                    begun = Some(Instant::now());
-                    let _ = to.send(Message::Started { worker });
+            let mut output = Output::new(worker, task.id, log, runner.control(), to);
+            let outcome = loop {
+                tried = Tried::default();
+                let outcome = attempt(worker, runner, to, &assignment, &mut output, &mut tried);
+                let Ok(failed) = &outcome else {
+                    break outcome;
+                };
+                if !failed.is_failure() || assignment.try_ > task.job.retries {
+                    break outcome;
                 }
-                Progress::Output { at, bytes } => output.append(at, bytes),
-                Progress::Waiting(reason) => {
-                    let reason = reason.to_owned();
-                    let _ = to.send(Message::Waiting { worker, reason });
-                }
-                Progress::Note(message) => {
-                    let message = message.to_owned();
-                    let _ = to.send(Message::Remark(message));
-                }
-                Progress::Ran(time) => ran = Some(time),
-                Progress::Observed(seen) => observed = seen,
-            });
+                assignment.try_ += 1;
+                output.retry(assignment.try_, failed);
+                let _ = to.send(Message::Retried {
+                    worker,
+                    try_: assignment.try_,
+                    outcome: failed.clone(),
+                    tail: tail(logs, &assignment.log),
+                });
+            };
             if let Ok(Outcome::Errored { reason, .. }) | Err(Lost { reason, .. }) = &outcome {
                 output.remark(&format!("git-ci: failed to {reason}\n"));
             }
-            if let Err(error) = output.finish() {
-                outcome = Ok(log_error(&error));
+            match output.finish() {
+                Err(error) => Ok(log_error(&error)),
+                Ok(()) => outcome,
             }
-            outcome
         }
     };
     let tail = match outcome {
         Ok(Outcome::Passed | Outcome::Skipped | Outcome::Cancelled) => Vec::new(),
         _ => tail(logs, &assignment.log),
     };
+    let Tried {
+        begun,
+        ran,
+        observed,
+    } = tried;
     Ended {
         outcome,
+        try_: assignment.try_,
         duration: ran.unwrap_or_else(|| begun.unwrap_or(start).elapsed()),
         finished: Timestamp::now(),
         observed,
         tail,
     }
+}
+
+/// What was seen of a try.
+#[derive(Default)]
+struct Tried {
+    /// When its process was started.
+    begun: Option<Instant>,
+    /// How long it ran.
+    ran: Option<Duration>,
+    observed: Observed,
+}
+
+/// Runs a task once.
+fn attempt(
+    worker: usize,
+    runner: &mut dyn Runner,
+    to: &Sender<Message>,
+    assignment: &Assignment,
+    output: &mut Output<'_>,
+    tried: &mut Tried,
+) -> Result<Outcome, Lost> {
+    runner.run(assignment, &mut |progress| match progress {
+        Progress::Started { .. } => {
+            tried.begun = Some(Instant::now());
+            if assignment.try_ == 1 {
+                let _ = to.send(Message::Started { worker });
+            }
+        }
+        Progress::Output { at, bytes } => output.append(at, bytes),
+        Progress::Waiting(reason) => {
+            let reason = reason.to_owned();
+            let _ = to.send(Message::Waiting { worker, reason });
+        }
+        Progress::Note(message) => {
+            let message = message.to_owned();
+            let _ = to.send(Message::Remark(message));
+        }
+        Progress::Ran(time) => tried.ran = Some(time),
+        Progress::Observed(seen) => tried.observed = seen,
+    })
 }
 
 /// The end of a log, as failures show it; nothing where it is not here.
@@ -157,6 +204,8 @@ struct Output<'a> {
     worker: usize,
     task: TaskId,
     log: LogWriter,
+    /// Where the output of this try begins.
+    base: u64,
     failed: Option<std::io::Error>,
     control: Control,
     to: &'a Sender<Message>,
@@ -179,6 +228,7 @@ impl<'a> Output<'a> {
             worker,
             task,
             log,
+            base: 0,
             failed: None,
             control,
             to,
@@ -192,7 +242,7 @@ impl<'a> Output<'a> {
         if self.failed.is_some() {
             return;
         }
-        if let Err(error) = self.log.append(at, bytes) {
+        if let Err(error) = self.log.append(self.base + at, bytes) {
             // A job whose log is lost is not worth running on.
             self.failed = Some(error);
             self.control.send(self.task, Request::Kill);
@@ -217,6 +267,14 @@ impl<'a> Output<'a> {
         if self.failed.is_none() {
             self.failed = self.log.remark(text).err();
         }
+    }
+
+    /// Says that another try follows, the output of which comes behind this one's.
+    fn retry(&mut self, try_: u32, failed: &Outcome) {
+        let how = failed.verdict(1).and_then(|(_, why)| why);
+        let how = how.map_or_else(String::new, |why| format!(" ({})", why_text(why)));
+        self.remark(&format!("git-ci: it failed{how}; try {try_} follows\n"));
+        self.base = self.log.end();
     }
 
     /// Keeps `line` up with the output. A carriage return begins a line anew, as

@@ -90,6 +90,11 @@ impl LogWriter {
         Ok(())
     }
 
+    /// How much there is, with what was left out, in bytes.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
     /// Takes what git-ci itself has to say, behind all output.
     ///
     /// # Errors

@@ -4,10 +4,12 @@
 //! the surroundings, and the commit itself where the job looked at it. Pure: what the
 //! runners are like comes in as values.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::{
-    Commit, DefId, EnvId, Job, JobName, KeyId, Oid, Platform, Reason, Record, Reuse, Seen,
+    Commit, DefId, EnvId, InputId, Job, JobName, KeyId, Oid, Platform, Reason, Record, Reuse, Seen,
 };
 
 /// The hash of all that counts besides: what makes files, and what the job's `key` said.
@@ -24,8 +26,14 @@ pub struct Surroundings {
     pub env: Option<EnvId>,
 }
 
+/// Says which part of a tree a job reads.
+pub trait Inputs: std::fmt::Debug + Send + Sync {
+    /// The hash of it; `None` where the tree cannot be read.
+    fn of(&self, tree: &Oid) -> Option<InputId>;
+}
+
 /// What a record must agree in to count for a job.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Criteria {
     /// The job's name.
     pub job: JobName,
@@ -42,6 +50,8 @@ pub struct Criteria {
     /// The hash of what else counts wherever it runs, but for the job's `key`; `None` where
     /// nothing does.
     pub env: Option<EnvId>,
+    /// Which part of a tree the job reads; `None` where it may read all.
+    pub inputs: Option<Arc<dyn Inputs>>,
     /// The runners that can take the job, each kind once.
     pub runners: Vec<Surroundings>,
 }
@@ -82,6 +92,7 @@ impl Criteria {
             names_commit,
             any_platform: job.any_platform,
             env,
+            inputs: None,
             runners: runners
                 .into_iter()
                 .map(|(on, key)| Surroundings {
@@ -92,13 +103,23 @@ impl Criteria {
         }
     }
 
+    /// The hash of what the job reads of a commit, where that is not all of its tree.
+    pub fn input(&self, commit: &Commit) -> Option<InputId> {
+        self.inputs.as_ref()?.of(&commit.tree)
+    }
+
+    /// Whether a record is of what the job reads of a commit.
+    pub fn is_of(&self, record: &Record, commit: &Commit) -> bool {
+        record.tree == commit.tree || record.input.is_some() && record.input == self.input(commit)
+    }
+
     /// Whether `record` is of this job and of the commit's contents, as it would run now.
     ///
     /// # Errors
     /// With what is otherwise; of several things the one that says least of the commit.
     pub fn check(&self, record: &Record, commit: &Commit) -> Result<(), Mismatch> {
         let on = |one: &&Surroundings| self.any_platform || Some(&one.on) == record.on.as_ref();
-        if record.job != self.job || record.tree != commit.tree {
+        if record.job != self.job || !self.is_of(record, commit) {
             Err(Mismatch::Contents)
         } else if record.def != self.def {
             Err(Mismatch::Definition)

@@ -29,6 +29,9 @@ pub struct Counts {
     pub errored: u64,
     /// Ended on request, or never started.
     pub cancelled: u64,
+    /// Tasks that were not run since a job that they need did not pass.
+    #[serde(default)]
+    pub blocked: u64,
     /// Known already: nothing ran. Each also counts above by its status.
     pub reused: u64,
     /// Could not be stored. Each also counts above by its status.
@@ -178,6 +181,37 @@ pub enum Event {
         stored: Option<bool>,
         /// The last lines of the log, raw, for failures only.
         tail: Vec<String>,
+    },
+    /// A task failed, and is tried again.
+    TaskRetried {
+        /// The task.
+        id: TaskId,
+        /// Its commit.
+        commit: Oid,
+        /// The first line of the commit's message, as it is: escape it.
+        subject: String,
+        /// Its job.
+        job: JobName,
+        /// The try that begins, from 2.
+        #[serde(rename = "try")]
+        try_: u32,
+        /// Why the last one failed.
+        why: Option<Why>,
+        /// The last lines of its output.
+        tail: Vec<String>,
+    },
+    /// A task is not run, and has no verdict, since a job that it needs did not pass.
+    TaskBlocked {
+        /// The task.
+        id: TaskId,
+        /// Its commit.
+        commit: Oid,
+        /// The first line of the commit's message, as it is: escape it.
+        subject: String,
+        /// Its job.
+        job: JobName,
+        /// The job that did not pass.
+        needs: JobName,
     },
     /// What is wanted has changed, and so has what waits.
     Queue {

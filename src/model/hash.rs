@@ -106,6 +106,16 @@ hash_id!(
     InputId
 );
 
+impl InputId {
+    /// Of the entries of a directory: their names and what stands for them, in their order.
+    pub fn of_entries(entries: &[(Vec<u8>, Vec<u8>)]) -> Self {
+        let parts = entries
+            .iter()
+            .flat_map(|(name, what)| [("name", &name[..]), ("entry", what)]);
+        Self(hash_parts("git-ci input 1", &parts.collect::<Vec<_>>()))
+    }
+}
+
 /// The hash of a job's definition: 32 hexadecimal digits. See [`Job::definition`](super::Job::definition).
 ///
 /// Records of earlier versions have one of 16 digits, which equals none that is made now.

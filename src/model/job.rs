@@ -55,6 +55,40 @@ pub const COMMIT_VARIABLE: &str = "GIT_CI_COMMIT";
 /// The variable that leads a job to the user's repository.
 pub const REPOSITORY_VARIABLE: &str = "GIT_CI_REPOSITORY";
 
+/// What a worktree must have before jobs can run in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setup {
+    /// Unique within a jobs file.
+    pub name: JobName,
+    /// What to execute.
+    pub run: CommandLine,
+    /// Patterns of the files on which it depends.
+    pub inputs: Vec<String>,
+    /// Variables set for it.
+    pub env: BTreeMap<String, String>,
+    /// Running time after which it is ended; `None` is no limit.
+    pub timeout: Option<Duration>,
+}
+
+impl Setup {
+    /// The identity of what it does: a hash over all that can change it but the contents of
+    /// its inputs.
+    pub fn definition(&self) -> DefId {
+        let defining = (&self.name, &self.run, &self.inputs, &self.env);
+        let json = serde_json::to_vec(&defining).unwrap_or_default();
+        DefId::of("git-ci definition 2", &[("setup", &json)])
+    }
+}
+
+/// A job that another one needs, on the same commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Need {
+    /// Its name.
+    pub job: JobName,
+    /// Its definition.
+    pub def: DefId,
+}
+
 /// One configured command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
@@ -84,6 +118,29 @@ pub struct Job {
     /// What its verdicts depend on besides is what this command prints.
     #[serde(default)]
     pub key: Option<CommandLine>,
+    /// What it is for, in the words of whoever wrote it.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// Running time without output after which the job's processes are ended; `None` is no
+    /// limit.
+    #[serde(default)]
+    pub silence: Option<Duration>,
+    /// What must have been set up in a worktree before, in this order.
+    #[serde(default)]
+    pub setups: Vec<Setup>,
+    /// The jobs that must have passed on the same commit.
+    #[serde(default)]
+    pub needs: Vec<Need>,
+    /// Which files it reads, as lists of patterns of which each selects some; `None` where it
+    /// may read any.
+    #[serde(default)]
+    pub selections: Option<Vec<Vec<String>>>,
+    /// How often it is tried again after a failure.
+    #[serde(default)]
+    pub retries: u32,
+    /// It runs only where it is named, or needed.
+    #[serde(default)]
+    pub on_request: bool,
 }
 
 impl Job {
@@ -101,6 +158,13 @@ impl Job {
             reuse: Reuse::default(),
             any_platform: false,
             key: None,
+            description: None,
+            silence: None,
+            setups: Vec::new(),
+            needs: Vec::new(),
+            selections: None,
+            retries: 0,
+            on_request: false,
         }
     }
 
@@ -126,12 +190,12 @@ impl Job {
     }
 
     /// The identity of what runs: a hash over the fields that can change the verdict
-    /// (`name`, `run`, `env`, `clean`, `labels`).
+    /// (`name`, `run`, `env`, `clean`, `labels`), and the definitions of its set-ups and of the jobs it needs.
     ///
     /// The name is one of them, since a job is told it; `labels` are, since they choose
     /// what kind of machine is asked. `timeout` and `grace` are left out: a verdict that
     /// they bring about is never reused. So is what says which verdicts count
-    /// (`allow_failure`, `reuse`, `platform`, `key`), and not what is run.
+    /// (`allow_failure`, `reuse`, `platform`, `key`, `paths`, `retries`), and not what is run.
     pub fn definition(&self) -> DefId {
         #[derive(Serialize)]
         struct Defining<'a> {
@@ -150,8 +214,23 @@ impl Job {
         };
         // JSON keeps `"a b"` and `["a", "b"]` apart, and a BTreeMap fixes the order of the keys.
         let json = serde_json::to_vec(&defining).unwrap_or_default();
-        // What comes to count later is a part of its own, left out where a job has none of it.
-        DefId::of("git-ci definition 2", &[("job", &json)])
+        // What came to count later is a part of its own, left out where a job has none of it.
+        let needs: BTreeMap<_, _> = self
+            .needs
+            .iter()
+            .map(|need| (&need.job, need.def))
+            .collect();
+        let needs = serde_json::to_vec(&needs).unwrap_or_default();
+        let mut parts = vec![("job", json.as_slice())];
+        if !self.needs.is_empty() {
+            parts.push(("needs", &needs));
+        }
+        let setups = self.setups.iter().map(Setup::definition);
+        let setups = serde_json::to_vec(&setups.collect::<Vec<_>>()).unwrap_or_default();
+        if !self.setups.is_empty() {
+            parts.push(("setup", &setups));
+        }
+        DefId::of("git-ci definition 2", &parts)
     }
 }
 
@@ -183,7 +262,15 @@ mod tests {
         let mut again = labels.clone();
         again.labels = vec!["linux".into(), "gpu".into(), "gpu".into()];
         assert_eq!(labels.definition(), again.definition());
-        for other in [list, env, clean, name, labels] {
+        let need = |def: &str| {
+            let mut job = base.clone();
+            let def = def.repeat(32).parse().unwrap();
+            let name = "build".parse().unwrap();
+            job.needs.push(Need { job: name, def });
+            job
+        };
+        assert_ne!(need("a").definition(), need("b").definition());
+        for other in [list, env, clean, name, labels, need("a")] {
             assert_ne!(base.definition(), other.definition());
         }
     }

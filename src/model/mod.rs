@@ -21,13 +21,14 @@ mod task;
 mod text;
 mod units;
 
-pub use criteria::{Criteria, Mismatch, Surroundings, surroundings};
+pub use criteria::{Criteria, Inputs, Mismatch, Surroundings, surroundings};
 pub use event::{Counts, Event, JSON_FORMAT, TaskResult, Uncommitted, WatchedCommit};
 pub use forget::{Forget, Forgotten};
 pub use hash::{DefId, EnvId, InputId, KeyId};
 pub use ids::{JobName, LogId, Oid, ParseIdError, Platform, RunnerLabel};
 pub use job::{
-    COMMIT_VARIABLE, Clean, CommandLine, DEFAULT_GRACE, Job, REPOSITORY_VARIABLE, Reuse,
+    COMMIT_VARIABLE, Clean, CommandLine, DEFAULT_GRACE, Job, Need, REPOSITORY_VARIABLE, Reuse,
+    Setup,
 };
 pub use note::{Census, Line, Note};
 pub use outcome::{Outcome, Status, Why};
@@ -36,6 +37,6 @@ pub use record::{MAX_LINE, ParseRecordError, RECORD_VERSION, Rank, Record, Seen,
 pub use ref_name::RefName;
 pub use task::{Commit, Known, Task, TaskId, TaskKey};
 pub use text::{
-    json_line, printable, printable_json, printable_line, printable_output, printable_styled,
+    glob, json_line, printable, printable_json, printable_line, printable_output, printable_styled,
 };
 pub use units::{UnitError, duration_text, parse_duration, parse_size};

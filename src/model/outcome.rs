@@ -110,6 +110,14 @@ impl Outcome {
         }
     }
 
+    /// Whether it speaks against the commit: what may be tried again.
+    pub fn is_failure(&self) -> bool {
+        matches!(
+            self,
+            Self::Failed { .. } | Self::Signaled { .. } | Self::TimedOut { .. }
+        )
+    }
+
     /// What a record says of this outcome, reached on the given try (counted from 1);
     /// `None` where nothing is recorded.
     pub fn verdict(&self, try_: u32) -> Option<(Status, Option<Why>)> {
@@ -200,6 +208,10 @@ pub enum Why {
     Log,
     /// The job's process could not be started or followed.
     Spawn,
+    /// What its worktree must have could not be set up.
+    Setup,
+    /// A job that it needs did not pass where it was to run, having passed elsewhere.
+    Needs,
     /// The runner went away while the job ran.
     RunnerLost,
     /// The host was lost more often than a task may be moved.
@@ -207,13 +219,15 @@ pub enum Why {
 }
 
 impl Why {
-    const WORDS: [(&'static str, Self); 8] = [
+    const WORDS: [(&'static str, Self); 10] = [
         ("timeout", Self::Timeout),
         ("worktree", Self::Worktree),
         ("disk", Self::Disk),
         ("key", Self::Key),
         ("log", Self::Log),
         ("spawn", Self::Spawn),
+        ("setup", Self::Setup),
+        ("needs", Self::Needs),
         ("runner-lost", Self::RunnerLost),
         ("host-lost", Self::HostLost),
     ];

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Known, Oid, Platform, Record, Status, Why};
+use super::{Commit, Known, Oid, Platform, Record, Status, Why};
 
 /// Why a task runs, or why it need not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub enum Reason {
     Known(Status),
     /// It need not run: this commit has that verdict, and the same content.
     SameTree(Status, Oid),
+    /// It need not run: this commit has that verdict, and all that the job reads is the same.
+    SameInputs(Status, Oid),
 }
 
 /// Why a task runs, or why it need not, for programs.
@@ -66,13 +68,17 @@ pub enum Rule {
     Known,
     /// It need not run: another commit has a verdict, and the same content.
     SameTree,
+    /// It need not run: another commit has a verdict, and all that the job reads is the same.
+    SameInputs,
 }
 
 impl Reason {
     /// Why a task on `commit` need not run.
-    pub fn of_known(known: &Known, commit: &Oid) -> Self {
-        if known.from == *commit {
+    pub fn of_known(known: &Known, commit: &Commit) -> Self {
+        if known.from == commit.id {
             Self::Known(known.record.status)
+        } else if known.record.tree != commit.tree {
+            Self::SameInputs(known.record.status, known.from)
         } else {
             Self::SameTree(known.record.status, known.from)
         }
@@ -99,6 +105,7 @@ impl Reason {
             Self::Unrecorded => Rule::Unrecorded,
             Self::Known(_) => Rule::Known,
             Self::SameTree(..) => Rule::SameTree,
+            Self::SameInputs(..) => Rule::SameInputs,
         }
     }
 
@@ -121,6 +128,9 @@ impl Reason {
             Self::Known(status) => format!("{} on this commit", past(*status)),
             Self::SameTree(status, from) => {
                 format!("{} on {}, same tree", past(*status), from.short())
+            }
+            Self::SameInputs(status, from) => {
+                format!("{} on {}, same inputs", past(*status), from.short())
             }
         }
     }

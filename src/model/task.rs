@@ -40,6 +40,8 @@ pub struct Task {
     pub commit: Arc<Commit>,
     /// How to test it.
     pub job: Arc<Job>,
+    /// The jobs that it needs, and those that these need, each behind what it needs itself.
+    pub upstream: Arc<[Arc<Job>]>,
     /// The job's definition, computed once.
     pub def: DefId,
     /// What a record must agree in to be its verdict.

@@ -45,6 +45,7 @@ enum Cell {
     },
     /// `None` where it was ended on request.
     Done(Option<Status>),
+    Blocked,
 }
 
 /// A column of the matrix.
@@ -131,7 +132,7 @@ impl LiveMatrix {
                 Cell::Running {
                     since, estimate, ..
                 } => estimate.unwrap_or(mean).saturating_sub(since.elapsed()),
-                Cell::Done(_) => Duration::ZERO,
+                Cell::Done(_) | Cell::Blocked => Duration::ZERO,
             };
             let running: Duration = self.all_cells().map(left).sum();
             let waiting = mean.saturating_mul(u32::try_from(self.waiting).unwrap_or(u32::MAX));
@@ -264,6 +265,7 @@ impl LiveMatrix {
                 outdated: false,
             },
             Some(Cell::Done(None)) => matrix::Cell::Cancelled,
+            Some(Cell::Blocked) => matrix::Cell::Blocked,
             None if commit.cancelled.contains(job) => matrix::Cell::Cancelled,
             None if commit.jobs.contains(job) && !self.over => matrix::Cell::Queued,
             None => matrix::Cell::Nothing,
@@ -356,6 +358,10 @@ impl Reporter for LiveMatrix {
                 status,
                 ..
             } => self.set(*commit, job, Cell::Done(Some(*status))),
+            Event::TaskBlocked { commit, job, .. } => {
+                self.waiting = self.waiting.saturating_sub(1);
+                self.set(*commit, job, Cell::Blocked);
+            }
             Event::Note { message } => self.screen.scroll(&printable(message.as_bytes())),
             Event::Warning { message } => {
                 let message = printable(message.as_bytes());

@@ -50,6 +50,8 @@ pub(crate) enum Cell {
     Queued,
     /// It was ended on request, or before its turn.
     Cancelled,
+    /// It was not run: a job that it needs did not pass.
+    Blocked,
 }
 
 impl Cell {
@@ -62,6 +64,7 @@ impl Cell {
             }
             Self::Queued => format!("{} queued", symbol('·', '.')),
             Self::Cancelled => "- cancelled".to_owned(),
+            Self::Blocked => "- not run".to_owned(),
             Self::Verdict { status, outdated } => {
                 let symbol = match status {
                     Status::Error => '!',
@@ -83,7 +86,7 @@ impl Cell {
             Self::Verdict { outdated: true, .. } => Style::new().dimmed(),
             Self::Verdict { status, .. } => status_style(Some(status)),
             Self::Running(_) => Style::new().bold(),
-            Self::Queued | Self::Cancelled => Style::new().dimmed(),
+            Self::Queued | Self::Cancelled | Self::Blocked => Style::new().dimmed(),
             Self::Nothing => status_style(None),
         }
     }

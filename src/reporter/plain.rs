@@ -6,7 +6,9 @@ use crate::printer::{self, Stream};
 
 use super::Reporter;
 use super::closing::Closing;
-use super::text::{JOB_WIDTH, TaskLine, counted, human_duration, outlook_text, tail_text};
+use super::text::{
+    JOB_WIDTH, TaskLine, counted, human_duration, outlook_text, tail_text, why_text,
+};
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -53,6 +55,20 @@ pub(super) fn start(event: &Event, verbosity: Verbosity) -> Option<String> {
             "start {} {job}  ({reason})  log={log}",
             commit.short()
         )),
+        Event::TaskRetried {
+            commit,
+            job,
+            try_,
+            why,
+            ..
+        } if verbosity >= Verbosity::Normal => {
+            let how = why.map_or_else(String::new, |why| format!(" ({})", why_text(why)));
+            Some(format!(
+                "retry {} {job}  try {} failed{how}",
+                commit.short(),
+                try_ - 1
+            ))
+        }
         _ => None,
     }
 }
@@ -98,6 +114,12 @@ pub(super) fn verdict(
             *why,
             subject,
         ),
+        Event::TaskBlocked {
+            commit,
+            job,
+            subject,
+            ..
+        } => (None, commit, job, "-".to_owned(), None, subject),
         _ => return None,
     };
     let unstored = matches!(
@@ -126,9 +148,14 @@ pub(super) fn verdict(
             changed: changed @ 1..,
             ..
         } => Some(format!("changed {}", counted(*changed, "tracked file"))),
+        Event::TaskBlocked { needs, .. } => Some(format!("needs {needs}")),
         _ => None,
     };
     let line = TaskLine {
+        word: match event {
+            Event::TaskBlocked { .. } => "not run",
+            _ => "cancelled",
+        },
         reason: reason.as_deref(),
         status,
         commit,
@@ -177,12 +204,12 @@ impl Reporter for Plain {
                 let outlook = outlook_text(*commits, *tasks, *reused, *slots);
                 notice(&outlook);
             }
-            Event::TaskStarted { .. } => {
+            Event::TaskStarted { .. } | Event::TaskRetried { .. } => {
                 if let Some(line) = start(event, self.verbosity) {
                     notice(&line);
                 }
             }
-            Event::TaskFinished { .. } | Event::TaskReused { .. } => {
+            Event::TaskFinished { .. } | Event::TaskReused { .. } | Event::TaskBlocked { .. } => {
                 let columns = Stream::Out.window().map(|(_, columns)| columns);
                 let told = verdict(event, self.verbosity, &mut self.job_width, columns);
                 if let Some((line, details)) = told {

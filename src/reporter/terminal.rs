@@ -214,6 +214,7 @@ impl Reporter for Terminal {
                 self.failed += u64::from(*status == Some(Status::Fail) && !allowed);
                 self.measured = (self.measured.0 + *duration, self.measured.1 + 1);
             }
+            Event::TaskBlocked { .. } => self.finished += 1,
             Event::Note { message } => self.screen.scroll(&printable(message.as_bytes())),
             Event::Warning { message } => {
                 let message = printable(message.as_bytes());

@@ -76,6 +76,8 @@ pub(crate) fn why_text(why: Why) -> String {
         Why::Key => "no key".to_owned(),
         Why::Log => "log not written".to_owned(),
         Why::Spawn => "not started".to_owned(),
+        Why::Setup => "not set up".to_owned(),
+        Why::Needs => "a needed job failed here".to_owned(),
         Why::RunnerLost => "runner lost".to_owned(),
         Why::HostLost => "host lost".to_owned(),
     }
@@ -84,8 +86,10 @@ pub(crate) fn why_text(why: Why) -> String {
 /// A finished or cached task on one line, without a line feed.
 #[derive(Debug)]
 pub(crate) struct TaskLine<'a> {
-    /// `None` is shown as `cancelled`: ended on request.
+    /// `None` is shown as `word`.
     pub status: Option<Status>,
+    /// What stands for a verdict where there is none.
+    pub word: &'a str,
     /// The commit.
     pub commit: &'a Oid,
     /// The job's name.
@@ -110,7 +114,7 @@ impl TaskLine<'_> {
     /// The line, with colours.
     pub(crate) fn render(&self) -> String {
         let style = status_style(self.status);
-        let word = self.status.map_or("cancelled", Status::as_str);
+        let word = self.status.map_or(self.word, |status| status.as_str());
         let mut line = format!(
             "{style}{word:<5}{style:#} {} {:<width$} {:>7}  ",
             self.commit.short(),
@@ -194,6 +198,7 @@ pub(crate) fn summary_text(counts: &Counts, elapsed: Duration) -> String {
         (counts.passed, "passed", Some(Status::Pass)),
         (counts.allowed, "failed as allowed", None),
         (counts.skipped, "skipped", Some(Status::Skip)),
+        (counts.blocked, "not run", None),
         (counts.cancelled, "cancelled", None),
     ];
     let mut parts = Vec::new();

@@ -5,7 +5,6 @@
 //! below it is its own; and when its input ends (the dispatcher was told to stop, was
 //! killed, or lost the connection) it kills them all, gives the slot back, and ends.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -14,30 +13,26 @@ use std::time::{Duration, Instant};
 
 use crate::checkout::CheckoutError;
 use crate::error::with_causes;
-use crate::git::Repo;
-use crate::model::{COMMIT_VARIABLE, Clean, Outcome, REPOSITORY_VARIABLE, Why};
-use crate::process::{self, ExitKind, JobProcess, SpawnSpec};
+use crate::git::{InputReader, Repo};
+use crate::model::{Clean, Outcome, Why};
+use crate::process;
 use crate::worktree::{Holder, Lease, Pool, check_room};
 
 use super::Request;
 pub use super::agent_error::AgentError;
-use super::artifacts::Artifacts;
+use super::artifacts;
 use super::attend::attend;
 use super::channel::Channel;
 use super::complaints::Complaint;
 use super::course::Ending;
-use super::follow::{Followed, follow};
 use super::head_watch::HeadWatch;
 use super::key::Keys;
 use super::protocol::{Files, FromAgent, Observed, PROTOCOL, RunTask, Setup, ToAgent};
-use super::unstarted::not_started;
+use super::steps::{Context, Steps};
 use super::waiting::Waiting;
 
 /// How often a slot that others hold is tried again.
 const LEASE_INTERVAL: Duration = Duration::from_millis(5);
-
-/// The variable that says above which directories no git looks for a repository.
-const CEILINGS: &str = "GIT_CEILING_DIRECTORIES";
 
 /// Serves one dispatcher until its end of the channel closes.
 ///
@@ -77,6 +72,7 @@ fn serve_on<I: Read + AsFd + Send, O: Write + AsFd + Send>(
     channel.send(&FromAgent::Hello { protocol: PROTOCOL })?;
     let repo = Repo::open_common(&setup.repository)?;
     let mut pool = Pool::new(&repo, setup.worktrees.clone(), setup.slots);
+    let inputs = InputReader::new(&repo);
     let mut keys = Keys::default();
     let mut head = HeadWatch::default();
     loop {
@@ -91,7 +87,13 @@ fn serve_on<I: Read + AsFd + Send, O: Write + AsFd + Send>(
                     Some(outcome) => outcome,
                     None => {
                         let seen = (&mut head, &mut observed);
-                        run(channel, &mut pool, &setup, &repo, &task, seen)?
+                        let ctx = Context {
+                            setup: &setup,
+                            repo: &repo,
+                            inputs: &inputs,
+                            task: &task,
+                        };
+                        run(channel, &mut pool, ctx, seen)?
                     }
                 };
                 channel.send(&FromAgent::Done {
@@ -140,11 +142,12 @@ fn ask_key<I: Read + AsFd + Send, O: Write + AsFd + Send>(
 fn run<I: Read + AsFd + Send, O: Write + AsFd + Send>(
     channel: &mut Channel<I, O>,
     pool: &mut Pool<'_>,
-    setup: &Setup,
-    repo: &Repo,
-    task: &RunTask,
+    ctx: Context<'_>,
     (head, observed): (&mut HeadWatch, &mut Observed),
 ) -> Result<Outcome, AgentError> {
+    let Context {
+        setup, repo, task, ..
+    } = ctx;
     let holder = Holder::new(
         setup.dispatcher,
         task.commit,
@@ -191,7 +194,14 @@ fn run<I: Read + AsFd + Send, O: Write + AsFd + Send>(
     let _entered = span.enter();
     tracing::debug!(target: "agent", slot = lease.slot(), "leased");
     let begun = Instant::now();
-    let work = || lease.move_to(&task.commit, task.job.clean);
+    // What the jobs that it needs have left there is what it is to find.
+    let goes_on = task.try_ == 1
+        && task
+            .upstream
+            .iter()
+            .any(|job| lease.has_passed(job.definition(), &task.commit));
+    let clean = if goes_on { Clean::None } else { clean(task) };
+    let work = || lease.move_to(&task.commit, clean);
     let (brought, ending) = attend(channel, repo.git().gate(), task, work)?;
     if let Some(ending) = ending {
         return Ok(unready(ending, task, "check out the commit"));
@@ -205,7 +215,7 @@ fn run<I: Read + AsFd + Send, O: Write + AsFd + Send>(
         observed.files = Files::By(lease.made_by());
     }
     let seen = (head, &mut *observed);
-    let outcome = run_in(channel, &lease, setup, repo, task, seen);
+    let outcome = run_in(channel, &mut lease, ctx, seen);
     let outcome = outcome.map(|outcome| about_the_commit(&lease, task, outcome));
     // Whatever happened: the slot is given back only once nothing runs in it.
     process::end_everything().map_err(AgentError::Processes)?;
@@ -240,13 +250,27 @@ fn not_brought(error: &CheckoutError) -> Outcome {
     }
 }
 
+/// What is removed before a task: what its job says, or one that it needs, and in another try
+/// at least what is not ignored.
+fn clean(task: &RunTask) -> Clean {
+    let jobs = task.upstream.iter().chain([&task.job]);
+    let cleans = || jobs.clone().map(|job| job.clean);
+    if cleans().any(|clean| clean == Clean::All) {
+        Clean::All
+    } else if task.try_ > 1 || cleans().any(|clean| clean == Clean::Untracked) {
+        Clean::Untracked
+    } else {
+        Clean::None
+    }
+}
+
 /// What came before the job was ended. A job that was not started says nothing of its commit,
 /// however long that took.
 fn unready(ending: Ending, task: &RunTask, what: &str) -> Outcome {
     let limit = task.job.timeout.unwrap_or_default();
     match ending {
         Ending::Asked => Outcome::Cancelled,
-        Ending::TimedOut => Outcome::Errored {
+        Ending::TimedOut(_) | Ending::Silent(_) => Outcome::Errored {
             why: Why::Worktree,
             reason: format!("{what} within the job's timeout of {limit:?}"),
         },
@@ -262,62 +286,28 @@ fn no_worktree(error: &(dyn std::error::Error + 'static)) -> Outcome {
 
 fn run_in<I: Read + AsFd, O: Write + AsFd>(
     channel: &mut Channel<I, O>,
-    lease: &Lease<'_, '_>,
-    setup: &Setup,
-    repo: &Repo,
-    task: &RunTask,
+    lease: &mut Lease<'_, '_>,
+    ctx: Context<'_>,
     (head, observed): (&mut HeadWatch, &mut Observed),
 ) -> Result<Outcome, AgentError> {
-    let artifacts = match Artifacts::open(repo, &task.commit, &task.job.name) {
-        Ok(artifacts) => artifacts,
-        Err(error) => {
-            return Ok(Outcome::Errored {
-                why: Why::Spawn,
-                reason: format!("make the directory for artifacts: {error}"),
-            });
-        }
-    };
+    let Context {
+        setup, repo, task, ..
+    } = ctx;
+    let mut steps = Steps::new(channel, ctx);
+    if let Some(outcome) = steps.prepare(lease)? {
+        steps.finish()?;
+        return Ok(outcome);
+    }
     head.begin(lease.path());
-    let spawned = JobProcess::spawn(SpawnSpec {
-        run: &task.job.run,
-        dir: lease.path(),
-        env: environment(lease, setup, &artifacts, task),
-    });
-    let mut job = match spawned {
-        Ok(job) => job,
-        Err(error) => return Ok(not_started(&task.job.run, lease.path(), &error)),
-    };
-    channel.send(&FromAgent::Started {
-        task: task.task,
-        slot: lease.slot(),
-        pid: job.id(),
-    })?;
-    let followed = follow(channel, setup, task, &mut job);
-    job.reap().map_err(AgentError::Processes)?;
-    // With every process gone the pipe has an end, unless somebody outside holds it.
-    process::end_everything().map_err(AgentError::Processes)?;
+    let ended = steps.job(lease, &task.job);
     observed.head = head.end();
-    let Followed {
-        ending,
-        exit,
-        ran,
-        output,
-    } = followed?;
-    let no_room = output.complaints().has(Complaint::NoRoom);
-    let no_objects = output.complaints().has(Complaint::NoObjects);
-    output.finish(channel, &mut job)?;
-    channel.send(&FromAgent::Ran {
-        task: task.task,
-        time: ran,
-    })?;
-    let outcome = match (ending, exit) {
-        (Some(Ending::Asked), _) => Outcome::Cancelled,
-        (Some(Ending::TimedOut), _) => Outcome::TimedOut {
-            limit: task.job.timeout.unwrap_or_default(),
-        },
-        (None, ExitKind::Exited(code)) => Outcome::from_exit_code(code),
-        (None, ExitKind::Signaled(signal)) => Outcome::from_signal(signal),
-    };
+    let outcome = ended?;
+    let no_room = steps.complaints().has(Complaint::NoRoom);
+    let no_objects = steps.complaints().has(Complaint::NoObjects);
+    steps.finish()?;
+    if outcome == Outcome::Passed {
+        lease.note_passed(task.job.definition());
+    }
     if no_objects && repo.is_partial() && fails(&outcome) {
         return Ok(Outcome::Errored {
             why: Why::Worktree,
@@ -330,7 +320,7 @@ fn run_in<I: Read + AsFd, O: Write + AsFd>(
         lease,
         setup,
         task,
-        artifacts.path(),
+        &artifacts::path(repo, &task.commit, &task.job.name),
         no_room,
         outcome,
     ))
@@ -375,52 +365,4 @@ fn with_room(
             reason: with_causes(&error),
         },
     }
-}
-
-/// What a job is told.
-fn environment(
-    lease: &Lease<'_, '_>,
-    setup: &Setup,
-    artifacts: &Artifacts,
-    task: &RunTask,
-) -> BTreeMap<OsString, OsString> {
-    let ours: [(&str, OsString); 11] = [
-        ("CI", "true".into()),
-        ("GIT_CI", "1".into()),
-        // For those who mean the user's repository, and not the slot's.
-        (REPOSITORY_VARIABLE, setup.repository.clone().into()),
-        ("GIT_CI_TREE", task.tree.to_string().into()),
-        ("GIT_CI_JOB", task.job.name.as_str().into()),
-        ("GIT_CI_TRY", task.try_.to_string().into()),
-        ("GIT_CI_SLOT", lease.slot().to_string().into()),
-        ("GIT_CI_RUNNER", setup.label.as_str().into()),
-        ("GIT_CI_ARTIFACTS", artifacts.path().into()),
-        (crate::worktree::MARK, lease.path().into()),
-        ("TERM", "dumb".into()),
-    ];
-    let mut env: BTreeMap<_, _> = ours
-        .into_iter()
-        .map(|(key, value)| (key.into(), value))
-        .collect();
-    // Beside a slot no git is to find a repository further up, nor the user's from the
-    // directory for artifacts, which is in it.
-    let beside = lease.path().parent().and_then(Path::parent);
-    let mut ceilings = vec![setup.repository.clone()];
-    ceilings.extend(beside.map(Path::to_owned));
-    if let Some(others) = std::env::var_os(CEILINGS) {
-        ceilings.extend(std::env::split_paths(&others));
-    }
-    // A path with a colon cannot be told.
-    if let Ok(ceilings) = std::env::join_paths(ceilings) {
-        env.insert(CEILINGS.into(), ceilings);
-    }
-    if task.job.is_told_commit() {
-        env.insert(COMMIT_VARIABLE.into(), task.commit.to_string().into());
-    }
-    let within = super::within::value(&task.job.name, &task.tree);
-    env.insert(super::WITHIN.into(), within);
-    for (key, value) in &task.job.env {
-        env.insert(key.into(), value.into());
-    }
-    env
 }

@@ -18,6 +18,31 @@ use crate::worktree::remove_tree;
 /// How often others may remove what is being made before that is an error.
 const TRIES: u32 = 100;
 
+/// The directory of a job on a commit, whether it is there or not.
+pub(super) fn path(repo: &Repo, commit: &Oid, job: &JobName) -> PathBuf {
+    repo.ci_dir().join(name(commit, job))
+}
+
+/// Its name below the `ci` directory.
+fn name(commit: &Oid, job: &JobName) -> PathBuf {
+    // A job's name may hold slashes; a directory's must not.
+    let job = job.as_str().replace('/', "%2f");
+    Path::new("artifacts").join(commit.to_string()).join(job)
+}
+
+/// The variable that says to others where a job's directory is.
+pub(super) fn variable(job: &JobName) -> String {
+    let fit = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_uppercase()
+        } else {
+            '_'
+        }
+    };
+    let job: String = job.as_str().chars().map(fit).collect();
+    format!("GIT_CI_ARTIFACTS_{}", job.trim_end_matches('_'))
+}
+
 /// A job's directory, locked against removal by others.
 pub(super) struct Artifacts {
     path: PathBuf,
@@ -28,10 +53,7 @@ pub(super) struct Artifacts {
 impl Artifacts {
     /// Makes the directory for a job on a commit, unless it is there.
     pub(super) fn open(repo: &Repo, commit: &Oid, job: &JobName) -> io::Result<Self> {
-        // A job's name may hold slashes; a directory's must not.
-        let job = job.as_str().replace('/', "%2f");
-        let name = Path::new("artifacts").join(commit.to_string()).join(job);
-        Self::open_in(&repo.ci_dir(), &name)
+        Self::open_in(&repo.ci_dir(), &name(commit, job))
     }
 
     fn open_in(ci_dir: &Path, name: &Path) -> io::Result<Self> {

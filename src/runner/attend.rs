@@ -18,7 +18,7 @@ use crate::process;
 
 use super::agent_error::AgentError;
 use super::channel::Channel;
-use super::course::{Course, Ending};
+use super::course::{Course, Ending, Limits};
 use super::protocol::RunTask;
 
 /// How often something that says nothing is looked at.
@@ -64,7 +64,10 @@ fn watch<I: Read + AsFd, O: Write + AsFd>(
     task: &RunTask,
     end: &PipeReader,
 ) -> Result<Option<Ending>, AgentError> {
-    let mut course = Course::begin(task.job.timeout, task.job.grace);
+    let mut course = Course::begin(Limits {
+        silence: None,
+        ..Limits::of(&task.job)
+    });
     let listened = listen(channel, gate, task, end, &mut course);
     if listened.is_err() {
         gate.close();
@@ -99,8 +102,8 @@ fn listen<I: Read + AsFd, O: Write + AsFd>(
         // A process that was being started when all were killed is seen the next time.
         if course.was_killed() || course.is_graceless() {
             course.kill(signal);
-        } else if course.is_overdue() {
-            course.end(Ending::TimedOut, signal);
+        } else if let Some(why) = course.overdue() {
+            course.end(why, signal);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::model::TaskId;
+use crate::model::{Job, TaskId};
 
 use super::Request;
 use super::agent_error::AgentError;
@@ -24,8 +24,10 @@ const GLANCE: Duration = Duration::from_millis(5);
 pub(super) enum Ending {
     /// The dispatcher asked. Whatever the job says now is no verdict.
     Asked,
-    /// Its time was over.
-    TimedOut,
+    /// It ran for longer than it may.
+    TimedOut(Duration),
+    /// It said nothing for longer than it may.
+    Silent(Duration),
 }
 
 /// A clock that can be stopped: running time, not counting what the machine slept.
@@ -57,21 +59,44 @@ impl Clock {
     }
 }
 
+/// How long something may run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// In all.
+    pub(super) timeout: Option<Duration>,
+    /// Without saying anything.
+    pub(super) silence: Option<Duration>,
+    /// After it was asked to end.
+    pub(super) grace: Duration,
+}
+
+impl Limits {
+    /// Those of a job.
+    pub(super) fn of(job: &Job) -> Self {
+        Self {
+            timeout: job.timeout,
+            silence: job.silence,
+            grace: job.grace,
+        }
+    }
+}
+
 /// What was decided of something that runs.
 pub(super) struct Course {
-    limit: Option<Duration>,
-    grace: Duration,
+    limits: Limits,
+    /// When it said something last, in running time.
+    heard: Duration,
     clock: Clock,
     ending: Option<(Ending, Instant)>,
     killed: bool,
 }
 
 impl Course {
-    /// Something that begins now, may run for `limit` and gets `grace` when it is ended.
-    pub(super) fn begin(limit: Option<Duration>, grace: Duration) -> Self {
+    /// Something that begins now.
+    pub(super) fn begin(limits: Limits) -> Self {
         Self {
-            limit,
-            grace,
+            limits,
+            heard: Duration::ZERO,
             clock: Clock::start(),
             ending: None,
             killed: false,
@@ -81,6 +106,21 @@ impl Course {
     /// For how long it has run.
     pub(super) fn elapsed(&self) -> Duration {
         self.clock.elapsed()
+    }
+
+    /// It has said something.
+    pub(super) fn hear(&mut self) {
+        self.heard = self.clock.elapsed();
+    }
+
+    /// The running time at which it is ended, and why.
+    fn end_at(&self) -> Option<(Duration, Ending)> {
+        let Limits {
+            timeout, silence, ..
+        } = self.limits;
+        let timeout = timeout.map(|limit| (limit, Ending::TimedOut(limit)));
+        let silence = silence.map(|limit| (self.heard + limit, Ending::Silent(limit)));
+        timeout.into_iter().chain(silence).min_by_key(|(at, _)| *at)
     }
 
     /// Why it is being ended, if it is.
@@ -102,11 +142,17 @@ impl Course {
     pub(super) fn timeout(&self, most: Duration) -> Duration {
         let due = match self.ending {
             _ if self.killed => Some(GLANCE),
-            Some((_, since)) => Some(self.grace.saturating_sub(since.elapsed()).min(GLANCE)),
+            Some((_, since)) => Some(
+                self.limits
+                    .grace
+                    .saturating_sub(since.elapsed())
+                    .min(GLANCE),
+            ),
             None if self.is_paused() => None,
-            None => self
-                .limit
-                .map(|limit| limit.saturating_sub(self.clock.elapsed())),
+            None => {
+                let end = self.end_at();
+                end.map(|(at, _)| at.saturating_sub(self.clock.elapsed()))
+            }
         };
         due.map_or(most, |due| due.min(most))
     }
@@ -141,15 +187,16 @@ impl Course {
         Ok(())
     }
 
-    /// Whether its time is over and nothing was done about it.
-    pub(super) fn is_overdue(&self) -> bool {
-        let over = |limit| self.clock.elapsed() >= limit;
-        self.ending.is_none() && self.limit.is_some_and(over)
+    /// Why it is to be ended now, where its time is over and nothing was done about it.
+    pub(super) fn overdue(&self) -> Option<Ending> {
+        let (at, ending) = self.end_at()?;
+        let is_over = self.ending.is_none() && self.clock.elapsed() >= at;
+        is_over.then_some(ending)
     }
 
     /// Whether the grace is over and nothing was done about it.
     pub(super) fn is_graceless(&self) -> bool {
-        let over = |(_, since): (_, Instant)| since.elapsed() >= self.grace;
+        let over = |(_, since): (_, Instant)| since.elapsed() >= self.limits.grace;
         !self.killed && self.ending.is_some_and(over)
     }
 

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::model::TaskId;
 use crate::process::{self, ExitKind, JobProcess};
 
 use super::agent_error::AgentError;
 use super::channel::Channel;
-use super::course::{Course, Ending};
+use super::course::{Course, Ending, Limits};
 use super::output::Output;
-use super::protocol::{RunTask, Setup};
 
 /// How often something that says nothing is looked at.
 const GLANCE: Duration = Duration::from_secs(1);
@@ -25,7 +25,6 @@ pub(super) struct Followed {
     pub(super) exit: ExitKind,
     /// How long it ran.
     pub(super) ran: Duration,
-    pub(super) output: Output,
 }
 
 /// Stays with a job until its leader has ended, and where it was asked to end, until
@@ -35,12 +34,12 @@ pub(super) struct Followed {
 /// Where the dispatcher is gone, or the job cannot be followed.
 pub(super) fn follow<I: Read + AsFd, O: Write + AsFd>(
     channel: &mut Channel<I, O>,
-    setup: &Setup,
-    task: &RunTask,
+    task: TaskId,
+    limits: Limits,
     job: &mut JobProcess,
+    output: &mut Output,
 ) -> Result<Followed, AgentError> {
-    let mut output = Output::new(setup.output, task.task);
-    let mut course = Course::begin(task.job.timeout, task.job.grace);
+    let mut course = Course::begin(limits);
     let mut exit: Option<ExitKind> = None;
     let mut stopped = false;
     loop {
@@ -64,9 +63,10 @@ pub(super) fn follow<I: Read + AsFd, O: Write + AsFd>(
                 [false, false]
             }
         };
-        course.take_requests(channel, task.task, |signal| job.signal(signal))?;
+        course.take_requests(channel, task, |signal| job.signal(signal))?;
         if readable {
             output.read(channel, job)?;
+            course.hear();
         }
         if exited && exit.is_none() {
             exit = job.ended().map_err(AgentError::Processes)?;
@@ -78,13 +78,12 @@ pub(super) fn follow<I: Read + AsFd, O: Write + AsFd>(
                 ending: course.ending(),
                 exit,
                 ran: course.elapsed(),
-                output,
             });
         }
         if course.is_graceless() {
             course.kill(|signal| job.signal(signal));
-        } else if course.is_overdue() {
-            course.end(Ending::TimedOut, |signal| job.signal(signal));
+        } else if let Some(why) = course.overdue() {
+            course.end(why, |signal| job.signal(signal));
         }
         // Where all of it is stopped nobody is left to let it go on. Seen twice, since
         // whoever does such things may be in the middle of it.

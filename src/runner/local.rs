@@ -375,13 +375,7 @@ impl Runner for LocalRunner {
         assignment: &Assignment,
         watch: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Outcome, Lost> {
-        let frame = RunTask::new(
-            assignment.task.id,
-            assignment.try_,
-            &assignment.task.commit,
-            &assignment.task.job,
-            &assignment.log,
-        );
+        let frame = RunTask::new(assignment);
         // How much output a first agent passed on, and whether it had started.
         let (mut before, mut started) = (0, false);
         let mut first = |progress: Progress<'_>| {

@@ -149,9 +149,18 @@ impl Output {
         Ok(None)
     }
 
-    /// Takes the rest of what the job has written, and sends all that belongs to the end.
-    pub(super) fn finish<I: Read + AsFd, O: Write + AsFd>(
-        mut self,
+    /// Says something of git-ci's own, on a line of its own.
+    pub(super) fn remark<I: Read + AsFd, O: Write + AsFd>(
+        &mut self,
+        channel: &mut Channel<I, O>,
+        text: &str,
+    ) -> Result<(), AgentError> {
+        self.take(channel, format!("git-ci: {text}\n").as_bytes())
+    }
+
+    /// Takes the rest of what a process has written that has ended. Another one may follow.
+    pub(super) fn drain<I: Read + AsFd, O: Write + AsFd>(
+        &mut self,
         channel: &mut Channel<I, O>,
         job: &mut JobProcess,
     ) -> Result<(), AgentError> {
@@ -163,6 +172,15 @@ impl Output {
                 break;
             }
         }
+        self.ended = false;
+        Ok(())
+    }
+
+    /// Sends all that belongs to the end.
+    pub(super) fn finish<I: Read + AsFd, O: Write + AsFd>(
+        mut self,
+        channel: &mut Channel<I, O>,
+    ) -> Result<(), AgentError> {
         self.leave_out();
         while !self.held.is_empty() {
             let next = self.held.len().min(CHUNK);

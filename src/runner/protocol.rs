@@ -20,12 +20,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::logs;
-use crate::model::{Commit, EnvId, Job, KeyId, LogId, Oid, Outcome, Platform, RunnerLabel, TaskId};
+use crate::model::{EnvId, Job, KeyId, LogId, Oid, Outcome, Platform, RunnerLabel, TaskId};
 
-use super::Request;
+use super::{Assignment, Request};
 
 /// The version of everything in this module.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// The longest frame that is sent or taken, in bytes.
 pub const MAX_FRAME: usize = 16 << 20;
@@ -123,19 +123,26 @@ pub struct RunTask {
     pub tree: Oid,
     /// How to test it.
     pub job: Job,
+    /// The jobs that it needs, each behind what it needs itself.
+    #[serde(default)]
+    pub upstream: Vec<Job>,
     /// The log that its output goes to, at the dispatcher's end.
     pub log: LogId,
 }
 
 impl RunTask {
     /// The task with this id.
-    pub fn new(task: TaskId, try_: u32, commit: &Commit, job: &Job, log: &LogId) -> Self {
+    pub fn new(assignment: &Assignment) -> Self {
+        let Assignment {
+            task, try_, log, ..
+        } = assignment;
         Self {
-            task,
-            try_,
-            commit: commit.id,
-            tree: commit.tree,
-            job: job.clone(),
+            task: task.id,
+            try_: *try_,
+            commit: task.commit.id,
+            tree: task.commit.tree,
+            job: Job::clone(&task.job),
+            upstream: task.upstream.iter().map(|job| Job::clone(job)).collect(),
             log: log.clone(),
         }
     }

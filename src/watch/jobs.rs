@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::config::{self, CommitJobs, ConfigFrom, LoadError};
+use crate::config::{self, CommitJobs, ConfigFrom, JobChoice, LoadError};
 use crate::git::Repo;
 use crate::model::{Commit, Criteria, Job, Oid};
 use crate::plan::PlannedJob;
@@ -37,8 +37,7 @@ pub(crate) type CriteriaOf<'a> = Box<dyn Fn(&Job) -> Criteria + Send + 'a>;
 pub(crate) struct WatchJobs<'a> {
     repo: &'a Repo,
     source: Source,
-    /// The names that were asked for; none means all.
-    names: Vec<String>,
+    choice: JobChoice,
     criteria: CriteriaOf<'a>,
     /// The same for all commits, unless each brings its own.
     same: Option<Arc<[PlannedJob]>>,
@@ -50,20 +49,20 @@ pub(crate) struct WatchJobs<'a> {
 }
 
 impl<'a> WatchJobs<'a> {
-    /// The jobs of `source` with these names; `criteria` says what their verdicts must agree in.
+    /// The jobs of `source` that are chosen; `criteria` says what their verdicts must agree in.
     ///
     /// # Errors
     /// Where there is no jobs file, or it is not right.
     pub(crate) fn new(
         repo: &'a Repo,
         source: Source,
-        names: Vec<String>,
+        choice: JobChoice,
         criteria: CriteriaOf<'a>,
     ) -> Result<Self, LoadError> {
         let mut jobs = Self {
             repo,
             source,
-            names,
+            choice,
             criteria,
             same: None,
             files: CommitJobs::new(repo),
@@ -134,12 +133,8 @@ impl<'a> WatchJobs<'a> {
     }
 
     fn planned(&self, jobs: Vec<Job>) -> Result<Arc<[PlannedJob]>, LoadError> {
-        let chosen = config::choose(jobs, &self.names)?;
-        let planned = |job: Job| {
-            let criteria = (self.criteria)(&job);
-            PlannedJob::new(job, criteria)
-        };
-        Ok(chosen.into_iter().map(planned).collect())
+        let chosen = self.choice.of(jobs)?;
+        Ok(PlannedJob::all(chosen, &self.criteria))
     }
 
     /// The file to keep an eye on, where it is one of the file system.

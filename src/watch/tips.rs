@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 
 use crate::git::WantedRefs;
-use crate::model::{RefName, printable_line};
+use crate::model::{RefName, glob, printable_line};
 
 /// Refs that are no history.
 const NEVER: [&str; 5] = [
@@ -169,25 +169,6 @@ impl Pattern {
         let end = literal.iter().rposition(|&byte| byte == b'/');
         literal[..end.map_or(0, |at| at + 1)].to_vec()
     }
-}
-
-/// Whether `name` is what `pattern` says, where `*` is any text.
-fn glob(pattern: &[u8], name: &[u8]) -> bool {
-    let mut parts = pattern.split(|&byte| byte == b'*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = name.strip_prefix(first) else {
-        return false;
-    };
-    let Some(last) = parts.next_back() else {
-        return rest.is_empty();
-    };
-    for part in parts.filter(|part| !part.is_empty()) {
-        match rest.windows(part.len()).position(|here| here == part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
 }
 
 #[cfg(test)]

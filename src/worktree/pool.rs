@@ -1,15 +1,16 @@
 //! Leasing slots and giving them back.
 
-use std::collections::{HashMap, HashSet};
-use std::fs::File;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::checkout::{Checkout, CheckoutError, Past, Templates};
 use crate::git::Repo;
-use crate::model::{Clean, EnvId, Oid};
+use crate::model::{Clean, DefId, EnvId, InputId, JobName, Oid};
 use crate::private;
 use crate::process;
 
@@ -39,8 +40,9 @@ pub(crate) struct Pool<'a> {
     slots: u32,
     /// What slots are made from.
     templates: Rc<Templates>,
-    /// Worktrees that this process has brought somewhere, with the token of that lease.
-    kept: HashMap<u32, (u64, Checkout<'a>)>,
+    /// Worktrees that this process has brought somewhere, with the token of that lease and the
+    /// jobs that have passed there.
+    kept: HashMap<u32, (u64, Checkout<'a>, Vec<DefId>)>,
     last: Option<u32>,
     ticket: Option<File>,
     /// Slots that others have and do nothing with, so that there may be one more for each.
@@ -67,6 +69,8 @@ pub(crate) struct Lease<'p, 'a> {
     checkout: Checkout<'a>,
     /// The commit that the worktree was at when it was leased.
     before: Option<Oid>,
+    /// The jobs that have passed in the worktree since it was brought to that commit.
+    passed: Vec<DefId>,
 }
 
 /// What keeps others from a slot.
@@ -131,13 +135,20 @@ impl<'a> Pool<'a> {
         let same = old.path.as_ref() == Some(&path);
         let orderly = same && old.clean;
         let before = old.commit.filter(|_| orderly && path.is_dir());
-        let checkout = match kept {
-            Some((token, checkout)) if token == old.token && orderly => checkout,
+        let (checkout, passed) = match kept {
+            Some((token, checkout, passed)) if token == old.token && orderly => (checkout, passed),
             _ => {
                 // What became of it after an unclean end is anybody's guess.
                 let past = if orderly { old.past } else { Past::unknown() };
-                Checkout::new(self.repo, &self.templates, path.clone(), past)
+                let checkout = Checkout::new(self.repo, &self.templates, path.clone(), past);
+                (checkout, Vec::new())
             }
+        };
+        let inode = inode(&path);
+        let setups = if same && inode == old.inode {
+            old.setups
+        } else {
+            BTreeMap::new()
         };
         let state = SlotState {
             token: old.token.wrapping_add(1),
@@ -147,6 +158,8 @@ impl<'a> Pool<'a> {
             path: Some(path),
             commit: None,
             holder: Some(holder.clone()),
+            setups,
+            inode,
             past: Past::default(),
         };
         let written = state.write(&locks.slot);
@@ -158,6 +171,7 @@ impl<'a> Pool<'a> {
             state,
             checkout,
             before,
+            passed,
         }))
     }
 
@@ -411,6 +425,11 @@ impl<'a> Pool<'a> {
     }
 }
 
+/// What tells a worktree from another in its place; 0 where there is none.
+fn inode(path: &Path) -> u64 {
+    fs::symlink_metadata(path).map_or(0, |meta| meta.ino())
+}
+
 /// The lock of a worktree, beside it.
 pub(super) fn worktree_lock(root: &Path, slot: u32) -> PathBuf {
     root.join(format!(".slot-{slot}.lock"))
@@ -443,9 +462,69 @@ impl Lease<'_, '_> {
     /// Those of [`Checkout::move_to`].
     pub(crate) fn move_to(&mut self, commit: &Oid, clean: Clean) -> Result<(), CheckoutError> {
         linked::remove(self.checkout.path());
+        if self.before != Some(*commit) || clean != Clean::None {
+            self.passed.clear();
+        }
+        if clean == Clean::All && !self.state.setups.is_empty() {
+            self.state.setups.clear();
+            // Where this cannot be written the worktree has less than the file says, until the
+            // lease ends.
+            let _ = self.write_state();
+        }
         self.checkout.move_to(commit, clean)?;
         self.state.commit = Some(*commit);
+        let inode = inode(self.checkout.path());
+        if inode != self.state.inode {
+            self.state.inode = inode;
+            self.state.setups.clear();
+            self.passed.clear();
+        }
         Ok(())
+    }
+
+    /// Whether a job has passed in the worktree since it was brought to this commit.
+    pub(crate) fn has_passed(&self, job: DefId, commit: &Oid) -> bool {
+        self.before == Some(*commit) && self.passed.contains(&job)
+    }
+
+    /// A job has passed here.
+    pub(crate) fn note_passed(&mut self, job: DefId) {
+        if !self.passed.contains(&job) {
+            self.passed.push(job);
+        }
+    }
+
+    /// Whether a set-up was done here, with the same things on which it depends.
+    pub(crate) fn has_setup(&self, name: &JobName, of: InputId) -> bool {
+        self.state.setups.get(name) == Some(&of)
+    }
+
+    /// A set-up is about to be done: until it is, the worktree has none.
+    ///
+    /// # Errors
+    /// Where that cannot be noted.
+    pub(crate) fn begin_setup(&mut self, name: &JobName) -> io::Result<()> {
+        self.state.setups.remove(name);
+        self.write_state()
+    }
+
+    /// A set-up is done. What others than those of `beside` have made may be gone by it.
+    ///
+    /// # Errors
+    /// Where that cannot be noted.
+    pub(crate) fn end_setup(
+        &mut self,
+        name: &JobName,
+        of: InputId,
+        beside: &[&JobName],
+    ) -> io::Result<()> {
+        self.state.setups.retain(|other, _| beside.contains(&other));
+        self.state.setups.insert(name.clone(), of);
+        self.write_state()
+    }
+
+    fn write_state(&self) -> io::Result<()> {
+        self.state.write(&self.locks.slot)
     }
 
     /// See [`Checkout::made_by`].
@@ -481,7 +560,7 @@ impl Lease<'_, '_> {
             self.pool.last = Some(self.slot);
             self.pool
                 .kept
-                .insert(self.slot, (self.state.token, self.checkout));
+                .insert(self.slot, (self.state.token, self.checkout, self.passed));
         }
     }
 }

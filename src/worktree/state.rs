@@ -4,7 +4,7 @@
 //! is empty, torn or made up counts as a slot that was left in disorder, in which
 //! processes may still run. Only the lock says whether somebody has the slot.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkout::Past;
 use crate::lock;
-use crate::model::{JobName, LogId, Oid};
+use crate::model::{InputId, JobName, LogId, Oid};
 use crate::private;
 use crate::process::{Birth, Peer};
 
@@ -132,6 +132,12 @@ pub(super) struct SlotState {
     /// Who has it, while somebody has.
     #[serde(default)]
     pub(super) holder: Option<Holder>,
+    /// What was set up in it, by name, and on what that depended.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) setups: BTreeMap<JobName, InputId>,
+    /// The worktree's inode: another one has none of that.
+    #[serde(default)]
+    pub(super) inode: u64,
     /// What was in the worktree a moment ago.
     #[serde(default)]
     pub(super) past: Past,

@@ -123,7 +123,7 @@ fn bash_completes_by_tab_after_git_and_alone() {
     terminal.tab("git ci ", 2, &["completions", "doctor", "init", "run"]);
     terminal.tab("git ci ru", 1, &["> git ci run"]);
     terminal.tab("git -C . ci doc", 1, &["> git -C . ci doctor"]);
-    terminal.tab("git ci run --fail", 1, &["> git ci run --fail-fast"]);
+    terminal.tab("git ci run --fail-fa", 1, &["> git ci run --fail-fast"]);
     terminal.tab("git ci run --job ", 2, &["unit", "lint[a]"]);
     terminal.tab("git ci run --order=ol", 1, &["> git ci run --order=oldest"]);
     terminal.tab("git ci run --order ne", 1, &["> git ci run --order newest"]);
@@ -171,7 +171,7 @@ fn zsh_completes_by_tab_after_git_and_alone() {
         dir.parent().unwrap().display()
     ));
     terminal.tab("git ci ", 1, &["completions", "doctor", "init", "run"]);
-    terminal.tab("git ci run --fail", 1, &["> git ci run --fail-fast"]);
+    terminal.tab("git ci run --fail-fa", 1, &["> git ci run --fail-fast"]);
     terminal.tab("git ci run --job ", 1, &["unit", "lint"]);
     terminal.tab("git-ci ru", 1, &["> git-ci run"]);
 }

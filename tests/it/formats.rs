@@ -73,7 +73,8 @@ fn entries<'p>(page: &'p str, section: &str) -> Vec<(String, &'p str)> {
 
 /// The job of a jobs file with one job and these lines in it.
 fn job(lines: &str) -> git_ci::model::Job {
-    let text = format!("[jobs.test]\n{lines}\n");
+    let others = "[setup.base]\nrun = 'true'\n[jobs.base]\nrun = 'true'\ntimeout = '9s'\n";
+    let text = format!("{others}[jobs.test]\n{lines}\n");
     let mut jobs = git_ci::config::parse(&text, "test").unwrap_or_else(|error| panic!("{error}"));
     jobs.pop().unwrap()
 }
@@ -89,14 +90,21 @@ fn every_key_of_a_job_is_on_its_page_with_its_default_and_what_it_identifies() {
         let value = match name.as_str() {
             "allow-failure" => "true",
             "clean" => "'all'",
+            "default" => "false",
+            "description" => "'what it is for'",
             "env" => "{ A = '1' }",
+            "extends" => "'base'",
             "grace" => "'3s'",
             "key" => "'rustc -V'",
             "labels" => "['gpu']",
+            "matrix" => "{ A = [1] }",
+            "needs" | "setup" => "['base']",
+            "paths" => "['src']",
             "platform" => "'any'",
+            "retries" => "2",
             "reuse" => "'tree'",
             "run" => "['false']",
-            "timeout" => "'1m30s'",
+            "silence" | "timeout" => "'1m30s'",
             other => panic!("no value for {other}"),
         };
         let run = if name == "run" { "" } else { "run = 'true'\n" };
@@ -148,6 +156,8 @@ fn what_a_job_finds_in_its_environment_is_on_the_page() {
     let mut listed: Vec<_> = entries(&page, "WHAT A JOB IS GIVEN")
         .into_iter()
         .map(|(name, _)| name)
+        // Those of the jobs that it needs, of which it has none.
+        .filter(|name| !name.contains('\\'))
         .collect();
     listed.sort();
     assert_eq!(found, listed);
@@ -207,7 +217,11 @@ fn what_is_printed_as_json_is_what_the_schema_says() {
     )
     .job("look", "git log -1 --format=%s")
     .job("allowed", "exit 3")
-    .jobs_file("allow-failure = true\ntimeout = '1m'\n");
+    .jobs_file("allow-failure = true\ntimeout = '1m'\n")
+    .job("again", "exit 1")
+    .jobs_file("retries = 1\ndefault = false\n")
+    .job("after", "true")
+    .jobs_file("needs = ['again']\ndefault = false\n");
     for subject in ["one", "two \u{1b}[31m", "three"] {
         repo.commit(subject);
     }
@@ -232,6 +246,7 @@ fn what_is_printed_as_json_is_what_the_schema_says() {
         &["run", "-x", "true"],
         // Not in the jobs file: a watcher would try it again, with pauses.
         &["run", "-x", "exit 127", "--as", "away"],
+        &["run", "--job", "after"],
         &["status", "-n3"],
         &["log"],
         &["show", "HEAD~1"],

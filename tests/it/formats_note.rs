@@ -83,6 +83,7 @@ fn each_test_vector_means_what_the_page_of_notes_says() {
         names_commit: false,
         any_platform: false,
         env: None,
+        inputs: None,
         runners: vec![Surroundings {
             on: head["on"].parse().unwrap(),
             env: None,
@@ -248,7 +249,9 @@ fn the_page_of_notes_lists_the_reasons() {
             "host-lost",
             "key",
             "log",
+            "needs",
             "runner-lost",
+            "setup",
             "signal:",
             "spawn",
             "timeout",

@@ -22,6 +22,7 @@ mod formats;
 mod formats_note;
 mod gc;
 mod generated;
+mod graph;
 mod hook_managers;
 mod hooks;
 mod hosts;

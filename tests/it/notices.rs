@@ -103,7 +103,9 @@ fn a_result_goes_to_the_command_that_is_configured() {
     repo.git(["config", "ci.onResult", command]);
     repo.job("test", "true");
     assert_eq!(commit_says(&repo), "");
+    let results = repo.root().join("home/results");
+    wait_until("the result", || {
+        fs::read_to_string(&results).is_ok_and(|results| results.contains("pass more\n"))
+    });
     wait_for_the_background(&repo);
-    let results = fs::read_to_string(repo.root().join("home/results")).unwrap();
-    assert!(results.contains("pass more\n"), "{results}");
 }

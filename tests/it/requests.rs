@@ -38,6 +38,7 @@ fn assignment(repo: &TestRepo, task: u64, run: &str) -> Assignment {
             }),
             def: job.definition(),
             criteria: Arc::new(Criteria::new(&job, None, Vec::new())),
+            upstream: Arc::new([]),
             job: Arc::new(job),
             recorded: false,
             reason: Reason::NeverRun,

@@ -127,11 +127,15 @@ fn a_signal_to_git_or_to_git_ci_or_to_both_is_one() {
 #[test]
 fn what_timeout_sends_twice_is_one() {
     for words in [
-        &["timeout", "3", "git", "ci", "run"][..],
-        &["timeout", "3", "git-ci", "run"],
+        &["timeout", "60", "git", "ci", "run"][..],
+        &["timeout", "60", "git-ci", "run"],
     ] {
         let repo = cleaning();
         let terminal = Terminal::start(&repo, words);
+        wait_for_job(&repo);
+        // As when its time is over, which would have to be longer than the job needs to start.
+        let timeout = Pid::from_raw(terminal.pid() as i32).unwrap();
+        kill_process(timeout, Signal::TERM).unwrap();
         let (_, shown) = terminal.wait();
         wait_until("the job to have cleaned up", || {
             repo.root().join("home/cleaned").exists()

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::git::{Conversion, Repo};
+use crate::git::{Conversion, InputReader, JobInputs, Repo};
 use crate::model::{Criteria, EnvId, Job, KeyId, RunnerLabel};
 use crate::runner::{Keys, Memory, platform};
 use crate::settings::Settings;
@@ -27,6 +27,7 @@ pub(in crate::commands) struct Kinds {
     /// What the `key` commands of jobs say here; `None` for who runs nothing, and so asks
     /// nothing either.
     keys: Option<RefCell<Keys>>,
+    inputs: Arc<InputReader>,
 }
 
 impl Kinds {
@@ -41,6 +42,7 @@ impl Kinds {
             memory: RefCell::new(Memory::load(&repo.ci_dir())),
             env: Conversion::of(repo).id(),
             keys: None,
+            inputs: InputReader::new(repo),
         }
     }
 
@@ -71,7 +73,11 @@ impl Kinds {
                 }
             }
         }
-        Criteria::new(job, self.env, kinds)
+        let mut criteria = Criteria::new(job, self.env, kinds);
+        if let Some(selections) = job.selections.clone() {
+            criteria.inputs = Some(Arc::new(JobInputs::new(&self.inputs, selections)));
+        }
+        criteria
     }
 
     /// What the job's `key` says on a host, or here; `None` where it has none.

@@ -81,13 +81,14 @@ pub(in crate::commands) enum Live {
 ///
 /// # Errors
 /// Where results could not be stored, and what is known is not bad enough.
-pub(in crate::commands) fn finish(summary: Summary) -> Result<ExitCode, Failure> {
+pub(in crate::commands) fn finish(summary: Summary, fail_flaky: bool) -> Result<ExitCode, Failure> {
     if summary.signal.is_some() {
         ending::hurry();
     }
     let code = match (summary.signal, &summary.counts) {
         (Some(signal), _) => Some(128 + signal as u8),
         (None, Counts { failed: 1.., .. }) => Some(1),
+        (None, Counts { flaky: 1.., .. }) if fail_flaky => Some(1),
         _ => None,
     };
     match (summary.error.map(Failure::from), code) {
@@ -117,9 +118,10 @@ fn verdict_code(counts: &Counts) -> u8 {
             passed: 0,
             flaky: 0,
             allowed: 0,
-            skipped: 1..,
+            skipped,
+            blocked,
             ..
-        } => FailureKind::NoVerdict.exit_code(),
+        } if skipped + blocked > 0 => FailureKind::NoVerdict.exit_code(),
         _ => 0,
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::config::{self, LoadError};
+use crate::config::{self, JobChoice, LoadError, is_meant};
 use crate::error::Failure;
 use crate::git::Repo;
 use crate::model::{Commit, Criteria, JobName, LogId, Oid, Reason, Record, printable_line};
@@ -76,8 +76,8 @@ pub(in crate::commands) struct Configured<'a> {
 }
 
 impl<'a> Configured<'a> {
-    /// The jobs that `args` choose, whose job names are left to the caller: jobs may be
-    /// on record without being configured.
+    /// All jobs from where `args` say. Which of them are meant is left to the caller: jobs may
+    /// be on record without being configured.
     ///
     /// # Errors
     /// Where the user named a jobs file that is missing or not right.
@@ -86,8 +86,9 @@ impl<'a> Configured<'a> {
         repo: &'a Repo,
         settings: &Settings,
     ) -> Result<Self, Failure> {
-        let unnamed = ConfigArgs {
-            job: Vec::new(),
+        let all = ConfigArgs {
+            job: vec!["*".to_owned()],
+            skip: Vec::new(),
             config: args.config.clone(),
             config_from: args.config_from.clone(),
         };
@@ -97,7 +98,7 @@ impl<'a> Configured<'a> {
             strict: args.config.is_some() || args.config_from.is_some(),
             is_broken: false,
         };
-        match Jobs::configured(&unnamed, repo, settings, Kinds::of(repo, settings)) {
+        match Jobs::configured(&all, repo, settings, Kinds::of(repo, settings)) {
             Ok(jobs) => configured.jobs = Some(jobs),
             Err(error) => configured.complain(error)?,
         }
@@ -154,12 +155,12 @@ impl<'a> Configured<'a> {
     /// Where one is neither configured nor on record.
     pub(in crate::commands) fn check_names(
         &self,
-        names: &[String],
+        choice: &JobChoice,
         jobs: &[PlannedJob],
         records: &Records,
         running: &[Running],
     ) -> Result<Vec<JobName>, Failure> {
-        check_names(names, jobs, records, running).map_err(|failure| {
+        check_names(choice, jobs, records, running).map_err(|failure| {
             if self.is_broken {
                 Failure::fatal("failed to find that job: the jobs file cannot be used")
                     .hint("`git ci doctor` names every slip in it")
@@ -230,25 +231,28 @@ pub(in crate::commands) fn judge(
 /// # Errors
 /// Where one is neither; the nearest is the hint.
 pub(in crate::commands) fn check_names(
-    names: &[String],
+    choice: &JobChoice,
     configured: &[PlannedJob],
     records: &Records,
     running: &[Running],
 ) -> Result<Vec<JobName>, Failure> {
-    if names.is_empty() {
+    let JobChoice { names, skipped } = choice;
+    if names.is_empty() && skipped.is_empty() {
         return Ok(Vec::new());
     }
     let mut known: BTreeSet<&JobName> = configured.iter().map(|job| &job.job.name).collect();
     known.extend(records.iter().flat_map(|(_, of)| of).map(|one| &one.job));
     known.extend(running.iter().map(|task| &task.job));
-    let find = |name: &String| {
-        let found = known.iter().find(|job| job.as_str() == name);
-        found.map(|job| (*job).clone()).ok_or_else(|| {
+    for name in names.iter().chain(skipped) {
+        if !known.iter().any(|job| is_meant(name, job)) {
             let names = known.iter().map(|job| job.as_str());
-            Failure::from(config::no_such_job(name, names))
-        })
-    };
-    names.iter().map(find).collect()
+            return Err(config::no_such_job(name, names).into());
+        }
+    }
+    let any = |names: &[String], job: &JobName| names.iter().any(|name| is_meant(name, job));
+    let is_wanted = |job: &JobName| (names.is_empty() || any(names, job)) && !any(skipped, job);
+    let wanted = known.into_iter().filter(|job| is_wanted(job));
+    Ok(wanted.cloned().collect())
 }
 
 /// A task that runs now.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 
-use crate::config::{self, CommitJobs, ConfigFrom, LoadError};
+use crate::config::{self, CommitJobs, ConfigFrom, JobChoice, LoadError};
 use crate::error::Failure;
 use crate::git::Repo;
 use crate::git::revs::{self, RevError, Selection};
@@ -167,11 +167,17 @@ fn nearest_rev(rev: &str, names: &[String]) -> Option<String> {
 }
 
 /// Where configured jobs come from.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(in crate::commands) struct ConfigArgs {
-    /// Only this job; may be given several times.
+    /// Only this job, and what it needs; may be given several times.
+    ///
+    /// The name of a matrix means all of its jobs, and `*` in a name any text.
     #[arg(long, value_name = "NAME")]
     pub(in crate::commands) job: Vec<String>,
+
+    /// Leave this job out; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::commands) skip: Vec<String>,
 
     /// Read the jobs from this file.
     #[arg(long, value_name = "FILE", conflicts_with = "config_from")]
@@ -187,6 +193,14 @@ pub(in crate::commands) struct ConfigArgs {
 }
 
 impl ConfigArgs {
+    /// Which jobs are meant.
+    pub(in crate::commands) fn choice(&self) -> JobChoice {
+        JobChoice {
+            names: self.job.clone(),
+            skipped: self.skip.clone(),
+        }
+    }
+
     /// Where the jobs come from, for whoever reads them again and again.
     pub(in crate::commands) fn source(&self, settings: &Settings) -> watch::Source {
         match (&self.config, &self.config_from) {
@@ -205,8 +219,8 @@ pub(in crate::commands) enum Jobs<'a> {
     OfEach {
         /// Reads the files.
         files: CommitJobs<'a>,
-        /// The names that were asked for; none means all.
-        names: Vec<String>,
+        /// Which of them are meant.
+        choice: JobChoice,
         /// What verdicts must agree in.
         kinds: Box<Kinds>,
         /// What came of each file so far.
@@ -227,7 +241,7 @@ impl<'a> Jobs<'a> {
     ) -> Result<Self, LoadError> {
         if let Some(file) = &args.config {
             let jobs = config::load_file(file)?;
-            return Ok(Self::Same(planned(jobs, &args.job, &kinds)?));
+            return Ok(Self::Same(planned(jobs, &args.choice(), &kinds)?));
         }
         let from = match &args.config_from {
             Some(from) => ConfigFrom::from(from.as_str()),
@@ -236,11 +250,11 @@ impl<'a> Jobs<'a> {
         Ok(match from {
             ConfigFrom::Commit => Self::OfEach {
                 files: CommitJobs::new(repo),
-                names: args.job.clone(),
+                choice: args.choice(),
                 kinds: Box::new(kinds),
                 planned: HashMap::new(),
             },
-            other => Self::Same(planned(load(repo, &other)?, &args.job, &kinds)?),
+            other => Self::Same(planned(load(repo, &other)?, &args.choice(), &kinds)?),
         })
     }
 
@@ -256,7 +270,7 @@ impl<'a> Jobs<'a> {
             Self::Same(jobs) => Ok(Arc::clone(jobs)),
             Self::OfEach {
                 files,
-                names,
+                choice,
                 kinds,
                 planned: seen,
             } => {
@@ -264,7 +278,7 @@ impl<'a> Jobs<'a> {
                 if let Some(jobs) = seen.get(&file) {
                     return Ok(Arc::clone(jobs));
                 }
-                let jobs = planned(jobs.to_vec(), names, kinds)?;
+                let jobs = planned(jobs.to_vec(), choice, kinds)?;
                 seen.insert(file, Arc::clone(&jobs));
                 Ok(jobs)
             }
@@ -300,13 +314,9 @@ fn load(repo: &Repo, from: &ConfigFrom) -> Result<Vec<Job>, LoadError> {
 
 fn planned(
     jobs: Vec<Job>,
-    names: &[String],
+    choice: &JobChoice,
     kinds: &Kinds,
 ) -> Result<Arc<[PlannedJob]>, LoadError> {
-    let chosen = config::choose(jobs, names)?;
-    let planned = |job: Job| {
-        let criteria = kinds.criteria(&job);
-        PlannedJob::new(job, criteria)
-    };
-    Ok(chosen.into_iter().map(planned).collect())
+    let chosen = choice.of(jobs)?;
+    Ok(PlannedJob::all(chosen, |job| kinds.criteria(job)))
 }

@@ -65,7 +65,7 @@ impl Dispatcher<'_, '_> {
         }
         if let Some(known) = known {
             state.running = None;
-            self.tasks.store(task.id);
+            self.tasks.store(task.id, false);
             self.reuse(&task, known, claim);
         } else if unwanted {
             let label = state.handle.label.clone();

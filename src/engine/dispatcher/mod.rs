@@ -15,7 +15,7 @@ mod requests;
 mod results;
 mod storing;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -26,7 +26,8 @@ use crate::fail;
 use crate::git::{Look, Repo};
 use crate::logs::LogStore;
 use crate::model::{
-    Counts, DefId, Event, JSON_FORMAT, LogId, RunnerLabel, Status, Surroundings, Task, TaskId,
+    Counts, DefId, Event, JSON_FORMAT, LogId, Outcome, RunnerLabel, Status, Surroundings, Task,
+    TaskId,
 };
 use crate::notes::Records;
 use crate::plan::{Action, Plan, PlannedJob, ReusePolicy};
@@ -288,6 +289,12 @@ impl<'a, 'scope> Dispatcher<'a, 'scope> {
                     self.ctx.reports.tell(Event::TaskOutput { id, line });
                 }
             }
+            Message::Retried {
+                worker,
+                try_,
+                outcome,
+                tail,
+            } => self.handle_retried(worker, try_, &outcome, tail),
             Message::Finished { worker, ended } => {
                 self.workers[worker].idle = true;
                 if let Some(running) = self.workers[worker].running.take() {
@@ -295,13 +302,14 @@ impl<'a, 'scope> Dispatcher<'a, 'scope> {
                 }
             }
             Message::Presence { worker, presence } => self.handle_presence(worker, presence),
-            Message::Gone { worker } => {
-                let worker = &mut self.workers[worker];
+            Message::Gone { worker: at } => {
+                let worker = &mut self.workers[at];
                 worker.idle = false;
                 if worker.handle.commands.take().is_some() {
                     if let Some(running) = worker.running.take() {
                         self.tasks.forget(running.task.id);
                     }
+                    self.tasks.unbind(at);
                     self.error.get_or_insert(EngineError::Panicked);
                     self.stop(Stop::Gently);
                 }
@@ -341,6 +349,7 @@ impl<'a, 'scope> Dispatcher<'a, 'scope> {
         self.terminate(&terminate);
         done.into_iter().for_each(|done| self.tell_done(done));
         let (mut known, mut homeless, mut is_failed) = (Vec::new(), Vec::new(), false);
+        let mut touched = BTreeSet::new();
         for mut one in new {
             let (action, reason) = match one.decided.take() {
                 Some(decided) => decided,
@@ -363,12 +372,16 @@ impl<'a, 'scope> Dispatcher<'a, 'scope> {
                     homeless.push(task);
                 }
             }
+            touched.insert(one.commit.id);
+        }
+        for commit in &touched {
+            self.unblock(commit);
         }
         if is_failed && self.ctx.fail_fast {
             self.stop(Stop::Gently);
         }
         if self.ctx.stay {
-            let waiting = self.tasks.queued() as u64;
+            let waiting = self.tasks.to_come() as u64;
             self.ctx.reports.tell(Event::Queue { waiting });
         }
         // Logs are read for some of what is known, for which workers need not wait.
@@ -439,6 +452,9 @@ impl<'a, 'scope> Dispatcher<'a, 'scope> {
             log: log.clone(),
             ahead: self.tasks.ahead(place, AHEAD),
         };
+        let at = self.workers[worker].place();
+        self.tasks
+            .bind(id, worker, |other| at.has(&other.task.job.labels));
         let state = &mut self.workers[worker];
         state.near = Some(place);
         state.idle = false;
@@ -506,6 +522,24 @@ impl<'a, 'scope> Dispatcher<'a, 'scope> {
             rule: task.reason.rule(),
         };
         self.tasks.start(task.id, Instant::now());
+        self.ctx.reports.tell(event);
+    }
+
+    fn handle_retried(&mut self, worker: usize, try_: u32, outcome: &Outcome, tail: Vec<String>) {
+        let Some(running) = &mut self.workers[worker].running else {
+            return;
+        };
+        running.try_ = try_;
+        let task = &running.task;
+        let event = Event::TaskRetried {
+            id: task.id,
+            commit: task.commit.id,
+            subject: task.commit.subject.clone(),
+            job: task.job.name.clone(),
+            try_,
+            why: outcome.verdict(1).and_then(|(_, why)| why),
+            tail,
+        };
         self.ctx.reports.tell(event);
     }
 

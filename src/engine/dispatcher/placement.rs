@@ -180,7 +180,7 @@ impl Dispatcher<'_, '_> {
                         .iter()
                         .any(|other| may_have(workers, other.place(), waiting))
             };
-            let Some(entry) = self.tasks.take(*near, window, fits) else {
+            let Some(entry) = self.tasks.take(Some(worker), *near, window, fits) else {
                 break;
             };
             let id = entry.task.id;
@@ -251,7 +251,7 @@ impl Dispatcher<'_, '_> {
                 handle.place.has(&job.labels) && is_hopeless(workers, job)
             };
             // The worker will say why there is no verdict; that goes into the log.
-            if let Some(entry) = self.tasks.take(None, 1, hopeless) {
+            if let Some(entry) = self.tasks.take(None, None, 1, hopeless) {
                 let id = entry.task.id;
                 self.tasks.pin_down(id, MOVES);
                 self.assign(worker, id);
@@ -262,6 +262,9 @@ impl Dispatcher<'_, '_> {
     /// A worker's machine came or went.
     pub(super) fn handle_presence(&mut self, worker: usize, presence: Presence) {
         self.workers[worker].presence = presence.clone();
+        if presence != Presence::Here {
+            self.tasks.unbind(worker);
+        }
         let Presence::Away {
             reason: Some(reason),
             failures,

@@ -52,8 +52,11 @@ impl Dispatcher<'_, '_> {
         for done in cancelled.done {
             self.tell_done(done);
         }
+        for commit in &cancelled.touched {
+            self.unblock(commit);
+        }
         self.tell_watching();
-        let waiting_now = self.tasks.queued() as u64;
+        let waiting_now = self.tasks.to_come() as u64;
         self.ctx.reports.tell(Event::Queue {
             waiting: waiting_now,
         });

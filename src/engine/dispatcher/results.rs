@@ -11,8 +11,8 @@ use crate::engine::message::Ended;
 use crate::engine::worker::tail;
 use crate::fail;
 use crate::model::{
-    Commit, Criteria, EnvId, Event, Forget, Forgotten, MAX_LINE, Outcome, Reason, Record, Reuse,
-    RunnerLabel, Seen, Status, Surroundings, Task, latest, surroundings,
+    Commit, Criteria, EnvId, Event, Forget, Forgotten, MAX_LINE, Oid, Outcome, Reason, Record,
+    Reuse, RunnerLabel, Seen, Status, Surroundings, Task, latest, surroundings,
 };
 use crate::plan::{self, Action, Known, PlannedJob, ReusePolicy};
 use crate::runner::{Files, Head, Keys, Observed, platform};
@@ -84,15 +84,11 @@ impl Dispatcher<'_, '_> {
         runner: RunnerLabel,
     ) {
         fail::point("outcome");
+        let try_ = ended.try_;
         let Running {
-            task,
-            try_,
-            log,
-            claim,
-            ..
+            task, log, claim, ..
         } = running;
         let is_abandoned = self.is_abandoned(task.id);
-        self.tasks.store(task.id);
         self.learn(&task, &runner, &ended.observed);
         let env = env_of(&task, &ended.observed);
         let seen = self.seen(&task, &ended.observed, &outcome);
@@ -109,6 +105,9 @@ impl Dispatcher<'_, '_> {
             Some((status, why)) => (Some(status), why),
             None => (None, None),
         };
+        let has_passed = matches!(status, Some(Status::Pass | Status::Flaky));
+        self.tasks.store(task.id, has_passed);
+        self.unblock(&task.commit.id);
         let reason = match outcome {
             Outcome::Errored { reason, .. } => Some(reason),
             _ => None,
@@ -158,7 +157,7 @@ impl Dispatcher<'_, '_> {
                     env,
                     def: task.def,
                     log,
-                    input: None,
+                    input: task.criteria.input(&task.commit),
                     tree: task.commit.tree,
                     seen,
                     rest: None,
@@ -186,7 +185,7 @@ impl Dispatcher<'_, '_> {
     /// record is copied to this commit's.
     pub(super) fn reuse(&mut self, task: &Task, known: Known, claim: Option<Right>) {
         let stored = known.stands_at(&task.commit.id);
-        let reason = Reason::of_known(&known, &task.commit.id);
+        let reason = Reason::of_known(&known, &task.commit);
         let mut record = known.record;
         let event = Event::TaskReused {
             id: task.id,
@@ -315,8 +314,37 @@ impl Dispatcher<'_, '_> {
         let result = event.result();
         self.ctx.reports.tell(event);
         let is_stored = stored != Some(false);
+        let commit = self.tasks.get(id).map(|entry| entry.task.commit.id);
         if let Some(done) = self.tasks.end(id, result, is_stored, Instant::now()) {
             self.tell_done(done);
+        }
+        if let Some(commit) = commit {
+            self.unblock(&commit);
+        }
+    }
+
+    /// Goes on with the jobs of a commit that waited for others of it.
+    pub(super) fn unblock(&mut self, commit: &Oid) {
+        for (id, needs) in self.tasks.unblock(commit) {
+            let Some(entry) = self.tasks.get(id) else {
+                continue;
+            };
+            let task = &entry.task;
+            let event = Event::TaskBlocked {
+                id,
+                commit: task.commit.id,
+                subject: task.commit.subject.clone(),
+                job: task.job.name.clone(),
+                needs,
+            };
+            tracing::debug!(target: "tasks", task = id.0, "blocked");
+            self.counts.blocked += 1;
+            self.ctx.reports.tell(event);
+            if let Some(done) = self.tasks.end_blocked(id) {
+                self.tell_done(done);
+            }
+            // Others need this one.
+            self.unblock(commit);
         }
     }
 }

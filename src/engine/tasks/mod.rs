@@ -3,12 +3,13 @@
 //! One table owns the state of each task, from when it is wanted to its end:
 //!
 //! ```text
-//!            ┌───── machine lost, recalled ─────┐
-//!            ↓                                  │
-//! wanted ─→ queued ─→ assigned ─→ running ─→ storing ─→ ended
-//!            ↑ ↑         │                      │
-//!            │ └─ contended (another run)       │
-//!            └──────────── retry at ←── no verdict
+//!                       ┌───── machine lost, recalled ─────┐
+//!                       ↓                                  │
+//! wanted ─→ blocked ─→ queued ─→ assigned ─→ running ─→ storing ─→ ended
+//!              │        ↑ ↑         │                      │        ↑
+//!              │        │ └─ contended (another run)       │        │
+//!              │        └──────────── retry at ←── no verdict       │
+//!              └───────── a job that it needs did not pass ─────────┘
 //! ```
 //!
 //! Pure: no I/O, and no clock; whoever calls says what time it is. Events come in as
@@ -19,6 +20,9 @@
 //! used last is warm for the commits beside its last one. Both count: a worker gets the task
 //! nearest to its last commit out of the first few that wait, so that no task waits for long
 //! and incremental builds stay incremental.
+//!
+//! Jobs of one commit of which one needs the other are a chain. The worker that gets the first
+//! of them gets all, so that each finds in the worktree what those before have left.
 
 #[cfg(test)]
 mod tests;
@@ -27,7 +31,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::model::{Commit, JobName, Oid, Reason, Status, Task, TaskId, TaskKey, TaskResult};
+use crate::model::{Commit, JobName, Oid, Reason, Status, Task, TaskId, TaskKey, TaskResult, Why};
 use crate::plan::{Action, PlannedJob};
 
 use super::message::{CommitDone, Superseded, Wanted};
@@ -46,6 +50,8 @@ pub(crate) enum OnError {
 /// Where a task that is not at its end is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// It waits for jobs that it needs.
+    Blocked,
     /// It waits for a worker.
     Queued,
     /// Another run works on what it tests; it is queued again at this time.
@@ -63,8 +69,12 @@ enum State {
 /// How a task came to its end, for as long as it is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// There is a verdict, or nobody waits for a better one.
+    /// There is a verdict that is good enough for whoever needs it.
+    Passed,
+    /// There is another verdict, or nobody waits for a better one.
     Verdict,
+    /// A job that it needs did not pass.
+    Blocked,
     /// There is none after the last try.
     GaveUp,
     /// There is none, and the next run has it again.
@@ -93,6 +103,12 @@ pub(super) struct Entry {
     contended: Option<Instant>,
     /// How often it ended without a verdict.
     errors: usize,
+    /// Its chain.
+    chain: Option<usize>,
+    /// The worker that has its chain.
+    bound: Option<usize>,
+    /// It has passed, and that is being stored.
+    passed: bool,
 }
 
 impl Entry {
@@ -142,6 +158,8 @@ pub(super) struct Cancelled {
     pub(super) queued: u64,
     /// Commits that are done by it.
     pub(super) done: Vec<CommitDone>,
+    /// Commits of which something was cancelled: see [`unblock`](Tasks::unblock).
+    pub(super) touched: Vec<Oid>,
 }
 
 /// A commit whose end somebody waits for.
@@ -153,6 +171,29 @@ struct Progress {
     results: Vec<TaskResult>,
     /// It was said that it is done.
     is_told: bool,
+    /// Its jobs that wait for others.
+    blocked: BTreeSet<TaskId>,
+    /// The jobs that are in a chain, and in which.
+    chains: HashMap<JobName, usize>,
+}
+
+/// Which jobs are in a chain with which others: of each its number.
+fn chains(jobs: &[PlannedJob]) -> HashMap<JobName, usize> {
+    let mut chains: HashMap<JobName, usize> = HashMap::new();
+    for (number, job) in jobs.iter().enumerate() {
+        let job = &job.job;
+        if job.needs.is_empty() {
+            continue;
+        }
+        for name in job.needs.iter().map(|need| &need.job).chain([&job.name]) {
+            if let Some(before) = chains.insert(name.clone(), number) {
+                // What was a chain of its own is a part of this one.
+                let same = chains.values_mut().filter(|chain| **chain == before);
+                same.for_each(|chain| *chain = number);
+            }
+        }
+    }
+    chains
 }
 
 /// All tasks of a run.
@@ -168,6 +209,10 @@ pub(super) struct Tasks {
     /// What waits for a worker, by rank.
     urgent: BTreeSet<(u64, TaskId)>,
     queued: BTreeSet<(u64, TaskId)>,
+    /// What waits for the worker that has its chain.
+    bound: HashMap<usize, BTreeSet<(u64, TaskId)>>,
+    /// How many wait for jobs that they need.
+    blocked: usize,
     /// What is contended or to be tried again, by when.
     timers: BTreeSet<(Instant, TaskId)>,
     /// How many workers have one.
@@ -189,6 +234,8 @@ impl Tasks {
             commits: HashMap::new(),
             urgent: BTreeSet::new(),
             queued: BTreeSet::new(),
+            bound: HashMap::new(),
+            blocked: 0,
             timers: BTreeSet::new(),
             busy: 0,
             more: 0,
@@ -241,8 +288,9 @@ impl Tasks {
                 }
             }
             let known = before.remove(&commit.id);
-            let (mut results, is_told) =
-                known.map_or((Vec::new(), false), |known| (known.results, known.is_told));
+            let (mut results, is_told, blocked) = known.map_or_else(Default::default, |known| {
+                (known.results, known.is_told, known.blocked)
+            });
             results.retain(|result| jobs.iter().any(|job| job.job.name == result.job));
             let id = commit.id;
             let progress = Progress {
@@ -250,6 +298,8 @@ impl Tasks {
                 keys,
                 results,
                 is_told,
+                blocked,
+                chains: chains(&jobs),
             };
             self.commits.insert(id, progress);
         }
@@ -272,7 +322,7 @@ impl Tasks {
                 continue;
             };
             match entry.state {
-                State::Queued | State::Contended(_) | State::RetryAt(_) => {
+                State::Blocked | State::Queued | State::Contended(_) | State::RetryAt(_) => {
                     self.remove(id);
                 }
                 State::Assigned | State::Running(_) if superseded == Superseded::End => {
@@ -293,9 +343,102 @@ impl Tasks {
         id
     }
 
-    /// Adds a task that waits for a worker.
+    /// Adds a task that waits for a worker, or for jobs that it needs: see
+    /// [`unblock`](Self::unblock).
     pub(super) fn queue(&mut self, new: &New, task: Task) {
-        self.add(new, task, State::Queued);
+        let state = if task.job.needs.is_empty() {
+            State::Queued
+        } else {
+            State::Blocked
+        };
+        self.add(new, task, state);
+    }
+
+    /// Queues the tasks of a commit that wait for nothing any more. Returns those of which a
+    /// job that they need has ended without having passed, and that job: see
+    /// [`end_blocked`](Self::end_blocked).
+    pub(super) fn unblock(&mut self, commit: &Oid) -> Vec<(TaskId, JobName)> {
+        let Some(progress) = self.commits.get(commit) else {
+            return Vec::new();
+        };
+        let (mut free, mut unmet) = (Vec::new(), Vec::new());
+        'tasks: for id in &progress.blocked {
+            let mut waits = false;
+            for need in &self.entries[id].task.job.needs {
+                let key = (*commit, need.job.clone(), need.def);
+                let live = self.live.get(&key).map(|id| &self.entries[id]);
+                match self.ended.get(&key) {
+                    Some(End::Passed) => {}
+                    None if live.is_some_and(|live| live.passed) => {}
+                    Some(_) => {
+                        unmet.push((*id, need.job.clone()));
+                        continue 'tasks;
+                    }
+                    // What is not wanted is made up for by whoever runs the task.
+                    None => waits |= progress.keys.contains(&key),
+                }
+            }
+            if !waits {
+                free.push(*id);
+            }
+        }
+        for id in free {
+            self.set(id, State::Queued);
+        }
+        unmet
+    }
+
+    /// A task has come to its end since a job that it needs did not pass. Says which commit is
+    /// done by it.
+    pub(super) fn end_blocked(&mut self, id: TaskId) -> Option<CommitDone> {
+        let entry = self.remove(id)?;
+        let commit = entry.task.commit.id;
+        self.ended.insert(entry.task.key(), End::Blocked);
+        self.done(&commit)
+    }
+
+    /// Gives what waits of a task's chain to the worker that has the task, as far as that
+    /// worker `can` have it.
+    pub(super) fn bind(&mut self, id: TaskId, worker: usize, can: impl Fn(&Entry) -> bool) {
+        for other in self.chain_of(id) {
+            if can(&self.entries[&other]) {
+                self.bind_one(other, Some(worker));
+            }
+        }
+    }
+
+    /// Whoever may have it gets what waits for a worker that is away.
+    pub(super) fn unbind(&mut self, worker: usize) {
+        let bound = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.bound == Some(worker));
+        let bound: Vec<_> = bound.map(|(id, _)| *id).collect();
+        for id in bound {
+            self.bind_one(id, None);
+        }
+    }
+
+    fn bind_one(&mut self, id: TaskId, worker: Option<usize>) {
+        self.displace(id);
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.bound = worker;
+        }
+        self.place(id);
+    }
+
+    /// The tasks of the table that are in the chain of this one, and it.
+    fn chain_of(&self, id: TaskId) -> Vec<TaskId> {
+        let Some(entry) = self.entries.get(&id) else {
+            return Vec::new();
+        };
+        let progress = self.commits.get(&entry.task.commit.id);
+        let (Some(chain), Some(progress)) = (entry.chain, progress) else {
+            return Vec::new();
+        };
+        let live = progress.keys.iter().filter_map(|key| self.live.get(key));
+        let same = |id: &&TaskId| self.entries[id].chain == Some(chain);
+        live.filter(same).copied().collect()
     }
 
     /// Adds a task whose end is known.
@@ -306,7 +449,12 @@ impl Tasks {
     fn add(&mut self, new: &New, task: Task, state: State) {
         let id = task.id;
         self.live.insert(task.key(), id);
+        let progress = self.commits.get(&task.commit.id);
+        let chain = progress.and_then(|progress| progress.chains.get(&task.job.name));
         let entry = Entry {
+            chain: chain.copied(),
+            bound: None,
+            passed: false,
             task,
             rank: new.rank,
             place: new.place,
@@ -327,16 +475,20 @@ impl Tasks {
         self.entries.get(&id)
     }
 
-    /// Takes a task that `fits` for a worker: the first urgent one, else one for a worker whose
-    /// last commit stood at `near`, out of the first `window` of them.
+    /// Takes a task that `fits` for a worker: the next of a chain that it has, else the first
+    /// urgent one, else one for a worker whose last commit stood at `near`, out of the first
+    /// `window` of them.
     pub(super) fn take(
         &mut self,
+        worker: Option<usize>,
         near: Option<usize>,
         window: usize,
         fits: impl Fn(&Entry) -> bool,
     ) -> Option<&Entry> {
         let fitting = |(_, id): &&(u64, TaskId)| self.entries.get(id).is_some_and(&fits);
-        let urgent = self.urgent.iter().find(fitting);
+        let bound = worker.and_then(|worker| self.bound.get(&worker));
+        let bound = bound.and_then(|bound| bound.iter().find(fitting));
+        let urgent = bound.or_else(|| self.urgent.iter().find(fitting));
         let mut first = self.queued.iter().filter(fitting).take(window);
         let chosen = match (urgent, near) {
             (Some(urgent), _) => urgent,
@@ -390,6 +542,9 @@ impl Tasks {
         entry.moves += 1;
         entry.lost_by = Some(machine);
         self.set(id, State::Queued);
+        for other in self.chain_of(id) {
+            self.bind_one(other, None);
+        }
         true
     }
 
@@ -423,8 +578,12 @@ impl Tasks {
         }
     }
 
-    /// A task has come to an end that is not on record yet.
-    pub(super) fn store(&mut self, id: TaskId) {
+    /// A task has come to an end that is not on record yet. What needs it need not wait for
+    /// that where it has `passed`: see [`unblock`](Self::unblock).
+    pub(super) fn store(&mut self, id: TaskId, passed: bool) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.passed = passed;
+        }
         self.set(id, State::Storing);
     }
 
@@ -444,14 +603,20 @@ impl Tasks {
             return None;
         };
         let is_verdict = is_stored && result.status != Status::Error;
+        let verdict = match result.status {
+            Status::Pass | Status::Flaky => End::Passed,
+            Status::Fail | Status::Skip | Status::Error => End::Verdict,
+        };
         let end = if is_verdict {
-            End::Verdict
+            verdict
         } else {
             entry.errors += 1;
             match self.on_error {
-                OnError::End => End::Verdict,
+                OnError::End => verdict,
                 OnError::Leave => End::Left,
                 OnError::Retry(pauses) => match pauses.get(entry.errors - 1) {
+                    // It depends on the commit, and would end alike.
+                    Some(_) if matches!(result.why, Some(Why::Setup | Why::Needs)) => End::GaveUp,
                     Some(pause) => {
                         self.set(id, State::RetryAt(now + *pause));
                         return None;
@@ -522,6 +687,7 @@ impl Tasks {
         let id = task.id;
         self.live.insert(task.key(), id);
         entry.task = task;
+        entry.passed = false;
         entry.state = if is_known {
             State::Storing
         } else {
@@ -546,7 +712,7 @@ impl Tasks {
                 State::Storing => continue,
                 State::Running(_) => cancelled.running += 1,
                 State::Assigned => cancelled.waiting += 1,
-                State::Queued | State::Contended(_) | State::RetryAt(_) => {
+                State::Blocked | State::Queued | State::Contended(_) | State::RetryAt(_) => {
                     cancelled.waiting += 1;
                     cancelled.queued += 1;
                 }
@@ -565,6 +731,7 @@ impl Tasks {
         let mut touched: Vec<_> = touched.into_iter().collect();
         touched.sort_unstable();
         cancelled.done = touched.iter().filter_map(|id| self.done(id)).collect();
+        cancelled.touched = touched;
         cancelled
     }
 
@@ -577,9 +744,14 @@ impl Tasks {
 
     /// Drops all that waits; how many tasks of them have not been tried.
     pub(super) fn clear(&mut self) -> u64 {
-        let waiting = self.urgent.iter().chain(&self.queued).map(|(_, id)| *id);
+        let sets = [&self.urgent, &self.queued]
+            .into_iter()
+            .chain(self.bound.values());
+        let waiting = sets.flatten().map(|(_, id)| *id);
+        let blocked = self.commits.values().flat_map(|commit| &commit.blocked);
         let waiting: Vec<_> = waiting
             .chain(self.timers.iter().map(|(_, id)| *id))
+            .chain(blocked.copied())
             .collect();
         let removed = waiting.into_iter().filter_map(|id| self.remove(id));
         let untried = removed.filter(|entry| !matches!(entry.state, State::RetryAt(_)));
@@ -588,12 +760,18 @@ impl Tasks {
 
     /// How many tasks wait for a worker.
     pub(super) fn queued(&self) -> usize {
-        self.urgent.len() + self.queued.len()
+        let bound = self.bound.values().map(BTreeSet::len);
+        self.urgent.len() + self.queued.len() + bound.sum::<usize>()
+    }
+
+    /// How many tasks wait for a worker, or for jobs that they need.
+    pub(super) fn to_come(&self) -> usize {
+        self.queued() + self.blocked
     }
 
     /// Whether nothing waits, and nothing can come back from a worker to wait again.
     pub(super) fn is_over(&self) -> bool {
-        self.queued() == 0 && self.timers.is_empty() && self.busy == 0
+        self.queued() == 0 && self.blocked == 0 && self.timers.is_empty() && self.busy == 0
     }
 
     /// How many tasks stayed without a verdict.
@@ -675,9 +853,18 @@ impl Tasks {
             return;
         };
         match entry.state {
+            State::Blocked => {
+                self.blocked -= 1;
+                if let Some(progress) = self.commits.get_mut(&entry.task.commit.id) {
+                    progress.blocked.remove(&id);
+                }
+            }
             State::Queued => {
                 self.urgent.remove(&(entry.rank, id));
                 self.queued.remove(&(entry.rank, id));
+                if let Some(bound) = entry.bound.and_then(|worker| self.bound.get_mut(&worker)) {
+                    bound.remove(&(entry.rank, id));
+                }
             }
             State::Contended(at) | State::RetryAt(at) => drop(self.timers.remove(&(at, id))),
             State::Assigned | State::Running(_) => self.busy -= 1,
@@ -691,11 +878,17 @@ impl Tasks {
             return;
         };
         match entry.state {
+            State::Blocked => {
+                self.blocked += 1;
+                if let Some(progress) = self.commits.get_mut(&entry.task.commit.id) {
+                    progress.blocked.insert(id);
+                }
+            }
             State::Queued => {
-                let queue = if entry.urgent {
-                    &mut self.urgent
-                } else {
-                    &mut self.queued
+                let queue = match entry.bound {
+                    Some(worker) => self.bound.entry(worker).or_default(),
+                    None if entry.urgent => &mut self.urgent,
+                    None => &mut self.queued,
                 };
                 queue.insert((entry.rank, id));
             }

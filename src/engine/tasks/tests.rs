@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::model::{CommandLine, Job, LogId, Oid};
+use crate::model::{CommandLine, DefId, Job, LogId, Need, Oid};
 
 use super::*;
 
@@ -76,6 +76,7 @@ impl Table {
             let id = self.tasks.next_id();
             let task = new.job.task(id, &new.commit, Reason::Unrecorded);
             self.tasks.queue(&new, task);
+            assert!(self.tasks.unblock(&new.commit.id).is_empty());
         }
         changes
     }
@@ -85,7 +86,7 @@ impl Table {
     }
 
     fn take_near(&mut self, near: Option<usize>, window: usize) -> Option<TaskId> {
-        let entry = self.tasks.take(near, window, |_| true)?;
+        let entry = self.tasks.take(None, near, window, |_| true)?;
         Some(entry.task.id)
     }
 
@@ -111,7 +112,8 @@ impl Table {
     }
 
     fn end(&mut self, id: TaskId, job: &str, status: Status) -> Option<CommitDone> {
-        self.tasks.store(id);
+        self.tasks
+            .store(id, matches!(status, Status::Pass | Status::Flaky));
         self.tasks.end(id, result(job, status), true, self.now)
     }
 
@@ -168,9 +170,12 @@ fn what_does_not_fit_stays() {
     let mut table = Table::new(OnError::End);
     table.want(vec![wanted(1, &["a", "b"])]);
     let fits = |entry: &Entry| entry.task.job.name.as_str() == "b";
-    let id = table.tasks.take(None, 1, fits).map(|entry| entry.task.id);
+    let id = table
+        .tasks
+        .take(None, None, 1, fits)
+        .map(|entry| entry.task.id);
     assert_eq!(table.name(id.unwrap()), "b1");
-    assert!(table.tasks.take(None, 1, fits).is_none());
+    assert!(table.tasks.take(None, None, 1, fits).is_none());
     assert_eq!(table.tasks.queued(), 1);
 }
 
@@ -289,7 +294,7 @@ fn a_verdict_that_is_not_stored_is_none() {
     let mut table = Table::new(OnError::Retry(&PAUSES));
     table.want(vec![wanted(1, &["a"])]);
     let id = table.start();
-    table.tasks.store(id);
+    table.tasks.store(id, false);
     let passed = result("a", Status::Pass);
     assert!(table.tasks.end(id, passed, false, table.now).is_none());
     assert_eq!(table.after(1), [id]);
@@ -360,7 +365,7 @@ fn cancelling_ends_what_runs_and_what_waits_but_no_verdict() {
         wanted(3, &["a"]),
     ]);
     let [stored, running] = [table.start(), table.start()];
-    table.tasks.store(stored);
+    table.tasks.store(stored, false);
     let assigned = table.take().unwrap();
     let cancelled = table.tasks.cancel(None, None);
     assert_eq!(cancelled.terminate, [running, assigned]);
@@ -428,4 +433,108 @@ fn what_runs_and_what_waits_is_told() {
     let waiting = table.tasks.waiting();
     let waiting: Vec<_> = waiting.iter().map(|task| task.job.name.as_str()).collect();
     assert_eq!(waiting, ["a", "b"]);
+}
+
+/// `build`, `lint`, and `test` and `pack`, which need `build`; `ship` needs `pack`.
+fn project(n: u8) -> Wanted {
+    let of = |name: &str, needs: &[(&str, DefId)]| {
+        let run = CommandLine::Shell(name.to_owned());
+        let mut job = Job::new(name.parse().unwrap(), run);
+        let needs = needs.iter().map(|(name, def)| Need {
+            job: name.parse().unwrap(),
+            def: *def,
+        });
+        job.needs = needs.collect();
+        PlannedJob::unrecorded(job)
+    };
+    let build = of("build", &[]);
+    let pack = of("pack", &[("build", build.def)]);
+    let ship = of("ship", &[("pack", pack.def)]);
+    let test = of("test", &[("build", build.def)]);
+    Wanted {
+        jobs: [ship, test, pack, of("lint", &[]), build].into(),
+        ..wanted(n, &[])
+    }
+}
+
+/// Hands the next task that `worker` gets to it, with its chain.
+fn hand_to(table: &mut Table, worker: usize) -> Option<TaskId> {
+    let entry = table.tasks.take(Some(worker), None, 1, |_| true)?;
+    let id = entry.task.id;
+    table.tasks.bind(id, worker, |_| true);
+    table.tasks.start(id, table.now);
+    Some(id)
+}
+
+#[test]
+fn jobs_wait_for_what_they_need_and_go_where_that_was() {
+    let mut table = Table::new(OnError::End);
+    table.want(vec![project(1), project(2)]);
+    assert_eq!((table.tasks.queued(), table.tasks.to_come()), (4, 10));
+    let lint = hand_to(&mut table, 0).unwrap();
+    let build = hand_to(&mut table, 1).unwrap();
+    assert_eq!([lint, build].map(|id| table.name(id)), ["lint1", "build1"]);
+    assert!(table.pass(build).is_none());
+    assert!(table.tasks.unblock(&commit(1).id).is_empty());
+    // Another worker gets none of the chain, and the one that has it gets nothing else before.
+    let next = hand_to(&mut table, 2).unwrap();
+    assert_eq!(table.name(next), "lint2");
+    let test = hand_to(&mut table, 1).unwrap();
+    assert_eq!(table.name(test), "test1");
+    table.end(test, "test", Status::Fail);
+    assert!(table.tasks.unblock(&commit(1).id).is_empty());
+    let pack = hand_to(&mut table, 1).unwrap();
+    assert_eq!(table.name(pack), "pack1");
+    // Its worker goes: anybody may have the rest.
+    table.tasks.unbind(1);
+    table.end(pack, "pack", Status::Flaky);
+    assert!(table.tasks.unblock(&commit(1).id).is_empty());
+    let ship = hand_to(&mut table, 0).unwrap();
+    assert_eq!(table.name(ship), "ship1");
+    assert!(table.pass(lint).is_none());
+    let done = table.pass(ship).unwrap();
+    assert_eq!((done.jobs.len(), done.tasks.len()), (5, 5));
+}
+
+#[test]
+fn what_needs_a_job_that_did_not_pass_is_not_run() {
+    let mut table = Table::new(OnError::Retry(&PAUSES));
+    table.want(vec![project(1)]);
+    let (lint, build) = (table.start(), table.start());
+    table.pass(lint);
+    // Without a verdict it is tried again, and what needs it waits.
+    table.end(build, "build", Status::Error);
+    assert!(table.tasks.unblock(&commit(1).id).is_empty());
+    assert_eq!(table.after(1), [build]);
+    let build = table.again(build);
+    assert_eq!(table.take(), Some(build));
+    table.end(build, "build", Status::Skip);
+    let mut unmet = table.tasks.unblock(&commit(1).id);
+    let mut told = Vec::new();
+    let mut done = None;
+    while let Some((id, need)) = unmet.pop() {
+        told.push(format!("{} {need}", table.name(id)));
+        assert!(done.is_none());
+        done = table.tasks.end_blocked(id);
+        unmet = table.tasks.unblock(&commit(1).id);
+    }
+    told.sort();
+    assert_eq!(told, ["pack1 build", "ship1 pack", "test1 build"]);
+    assert_eq!(done.unwrap().tasks.len(), 2);
+    assert!(table.tasks.is_over());
+}
+
+#[test]
+fn what_is_cancelled_takes_with_it_what_needs_it() {
+    let mut table = Table::new(OnError::End);
+    table.want(vec![project(1)]);
+    assert_eq!(table.tasks.clear(), 5);
+    assert!(table.tasks.is_over());
+    table.want(vec![project(2)]);
+    let cancelled = table.tasks.cancel(None, Some(&"build".parse().unwrap()));
+    assert_eq!(
+        (cancelled.queued, cancelled.touched),
+        (1, vec![commit(2).id])
+    );
+    assert_eq!(table.tasks.unblock(&commit(2).id).len(), 2);
 }

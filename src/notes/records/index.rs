@@ -13,8 +13,8 @@ use jiff::Timestamp;
 
 use super::Stored;
 use crate::model::{
-    Commit, Criteria, EnvId, Forget, Forgotten, JobName, LogId, Oid, Platform, Record, Reuse,
-    Status, latest,
+    Commit, Criteria, EnvId, Forget, Forgotten, InputId, JobName, LogId, Oid, Platform, Record,
+    Reuse, Status, latest,
 };
 
 /// So many of a job's latest running times make an estimate.
@@ -47,6 +47,14 @@ enum Scope {
     Commit(Oid),
     /// One each, whichever: for jobs that do not care.
     SomeCommit,
+}
+
+/// What a verdict is about.
+#[derive(Debug, Clone, Copy, Hash)]
+enum Content {
+    Tree(Oid),
+    /// The part of a tree that the job reads.
+    Input(InputId),
 }
 
 /// What makes records found.
@@ -190,17 +198,26 @@ impl Index {
             self.platforms.insert(record.on.clone());
         }
         let scope = record.seen.commit().map(Scope::Commit);
-        let key = |scope| {
-            let key = (&record.job, record.def, record.tree, scope);
+        let key = |scope, content| {
+            let key = (&record.job, record.def, content, scope);
             self.hasher.hash_one((key, &record.on, record.env))
         };
-        let keys = match scope {
-            None => [Some(key(Scope::Tree)), None],
-            Some(one) => [Some(key(one)), Some(key(Scope::SomeCommit))],
-        };
+        let tree = Content::Tree(record.tree);
+        let input = record.input.map(Content::Input);
+        let keys = [Some(tree), input]
+            .into_iter()
+            .flatten()
+            .flat_map(|content| match scope {
+                None => [Some(key(Scope::Tree, content)), None],
+                Some(one) => [
+                    Some(key(one, content)),
+                    Some(key(Scope::SomeCommit, content)),
+                ],
+            });
+        let keys: Vec<_> = keys.flatten().collect();
         let Ok(at) = u32::try_from(at) else { return };
         let place = RecordPosition { commit, at };
-        for key in keys.into_iter().flatten() {
+        for key in keys {
             let newest = self.newest.get(&key).and_then(|place| place.of(stored));
             if newest.is_none_or(|newest| record.rank(self.now) > newest.rank(self.now)) {
                 self.newest.insert(key, place);
@@ -236,10 +253,15 @@ impl Index {
             (_, true) => [Some(Scope::Commit(commit.id)), None],
             (_, false) => [Some(Scope::Tree), Some(Scope::Commit(commit.id))],
         };
+        let input = criteria.input(commit).map(Content::Input);
+        let contents = [Some(Content::Tree(commit.tree)), input];
         let mut best: Option<RecordPosition> = None;
         let mut consider = |on: &Option<Platform>, env: Option<EnvId>| {
-            for scope in scopes.into_iter().flatten() {
-                let key = (&criteria.job, criteria.def, commit.tree, scope);
+            let contents = contents.into_iter().flatten();
+            let pairs = contents.flat_map(|content| scopes.map(|scope| (content, scope)));
+            for (content, scope) in pairs {
+                let Some(scope) = scope else { continue };
+                let key = (&criteria.job, criteria.def, content, scope);
                 let key = self.hasher.hash_one((key, on, env));
                 let Some(place) = self.newest.get(&key) else {
                     continue;

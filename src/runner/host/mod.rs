@@ -388,13 +388,7 @@ impl Runner for HostRunner {
         })?;
         let (sender, news) = mpsc::channel();
         conn.expect(id, sender.clone());
-        let task = RunTask::new(
-            id.0,
-            assignment.try_,
-            &assignment.task.commit,
-            &assignment.task.job,
-            &assignment.log,
-        );
+        let task = RunTask::new(assignment);
         let after = conn.want(&assignment.task.commit.id, &assignment.ahead);
         {
             // Nobody asks anything before the host has heard of the task.

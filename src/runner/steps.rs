@@ -1,0 +1,347 @@
+//! What a task runs in its slot, one after the other: what must be set up there, the jobs that
+//! it needs where they have not passed there, and the job itself. It is all one task, with one
+//! log, and only the last step says something of the commit.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::git::{InputReader, Repo};
+use crate::model::COMMIT_VARIABLE;
+use crate::model::{
+    self, CommandLine, DEFAULT_GRACE, InputId, Job, JobName, Outcome, REPOSITORY_VARIABLE, Why,
+};
+use crate::process::{self, ExitKind, JobProcess, SpawnSpec};
+use crate::worktree::{self, Lease};
+
+use super::agent_error::AgentError;
+use super::artifacts::{self, Artifacts};
+use super::channel::Channel;
+use super::complaints::Complaints;
+use super::course::{Ending, Limits};
+use super::follow::{Followed, follow};
+use super::output::Output;
+use super::protocol::{FromAgent, RunTask, Setup};
+use super::unstarted::not_started;
+use super::within;
+
+/// The variable that says above which directories no git looks for a repository.
+const CEILINGS: &str = "GIT_CEILING_DIRECTORIES";
+
+/// What the steps of a task have to do with.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) setup: &'a Setup,
+    pub(super) repo: &'a Repo,
+    pub(super) inputs: &'a InputReader,
+    pub(super) task: &'a RunTask,
+}
+
+impl Context<'_> {
+    /// The identity of what a set-up does for this task; `None` where its tree cannot be read.
+    fn identity(&self, setup: &model::Setup) -> Option<InputId> {
+        let lists = [setup.inputs.clone()];
+        let inputs = if setup.inputs.is_empty() {
+            InputId::of_entries(&[])
+        } else {
+            self.inputs.input(&lists, &self.task.tree)?
+        };
+        let parts = [setup.definition().to_string(), inputs.to_string()];
+        let parts = parts.map(|part| (part.into_bytes(), Vec::new()));
+        Some(InputId::of_entries(&parts))
+    }
+}
+
+/// A step: a command with what it gets.
+struct Step<'s> {
+    run: &'s CommandLine,
+    job: &'s JobName,
+    env: &'s BTreeMap<String, String>,
+    is_told_commit: bool,
+    artifacts: &'s Path,
+    limits: Limits,
+}
+
+/// The steps of a task, as far as they have come.
+pub(super) struct Steps<'s, I: Read + AsFd, O: Write + AsFd> {
+    channel: &'s mut Channel<I, O>,
+    ctx: Context<'s>,
+    output: Output,
+    is_started: bool,
+    /// The directories in which jobs have left files, for as long as the task may look there.
+    artifacts: Vec<Artifacts>,
+    ran: Duration,
+}
+
+impl<'s, I: Read + AsFd, O: Write + AsFd> Steps<'s, I, O> {
+    /// None yet.
+    pub(super) fn new(channel: &'s mut Channel<I, O>, ctx: Context<'s>) -> Self {
+        Self {
+            output: Output::new(ctx.setup.output, ctx.task.task),
+            channel,
+            ctx,
+            is_started: false,
+            artifacts: Vec::new(),
+            ran: Duration::ZERO,
+        }
+    }
+
+    /// What was said of the machine.
+    pub(super) fn complaints(&self) -> &Complaints {
+        self.output.complaints()
+    }
+
+    /// Does what comes before the job. Returns what keeps it from being run, if something does.
+    pub(super) fn prepare(
+        &mut self,
+        lease: &mut Lease<'_, '_>,
+    ) -> Result<Option<Outcome>, AgentError> {
+        let task = self.ctx.task;
+        let missing: Vec<&Job> = task
+            .upstream
+            .iter()
+            .filter(|job| !lease.has_passed(job.definition(), &task.commit))
+            .collect();
+        let jobs = || missing.iter().copied().chain([&task.job]);
+        let mut due: Vec<&model::Setup> = Vec::new();
+        for setup in jobs().flat_map(|job| &job.setups) {
+            if !due.iter().any(|other| other.name == setup.name) {
+                due.push(setup);
+            }
+        }
+        let all = task.upstream.iter().chain([&task.job]);
+        let beside: Vec<_> = all
+            .flat_map(|job| &job.setups)
+            .map(|one| &one.name)
+            .collect();
+        for setup in due {
+            if let Some(outcome) = self.set_up(lease, setup, &beside)? {
+                return Ok(Some(outcome));
+            }
+        }
+        for job in missing {
+            self.remark(&format!("running {}, which this job needs", job.name))?;
+            match self.job(lease, job)? {
+                Outcome::Passed => lease.note_passed(job.definition()),
+                Outcome::Cancelled => return Ok(Some(Outcome::Cancelled)),
+                other => {
+                    let reason = format!("pass {}, which it needs: {}", job.name, text(&other));
+                    return Ok(Some(Outcome::Errored {
+                        why: Why::Needs,
+                        reason,
+                    }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn set_up(
+        &mut self,
+        lease: &mut Lease<'_, '_>,
+        setup: &model::Setup,
+        beside: &[&JobName],
+    ) -> Result<Option<Outcome>, AgentError> {
+        let failed = |reason: String| {
+            Ok(Some(Outcome::Errored {
+                why: Why::Setup,
+                reason: format!("set up {}: {reason}", setup.name),
+            }))
+        };
+        let Some(identity) = self.ctx.identity(setup) else {
+            return failed("the tree cannot be read".to_owned());
+        };
+        if lease.has_setup(&setup.name, identity) {
+            return Ok(None);
+        }
+        if let Err(error) = lease.begin_setup(&setup.name) {
+            return failed(error.to_string());
+        }
+        self.remark(&format!("setting up {}", setup.name))?;
+        let artifacts = match self.artifacts(&self.ctx.task.job.name) {
+            Ok(artifacts) => artifacts,
+            Err(outcome) => return Ok(Some(outcome)),
+        };
+        let outcome = self.step(
+            lease,
+            &Step {
+                run: &setup.run,
+                job: &self.ctx.task.job.name,
+                env: &setup.env,
+                is_told_commit: false,
+                artifacts: &artifacts,
+                limits: Limits {
+                    timeout: setup.timeout,
+                    silence: None,
+                    grace: DEFAULT_GRACE,
+                },
+            },
+        )?;
+        match outcome {
+            Outcome::Passed => match lease.end_setup(&setup.name, identity, beside) {
+                Ok(()) => Ok(None),
+                Err(error) => failed(error.to_string()),
+            },
+            Outcome::Cancelled => Ok(Some(Outcome::Cancelled)),
+            other => failed(text(&other)),
+        }
+    }
+
+    /// Runs a job: that of the task, or one that it needs.
+    pub(super) fn job(&mut self, lease: &Lease<'_, '_>, job: &Job) -> Result<Outcome, AgentError> {
+        let artifacts = match self.artifacts(&job.name) {
+            Ok(artifacts) => artifacts,
+            Err(outcome) => return Ok(outcome),
+        };
+        self.step(
+            lease,
+            &Step {
+                run: &job.run,
+                job: &job.name,
+                env: &job.env,
+                is_told_commit: job.is_told_commit(),
+                artifacts: &artifacts,
+                limits: Limits::of(job),
+            },
+        )
+    }
+
+    /// The directory in which a job may leave files.
+    fn artifacts(&mut self, job: &JobName) -> Result<std::path::PathBuf, Outcome> {
+        let opened = Artifacts::open(self.ctx.repo, &self.ctx.task.commit, job);
+        let artifacts = opened.map_err(|error| Outcome::Errored {
+            why: Why::Spawn,
+            reason: format!("make the directory for artifacts: {error}"),
+        })?;
+        let path = artifacts.path().to_owned();
+        self.artifacts.push(artifacts);
+        Ok(path)
+    }
+
+    fn step(&mut self, lease: &Lease<'_, '_>, step: &Step<'_>) -> Result<Outcome, AgentError> {
+        let task = self.ctx.task;
+        let spawned = JobProcess::spawn(SpawnSpec {
+            run: step.run,
+            dir: lease.path(),
+            env: environment(self.ctx, lease, step),
+        });
+        let mut job = match spawned {
+            Ok(job) => job,
+            Err(error) => return Ok(not_started(step.run, lease.path(), &error)),
+        };
+        if !std::mem::replace(&mut self.is_started, true) {
+            self.channel.send(&FromAgent::Started {
+                task: task.task,
+                slot: lease.slot(),
+                pid: job.id(),
+            })?;
+        }
+        let followed = follow(
+            self.channel,
+            task.task,
+            step.limits,
+            &mut job,
+            &mut self.output,
+        );
+        job.reap().map_err(AgentError::Processes)?;
+        // With every process gone the pipe has an end, unless somebody outside holds it.
+        process::end_everything().map_err(AgentError::Processes)?;
+        let Followed { ending, exit, ran } = followed?;
+        self.ran = ran;
+        self.output.drain(self.channel, &mut job)?;
+        if let Some(Ending::Silent(limit)) = ending {
+            self.remark(&format!("ended since it said nothing for {limit:?}"))?;
+        }
+        Ok(match (ending, exit) {
+            (Some(Ending::Asked), _) => Outcome::Cancelled,
+            (Some(Ending::TimedOut(limit) | Ending::Silent(limit)), _) => {
+                Outcome::TimedOut { limit }
+            }
+            (None, ExitKind::Exited(code)) => Outcome::from_exit_code(code),
+            (None, ExitKind::Signaled(signal)) => Outcome::from_signal(signal),
+        })
+    }
+
+    fn remark(&mut self, text: &str) -> Result<(), AgentError> {
+        self.output.remark(self.channel, text)
+    }
+
+    /// Says the rest: all that was printed, and how long the last step ran.
+    pub(super) fn finish(self) -> Result<(), AgentError> {
+        self.output.finish(self.channel)?;
+        self.channel.send(&FromAgent::Ran {
+            task: self.ctx.task.task,
+            time: self.ran,
+        })
+    }
+}
+
+/// How a step ended that was to pass.
+fn text(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Passed => "it passed".to_owned(),
+        Outcome::Skipped => "exit code 125".to_owned(),
+        Outcome::Failed { code } => format!("exit code {code}"),
+        Outcome::Signaled { signal } => format!("signal {signal}"),
+        Outcome::TimedOut { limit } => format!("it took longer than {limit:?}"),
+        Outcome::Errored { reason, .. } => format!("failed to {reason}"),
+        Outcome::Cancelled => "cancelled".to_owned(),
+    }
+}
+
+/// What a step finds in its environment beside what this process has.
+fn environment(
+    ctx: Context<'_>,
+    lease: &Lease<'_, '_>,
+    step: &Step<'_>,
+) -> BTreeMap<OsString, OsString> {
+    let Context {
+        setup, task, repo, ..
+    } = ctx;
+    let ours: [(&str, OsString); 11] = [
+        ("CI", "true".into()),
+        ("GIT_CI", "1".into()),
+        // For those who mean the user's repository, and not the slot's.
+        (REPOSITORY_VARIABLE, setup.repository.clone().into()),
+        ("GIT_CI_TREE", task.tree.to_string().into()),
+        ("GIT_CI_JOB", step.job.as_str().into()),
+        ("GIT_CI_TRY", task.try_.to_string().into()),
+        ("GIT_CI_SLOT", lease.slot().to_string().into()),
+        ("GIT_CI_RUNNER", setup.label.as_str().into()),
+        ("GIT_CI_ARTIFACTS", step.artifacts.into()),
+        (worktree::MARK, lease.path().into()),
+        ("TERM", "dumb".into()),
+    ];
+    let mut env: BTreeMap<_, _> = ours
+        .into_iter()
+        .map(|(key, value)| (key.into(), value))
+        .collect();
+    for job in &task.upstream {
+        let path = artifacts::path(repo, &task.commit, &job.name);
+        env.insert(artifacts::variable(&job.name).into(), path.into());
+    }
+    // Beside a slot no git is to find a repository further up, nor the user's from the
+    // directory for artifacts, which is in it.
+    let beside = lease.path().parent().and_then(Path::parent);
+    let mut ceilings = vec![setup.repository.clone()];
+    ceilings.extend(beside.map(Path::to_owned));
+    if let Some(others) = std::env::var_os(CEILINGS) {
+        ceilings.extend(std::env::split_paths(&others));
+    }
+    // A path with a colon cannot be told.
+    if let Ok(ceilings) = std::env::join_paths(ceilings) {
+        env.insert(CEILINGS.into(), ceilings);
+    }
+    if step.is_told_commit {
+        env.insert(COMMIT_VARIABLE.into(), task.commit.to_string().into());
+    }
+    let within = within::value(&task.job.name, &task.tree);
+    env.insert(super::WITHIN.into(), within);
+    for (key, value) in step.env {
+        env.insert(key.into(), value.into());
+    }
+    env
+}
