@@ -6,6 +6,8 @@ pub mod config;
 mod engine;
 mod error;
 mod fail;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod git;
 mod hooks;
 mod lock;

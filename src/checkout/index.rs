@@ -42,7 +42,7 @@ pub(super) type Changes = BTreeMap<Vec<u8>, Option<(u32, ObjectId)>>;
 pub(super) type Written = BTreeMap<Vec<u8>, Option<(Stamp, ObjectId)>>;
 
 /// The entries of an index, sorted by path.
-pub(super) struct Image {
+pub(crate) struct Image {
     hash: Kind,
     /// The file without its checksum.
     raw: Vec<u8>,
@@ -65,7 +65,7 @@ impl Image {
     }
 
     /// Reads what git wrote; `None` where an entry is more than a plain file or link.
-    pub(super) fn load(path: &Path, hash: Kind) -> Option<Self> {
+    pub(crate) fn load(path: &Path, hash: Kind) -> Option<Self> {
         let file = gix::index::File::at(path, hash, true, Default::default()).ok()?;
         let unusual = Flags::ASSUME_VALID
             | Flags::SKIP_WORKTREE
@@ -106,7 +106,7 @@ impl Image {
         Some(image)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.starts.len()
     }
 
@@ -123,7 +123,7 @@ impl Image {
         &self.raw[self.start(i)..end]
     }
 
-    pub(super) fn path(&self, i: usize) -> &[u8] {
+    pub(crate) fn path(&self, i: usize) -> &[u8] {
         let entry = self.entry(i);
         let head = STAT + self.hash.len_in_bytes();
         let length = usize::from(u16::from_be_bytes([entry[head], entry[head + 1]]) & 0xfff);
@@ -141,11 +141,11 @@ impl Image {
         &self.entry(i)[..STAT]
     }
 
-    pub(super) fn mode(&self, i: usize) -> u32 {
+    pub(crate) fn mode(&self, i: usize) -> u32 {
         file_mode(self.stamp(i))
     }
 
-    pub(super) fn id(&self, i: usize) -> ObjectId {
+    pub(crate) fn id(&self, i: usize) -> ObjectId {
         ObjectId::from_bytes_or_panic(&self.entry(i)[STAT..STAT + self.hash.len_in_bytes()])
     }
 

@@ -73,6 +73,8 @@ mod submodules;
 mod template;
 mod unmoved;
 
+#[cfg(fuzzing)]
+pub(crate) use index::Image;
 pub(crate) use template::Templates;
 
 pub(crate) use past::Past;

@@ -24,5 +24,7 @@ pub use audit::{Audit, audit_notes};
 pub use check::{Remedy, find_remedy};
 pub use error::NotesError;
 pub use read::TreeError;
+#[cfg(fuzzing)]
+pub(crate) use records::parse as parse_records;
 pub use records::{Records, Unread};
 pub use store::{Appended, NoteStore, notes_tip, read_note};

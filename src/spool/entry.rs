@@ -39,7 +39,7 @@ impl Entry {
     }
 
     /// Its line, line feed included.
-    pub(super) fn line(&self) -> Vec<u8> {
+    pub(crate) fn line(&self) -> Vec<u8> {
         let mut line = format!("{} {} ", self.seconds, self.commit).into_bytes();
         match &self.source {
             // A ref's name holds neither spaces nor control characters.

@@ -260,7 +260,7 @@ fn generation(bytes: &[u8]) -> &[u8] {
     bytes.split(|&byte| byte == b'\n').next().unwrap_or(bytes)
 }
 
-fn parse(bytes: &[u8]) -> Vec<Entry> {
+pub(crate) fn parse(bytes: &[u8]) -> Vec<Entry> {
     bytes
         .split(|&byte| byte == b'\n')
         .filter_map(Entry::parse)

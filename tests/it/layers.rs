@@ -518,6 +518,11 @@ fn the_library_shows_nothing_that_nobody_uses() {
             .unwrap()
             .map(|entry| entry.unwrap().path()),
     );
+    users.extend(
+        fs::read_dir(root.join("tests/fuzz/fuzz_targets"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path()),
+    );
     let mut used = BTreeSet::new();
     for user in users.iter().filter(|path| path.is_file()) {
         let tokens = tokens(&fs::read_to_string(user).unwrap());

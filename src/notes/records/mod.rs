@@ -383,7 +383,11 @@ impl Records {
 
 /// The records as they were when the file was written; `None` where it is of no use.
 fn read_file(path: &Path, notes_ref: &str) -> Option<Records> {
-    let text = sealed::read(path, KIND)?;
+    parse(&sealed::read(path, KIND)?, notes_ref)
+}
+
+/// What the file says, if it is of this ref and every line of it can be read.
+pub(crate) fn parse(text: &str, notes_ref: &str) -> Option<Records> {
     let mut lines = text.lines();
     let (tree, of) = lines.next()?.split_once(' ')?;
     if of != notes_ref {
