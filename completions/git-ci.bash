@@ -110,6 +110,18 @@ __git_ci_complete () {
         __git_ci_offer "always auto never" ;;
     logs,--color=)
         __git_ci_offer "always auto never" ;;
+    wait,--order=|wait,--order)
+        __git_ci_offer "newest oldest" ;;
+    wait,--job=|wait,--job)
+        __git_ci_jobs ;;
+    wait,--skip=|wait,--skip)
+        : ;;
+    wait,--config=|wait,--config)
+        __git_ci_files ;;
+    wait,--config-from=|wait,--config-from)
+        __git_ci_revisions ;;
+    wait,--timeout=|wait,--timeout)
+        : ;;
     doctor,--color=)
         __git_ci_offer "always auto never" ;;
     watch,--exclude=|watch,--exclude)
@@ -186,6 +198,11 @@ __git_ci_complete () {
         -*) __git_ci_offer "--follow --raw --json --color --help" ;;
         *) __git_ci_revisions; __git_ci_jobs ;;
         esac ;;
+    wait,*)
+        case "$cur" in
+        -*) __git_ci_offer "--all --branches --first-parent --stdin --order --job --skip --config --config-from --timeout --keep-going --json --help" ;;
+        *) __git_ci_revisions ;;
+        esac ;;
     gc,*)
         case "$cur" in
         -*) __git_ci_offer "--dry-run --json --verbose --help" ;;
@@ -234,7 +251,7 @@ __git_ci_complete () {
     ,*)
         case "$cur" in
         -*) __git_ci_offer "--help --version" ;;
-        *) __git_ci_offer "init run hook notify status log show logs gc doctor completions watch cancel forget hosts help version" ;;
+        *) __git_ci_offer "init run hook notify status log show logs wait gc doctor completions watch cancel forget hosts help version" ;;
         esac ;;
     esac
 }

@@ -34,6 +34,7 @@ complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "status" -d 'Show what
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "log" -d 'Show the records, newest first'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "show" -d 'Show everything about one commit'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "logs" -d 'Show the whole log of one task, also while it runs'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "wait" -d 'Wait until there are verdicts on commits, and say what failed'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "gc" -d 'Remove old logs and artifacts, worktrees that are not used, and litter'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "doctor" -d 'Look for what is wrong with this set-up, and name the command that mends it'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "completions" -d 'Print a completion script'
@@ -137,6 +138,20 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand logs" -s f -l follow -d 'S
 complete -c git-ci -n "__fish_git_ci_using_subcommand logs" -l raw -d 'Show the log as it is, also on a terminal'
 complete -c git-ci -n "__fish_git_ci_using_subcommand logs" -l json -d 'Print JSON: what is known of the task, then the log, one line a line'
 complete -c git-ci -n "__fish_git_ci_using_subcommand logs" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -l order -d 'The order of the commits of a range' -r -f -a "newest\t'Children before their parents'
+oldest\t'Parents before their children'"
+complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -l job -d 'Only this job, and what it needs; may be given several times' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -l skip -d 'Leave this job out; may be given several times' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -l config -d 'Read the jobs from this file' -r -F
+complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -l config-from -d 'Which jobs file counts: that of the `worktree`, of each `commit`, or of a revision' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -l timeout -d 'Do not wait for longer than this, such as `10m`' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -l all -d 'Every commit that a branch, a tag or another ref reaches'
+complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -l branches -d 'Every commit that a local branch reaches'
+complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -l first-parent -d 'Follow only the first parent of a merge'
+complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -l stdin -d 'Read more revisions from standard input, one a line'
+complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -l keep-going -d 'Go on after a failure, until there are all verdicts'
+complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -l json -d 'Print JSON: a `verdict` for each task, and what failed'
+complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c git-ci -n "__fish_git_ci_using_subcommand gc" -s n -l dry-run -d 'Say what would be removed, and remove nothing'
 complete -c git-ci -n "__fish_git_ci_using_subcommand gc" -l json -d 'Print what is removed as JSON, one object a line'
 complete -c git-ci -n "__fish_git_ci_using_subcommand gc" -s v -l verbose -d 'Name each thing that is removed'
@@ -216,6 +231,8 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand log" -f -a '(git for-each-
 complete -c git-ci -n "__fish_git_ci_using_subcommand show" -l job -x -a '(__fish_git_ci_jobs)'
 complete -c git-ci -n "__fish_git_ci_using_subcommand show" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'
 complete -c git-ci -n "__fish_git_ci_using_subcommand logs" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'
+complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -l job -x -a '(__fish_git_ci_jobs)'
+complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l job -x -a '(__fish_git_ci_jobs)'
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'
 complete -c git-ci -n "__fish_git_ci_using_subcommand cancel" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'

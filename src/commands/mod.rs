@@ -21,6 +21,7 @@ mod show;
 mod status;
 mod ui;
 mod version;
+mod wait;
 mod watch;
 
 use std::ffi::OsString;
@@ -62,6 +63,7 @@ enum Command {
     Log(log::Args),
     Show(show::Args),
     Logs(logs::Args),
+    Wait(wait::Args),
     Gc(gc::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -123,6 +125,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Log(args) => log::execute(args),
         Command::Show(args) => show::execute(args),
         Command::Logs(args) => logs::execute(args),
+        Command::Wait(args) => wait::execute(args),
         Command::Completions(args) => completions::execute(args),
         Command::Doctor(args) => doctor::execute(args),
         Command::Gc(args) => gc::execute(args),

@@ -9,8 +9,7 @@ mod source;
 
 pub use parse::{ConfigError, KEYS, Problem, is_label, nearest, parse};
 pub use source::{
-    CommitJobs, ConfigFrom, JobChoice, LoadError, is_meant, load, load_bisected, load_file,
-    no_such_job,
+    CommitJobs, ConfigFrom, JobChoice, LoadError, load, load_bisected, load_file, no_such_job,
 };
 
 /// The name of the jobs file, at the top of the tree.

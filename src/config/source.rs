@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::git::revs::{self, RevError};
 use crate::git::{ReadError, Repo};
-use crate::model::{Job, JobName, Oid, glob};
+use crate::model::{Job, JobName, Oid};
 
 use super::JOBS_FILE;
 use super::parse::{ConfigError, nearest, parse};
@@ -286,11 +286,11 @@ impl JobChoice {
     /// Where there is no job of one of the names, or one that is left out is needed.
     pub fn of(&self, jobs: Vec<Job>) -> Result<Vec<Job>, LoadError> {
         for name in self.names.iter().chain(&self.skipped) {
-            if !jobs.iter().any(|job| is_meant(name, &job.name)) {
+            if !jobs.iter().any(|job| job.name.is_meant_by(name)) {
                 return Err(no_such_job(name, jobs.iter().map(|job| job.name.as_str())));
             }
         }
-        let any = |names: &[String], job: &Job| names.iter().any(|name| is_meant(name, &job.name));
+        let any = |names: &[String], job: &Job| names.iter().any(|name| job.name.is_meant_by(name));
         let mut chosen: HashSet<&JobName> = HashSet::new();
         let mut next: Vec<&Job> = Vec::new();
         for job in &jobs {
@@ -323,14 +323,4 @@ impl JobChoice {
         let is_chosen = |job: &Job| chosen.contains(&job.name);
         Ok(jobs.into_iter().filter(is_chosen).collect())
     }
-}
-
-/// Whether somebody who says `name` means this job: by its name, by that of its matrix, or by
-/// a pattern.
-pub fn is_meant(name: &str, job: &JobName) -> bool {
-    let job = job.as_str();
-    let cell = job
-        .strip_prefix(name)
-        .is_some_and(|rest| rest.starts_with('['));
-    job == name || cell || name.contains('*') && glob(name.as_bytes(), job.as_bytes())
 }

@@ -28,7 +28,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// No more waiting tasks are listed.
-pub(super) const MOST_WAITING: usize = 1000;
+pub(crate) const MOST_WAITING: usize = 1000;
 
 /// No request or answer is longer.
 const MOST: u64 = 4 * 1024 * 1024;

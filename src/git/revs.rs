@@ -237,6 +237,19 @@ pub fn last(repo: &Repo, count: usize) -> Result<Vec<Commit>, RevError> {
     Ok(commits.list)
 }
 
+/// The last `count` commits before one, along first parents, newest first.
+///
+/// # Errors
+/// Where git does not run.
+pub fn before(repo: &Repo, commit: &Oid, count: usize) -> Result<Vec<Commit>, RevError> {
+    let mut commits = Commits::default();
+    let mut command = rev_list(repo);
+    command.args(["--first-parent", "--skip=1"]);
+    command.arg(format!("--max-count={count}"));
+    commits.read(repo, &mut command, &[commit.to_string().into()])?;
+    Ok(commits.list)
+}
+
 /// Those of `commits` that change something at `paths`, which are as git-log(1) reads them
 /// here; of merges none, nor commits that are not there.
 ///

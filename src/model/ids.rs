@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::text::glob;
+
 /// Why a text is not the identifier it was meant to be; completes "not a valid …: ".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseIdError {
@@ -249,6 +251,19 @@ text_id!(
             })
     }
 );
+
+impl JobName {
+    /// Whether somebody who says `text` means this job: by its name, by that of its matrix, or
+    /// by a pattern, in which `*` is any text.
+    pub fn is_meant_by(&self, text: &str) -> bool {
+        let name = self.as_str();
+        let is_cell = name
+            .strip_prefix(text)
+            .is_some_and(|rest| rest.starts_with('['));
+        name == text || is_cell || text.contains('*') && glob(text.as_bytes(), name.as_bytes())
+    }
+}
+
 text_id!(
     /// Where a task ran, as far as its verdict depends on it: machine and system, such as
     /// `x86_64-linux`: `[a-z0-9][a-z0-9._-]{0,31}`.

@@ -61,8 +61,12 @@ impl Stream {
         self.fd().is_terminal()
     }
 
-    /// Whether it is a terminal on which the cursor can be moved.
+    /// Whether it is a terminal on which the cursor can be moved, and a person looks at it.
     pub(crate) fn has_cursor(self) -> bool {
+        let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        if ["CI", "AI_AGENT"].into_iter().any(is_set) {
+            return false;
+        }
         let able = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
         able && self.is_terminal()
     }

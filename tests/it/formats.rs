@@ -252,6 +252,7 @@ fn what_is_printed_as_json_is_what_the_schema_says() {
         &["show", "HEAD~1"],
         &["show", "HEAD~2"],
         &["logs", "HEAD~1", "test"],
+        &["wait", "HEAD~1", "--job", "test"],
         &["hosts"],
         &["hosts", "--check"],
         &["doctor"],

@@ -158,6 +158,7 @@ fn every_command_that_people_use_has_a_page_and_no_other() {
         let entries = lines.iter().take_while(|line| !line.ends_with("ptions:"));
         let names = entries.filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next());
         listed.extend(names.map(|name| match name {
+            "agents" => "git-ci-agents.7".to_owned(),
             "trace" => "git-ci-trace.7".to_owned(),
             _ => format!("git-ci-{name}.{section}"),
         }));

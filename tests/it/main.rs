@@ -65,6 +65,7 @@ mod terminals;
 mod trace;
 mod usage;
 
+mod wait;
 mod watch;
 mod watch_faults;
 mod watch_remote;

@@ -44,6 +44,19 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "wait",
+        &[
+            (
+                "git ci wait",
+                "until a watcher, a hook or a run has tested HEAD",
+            ),
+            (
+                "git ci wait --timeout 10m main..",
+                "each commit of this branch, for ten minutes at most",
+            ),
+        ],
+    ),
+    (
         "status",
         &[
             (

@@ -18,6 +18,9 @@ const JOBS: &str = include_str!("jobs.roff");
 /// The format of JSON, as a test makes it from the types that are printed.
 const JSON: &str = include_str!("../../../man/git-ci-json.5");
 
+/// For scripts and agents.
+const AGENTS: &str = include_str!("agents.roff");
+
 /// How to follow what happens.
 const TRACE: &str = include_str!("trace.roff");
 
@@ -59,6 +62,7 @@ pub(super) fn pages(command: &clap::Command) -> Vec<(String, String)> {
     }
     pages.push(("git-ci-note.5".to_owned(), note()));
     pages.push(("git-ci-jobs.5".to_owned(), jobs()));
+    pages.push(("git-ci-agents.7".to_owned(), agents()));
     pages.push(("git-ci-trace.7".to_owned(), trace()));
     pages
 }
@@ -69,9 +73,14 @@ pub(super) fn format(name: &str) -> Option<String> {
         "note" => Some(note()),
         "jobs" => Some(jobs()),
         "json" => Some(JSON.to_owned()),
+        "agents" => Some(agents()),
         "trace" => Some(trace()),
         _ => None,
     }
+}
+
+fn agents() -> String {
+    AGENTS.replace("@VERSION@", &version())
 }
 
 fn trace() -> String {

@@ -17,10 +17,11 @@ pub(super) use completions::{Shell, script};
 
 /// The pages beside those of the commands: what `git ci help` calls them, their section, and
 /// what they are about. Section 5 is for formats, as in git.
-const PAGES: [(&str, u8, &str); 4] = [
+const PAGES: [(&str, u8, &str); 5] = [
     ("note", 5, "how results are written in git notes"),
     ("jobs", 5, "the jobs file, and what a job is given and says"),
     ("json", 5, "what is printed for other programs"),
+    ("agents", 7, "git-ci for scripts and coding agents"),
     ("trace", 7, "how to follow what git-ci does"),
 ];
 

@@ -92,6 +92,29 @@ pub(in crate::commands) enum Line<'a> {
         /// The task's record, where there is one.
         record: Option<RecordLine<'a>>,
     },
+    /// The first line of `wait`; a `verdict` follows for each task once there is one, and a
+    /// `failure` for each that says that the job failed.
+    Wait {
+        /// The version of the format.
+        format: u32,
+        /// How many tasks are waited for.
+        tasks: usize,
+    },
+    /// The record that counts for a task that was waited for.
+    Verdict(RecordLine<'a>),
+    /// What failed, and since when.
+    Failure {
+        /// The commit.
+        commit: Oid,
+        /// The job.
+        job: &'a JobName,
+        /// The last lines of its output, raw.
+        tail: Vec<String>,
+        /// The nearest commit before it on which the job passed.
+        last_pass: Option<Oid>,
+        /// The files that differ between the two, raw.
+        changed: Vec<String>,
+    },
     /// One record of a note.
     Record(RecordLine<'a>),
     /// A configured job that has no verdict on the commit of `show`.

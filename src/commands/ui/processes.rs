@@ -13,6 +13,9 @@ use super::lines::Line;
 use super::output;
 use super::reading::safe;
 
+/// No process tells of more tasks that wait.
+const MOST_TOLD: u64 = control::MOST_WAITING as u64;
+
 /// The processes that work on this repository, and their tasks, found by commit and job.
 #[derive(Default)]
 pub(in crate::commands) struct Processes {
@@ -60,6 +63,13 @@ impl Processes {
     /// For how long a task has been running, on whatever machine.
     pub(in crate::commands) fn runs(&self, commit: Oid, job: &JobName) -> Option<Duration> {
         self.running.get(&(commit, job.clone())).copied()
+    }
+
+    /// Whether somebody has more to do than is told.
+    pub(in crate::commands) fn has_more(&self) -> bool {
+        self.states
+            .iter()
+            .any(|(state, _)| state.waiting_count > MOST_TOLD)
     }
 
     /// A line about each.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::config::{self, JobChoice, LoadError, is_meant};
+use crate::config::{self, JobChoice, LoadError};
 use crate::error::Failure;
 use crate::git::Repo;
 use crate::model::{Commit, Criteria, JobName, LogId, Oid, Reason, Record, printable_line};
@@ -244,12 +244,12 @@ pub(in crate::commands) fn check_names(
     known.extend(records.iter().flat_map(|(_, of)| of).map(|one| &one.job));
     known.extend(running.iter().map(|task| &task.job));
     for name in names.iter().chain(skipped) {
-        if !known.iter().any(|job| is_meant(name, job)) {
+        if !known.iter().any(|job| job.is_meant_by(name)) {
             let names = known.iter().map(|job| job.as_str());
             return Err(config::no_such_job(name, names).into());
         }
     }
-    let any = |names: &[String], job: &JobName| names.iter().any(|name| is_meant(name, job));
+    let any = |names: &[String], job: &JobName| names.iter().any(|name| job.is_meant_by(name));
     let is_wanted = |job: &JobName| (names.is_empty() || any(names, job)) && !any(skipped, job);
     let wanted = known.into_iter().filter(|job| is_wanted(job));
     Ok(wanted.cloned().collect())

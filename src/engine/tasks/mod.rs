@@ -700,7 +700,8 @@ impl Tasks {
     /// Cancels what is wanted and not at its end: of a commit, of a job, or all.
     pub(super) fn cancel(&mut self, commit: Option<Oid>, job: Option<&JobName>) -> Cancelled {
         let is_meant = |key: &TaskKey| {
-            commit.is_none_or(|commit| commit == key.0) && job.is_none_or(|job| *job == key.1)
+            commit.is_none_or(|commit| commit == key.0)
+                && job.is_none_or(|job| key.1.is_meant_by(job.as_str()))
         };
         let meant = self.live.iter().filter(|(key, _)| is_meant(key));
         let meant: Vec<_> = meant.map(|(key, id)| (key.clone(), *id)).collect();
