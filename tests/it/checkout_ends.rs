@@ -87,6 +87,8 @@ fn ctrl_c_ends_it() {
         terminal.press(CTRL_C);
         if filter.starts_with("trap") {
             terminal.wait_for("once more kills");
+            // As quick as a person is.
+            std::thread::sleep(std::time::Duration::from_millis(300));
             terminal.press(CTRL_C);
         }
         let (status, shown) = terminal.wait();

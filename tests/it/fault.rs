@@ -543,6 +543,8 @@ fn a_second_interrupt_kills() {
         assert!(read > 0, "{text}");
         text += &String::from_utf8_lossy(&said[..read]);
     }
+    // As quick as a person is.
+    std::thread::sleep(std::time::Duration::from_millis(300));
     signal(&run, rustix::process::Signal::INT);
     assert_eq!(run.wait().unwrap().code(), Some(130));
     expect_no_survivors(&repo);

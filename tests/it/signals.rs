@@ -77,6 +77,8 @@ fn a_second_ctrl_c_kills() {
     wait_for_job(&repo);
     terminal.press(CTRL_C);
     terminal.wait_for("once more kills");
+    // As quick as a person is.
+    std::thread::sleep(Duration::from_millis(300));
     let begun = Instant::now();
     terminal.press(CTRL_C);
     let (status, shown) = terminal.wait();

@@ -66,6 +66,10 @@ pub(super) struct Context<'a, 'scope> {
     pub(super) stay: bool,
 }
 
+/// Nobody reads what the first signal did, and sends another, within so short a time; parents
+/// that pass it on do: git, `timeout`.
+const TO_BE_READ: Duration = Duration::from_millis(200);
+
 /// For so long a display that hangs keeps a second signal from being one.
 const TO_BE_SEEN: Duration = Duration::from_secs(1);
 
@@ -557,7 +561,7 @@ impl<'a, 'scope> Dispatcher<'a, 'scope> {
         // Once more is who has seen what the first one did, and not a parent that passes it on; a
         // terminal that is gone is gone once, whoever tells of it.
         let before = self.told.as_ref().is_some_and(|(told, shown)| {
-            shown.get().is_none_or(|shown| at < *shown) && at < *told + TO_BE_SEEN
+            shown.get().is_none_or(|shown| at < *shown + TO_BE_READ) && at < *told + TO_BE_SEEN
         });
         if self.signal.is_some() && (before || signal == SIGHUP) {
             return;
