@@ -64,6 +64,8 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l branches -d 'Every
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l first-parent -d 'Follow only the first parent of a merge'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l stdin -d 'Read more revisions from standard input, one a line'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l new -d 'What is new on the local branches, or on those named, since the last time'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l staged -d 'Test what is staged, as if it were committed'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l worktree -d 'Test the work tree as it is, with untracked files that are not ignored'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l fail-fast -d 'Stop at the first failure, and end what runs; a cached one counts'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l fail-flaky -d 'A job that passed only in another try (FLAKY) fails the run'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l force -d 'Run again whatever is cached; the newest record counts'

@@ -263,7 +263,7 @@ impl Plan {
     pub(crate) fn adds_records(&self) -> bool {
         self.entries.iter().any(|entry| match &entry.action {
             Action::Run => entry.task.recorded,
-            Action::Reuse(known) => !known.stands_at(&entry.task.commit.id),
+            Action::Reuse(known) => !known.stands_at(&entry.task.commit.noted()),
         })
     }
 

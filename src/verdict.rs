@@ -172,6 +172,7 @@ mod tests {
             tree: TREE.repeat(5).parse().unwrap(),
             subject: String::new(),
             time: 0,
+            snapshot: None,
         }
     }
 

@@ -352,6 +352,17 @@ impl<'a> Checkout<'a> {
         brought
     }
 
+    /// Has `HEAD` at a commit, whatever the worktree was brought to.
+    ///
+    /// # Errors
+    /// Where its file cannot be replaced.
+    pub(crate) fn set_head(&mut self, head: &Oid) -> Result<(), CheckoutError> {
+        let path = self.path.join(".git");
+        let admin = admin::Admin::at(path.clone()).ok_or(io::ErrorKind::NotADirectory.into());
+        let set = admin.and_then(|admin| admin.set_head(head));
+        set.map_err(|source| CheckoutError::Io { path, source })
+    }
+
     /// What tells the directories that are there now from others in their place.
     fn identity(&self) -> Option<[(u64, u64); 2]> {
         let of = |path: &Path| {

@@ -7,7 +7,7 @@ use crate::config::LoadError;
 use crate::engine::control::{self, Kind, Listener, Process};
 use crate::engine::{self, OnError, Summary, Superseded};
 use crate::error::{Failure, FailureKind};
-use crate::git::{Look, Repo, auto_gc, revs};
+use crate::git::{Look, Repo, auto_gc, revs, snapshot};
 use crate::logs::LogStore;
 use crate::model::{CommandLine, Commit, JSON_FORMAT, Job, JobName, Oid, Task};
 use crate::notes::{NoteStore, Records};
@@ -43,6 +43,20 @@ pub(super) struct Args {
     /// without a verdict (ERROR) is tried again the next time.
     #[arg(long, conflicts_with_all = ["exec", "all", "branches", "first_parent", "stdin", "force", "retry_failed", "dry_run", "fail_fast"])]
     new: bool,
+
+    /// Test what is staged, as if it were committed.
+    ///
+    /// Jobs see it as staged, so that `git diff --cached` shows it. Neither the index nor the
+    /// work tree is touched; a verdict counts for the commit that is made of it, too.
+    #[arg(long, conflicts_with_all = ["revs", "all", "branches", "first_parent", "stdin", "new", "worktree"])]
+    staged: bool,
+
+    /// Test the work tree as it is, with untracked files that are not ignored.
+    ///
+    /// Neither the index nor the work tree is touched; a verdict counts for a commit of just
+    /// these files, too.
+    #[arg(long, conflicts_with_all = ["revs", "all", "branches", "first_parent", "stdin", "new"])]
+    worktree: bool,
 
     /// Run this shell command instead of the configured jobs.
     #[arg(short = 'x', long = "exec", value_name = "CMD", value_parser = clap::builder::NonEmptyStringValueParser::new(), conflicts_with_all = ["job", "skip", "config", "config_from"])]
@@ -95,6 +109,14 @@ pub(super) struct Args {
 }
 
 impl Args {
+    /// What the user asked for, word by word.
+    fn typed(&self) -> Vec<String> {
+        let options = [(self.staged, "--staged"), (self.worktree, "--worktree")];
+        let given = options.into_iter().filter(|(given, _)| *given);
+        let given = given.map(|(_, option)| option.to_owned());
+        given.chain(self.revs.typed()).collect()
+    }
+
     fn reuse_policy(&self) -> ReusePolicy {
         match (self.force || self.clean, self.retry_failed) {
             (_, true) => ReusePolicy::Passed,
@@ -114,7 +136,15 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     if args.new {
         return run_new(&args, &repo, &settings);
     }
-    let commits = args.revs.commits(&repo, select::bisected(&repo))?;
+    let source = match (args.staged, args.worktree) {
+        (true, _) => Some(snapshot::Source::Staged),
+        (_, true) => Some(snapshot::Source::WorkTree),
+        _ => None,
+    };
+    let commits = match source {
+        Some(source) => vec![snapshot::take(&repo, source)?],
+        None => args.revs.commits(&repo, select::bisected(&repo))?,
+    };
     let look = look(&args, &repo, &commits);
     let commits: Vec<_> = commits.into_iter().map(Arc::new).collect();
     let records = super::ui::reading::records(&repo, &settings)?;
@@ -291,7 +321,7 @@ fn run(
     let summary = engine::run(
         engine::Run {
             repo,
-            process: Process::this(Kind::Run, args.revs.typed()),
+            process: Process::this(Kind::Run, args.typed()),
             plan,
             runners,
             store,
@@ -315,7 +345,8 @@ fn run(
 /// somebody may take that for the work tree.
 fn look(args: &Args, repo: &Repo, commits: &[Commit]) -> Option<Look> {
     let unsaid = args.talk.verbosity() == Verbosity::Quiet && !args.talk.json;
-    if unsaid || args.dry_run || repo.work_tree().is_none() {
+    let is_all = args.staged || args.worktree;
+    if unsaid || is_all || args.dry_run || repo.work_tree().is_none() {
         return None;
     }
     let head = revs::resolve(repo, "HEAD").ok()?.id;

@@ -49,6 +49,7 @@ impl CommitReader {
             tree: from_gix(&read.tree),
             subject: commit_object::subject(&object.data),
             time: read.time,
+            snapshot: None,
         })
     }
 }

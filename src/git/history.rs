@@ -322,6 +322,7 @@ impl History {
             tree: from_gix(&read.tree),
             subject,
             time: read.time,
+            snapshot: None,
         })
     }
 

@@ -19,6 +19,9 @@ use crate::model::{InputId, Inputs, Oid};
 /// So many directories are kept in mind.
 const MOST_KEPT: usize = 100_000;
 
+/// So much is kept of the trees themselves, in bytes.
+const TREES: usize = 8 << 20;
+
 /// How `*` and `**` treat slashes.
 const SLASHES: wildmatch::Mode = wildmatch::Mode::NO_MATCH_SLASH_LITERAL;
 
@@ -169,8 +172,8 @@ impl InputReader {
     /// A reader of this repository's trees.
     pub fn new(repo: &Repo) -> Arc<Self> {
         let mut objects = repo.objects();
-        // What is read is kept as what is selected of it.
-        objects.object_cache_size(0);
+        // Several jobs read the same trees, one after the other.
+        objects.object_cache_size(TREES);
         let inner = Inner {
             objects,
             selections: HashMap::new(),
@@ -218,19 +221,31 @@ impl InputReader {
 pub struct JobInputs {
     reader: Arc<InputReader>,
     lists: Vec<Vec<String>>,
+    /// What was found of whole trees.
+    known: Mutex<HashMap<Oid, Option<InputId>>>,
 }
 
 impl JobInputs {
     /// What these lists of patterns select, each for itself.
     pub fn new(reader: &Arc<InputReader>, lists: Vec<Vec<String>>) -> Self {
         let reader = Arc::clone(reader);
-        Self { reader, lists }
+        Self {
+            reader,
+            lists,
+            known: Mutex::default(),
+        }
     }
 }
 
 impl Inputs for JobInputs {
     fn of(&self, tree: &Oid) -> Option<InputId> {
-        self.reader.input(&self.lists, tree)
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST_KEPT {
+            known.clear();
+        }
+        *known
+            .entry(*tree)
+            .or_insert_with(|| self.reader.input(&self.lists, tree))
     }
 }
 

@@ -32,6 +32,7 @@ pub(crate) mod refs;
 mod repo;
 pub mod revs;
 mod small_file;
+pub mod snapshot;
 mod state;
 mod store;
 mod uncommitted;

@@ -466,6 +466,7 @@ fn parse(head: &[u8], line: &[u8]) -> Option<Commit> {
         id: id.parse().ok()?,
         tree: tree.parse().ok()?,
         time: i64::try_from(time).unwrap_or(i64::MAX),
+        snapshot: None,
         subject: subject.to_owned(),
     })
 }

@@ -35,7 +35,7 @@ pub use outcome::{Outcome, Status, Why};
 pub use reason::{Reason, Rule};
 pub use record::{MAX_LINE, ParseRecordError, RECORD_VERSION, Rank, Record, Seen, Tests, latest};
 pub use ref_name::RefName;
-pub use task::{Commit, Known, Task, TaskId, TaskKey};
+pub use task::{Commit, Known, Snapshot, Task, TaskId, TaskKey};
 pub use text::{
     glob, json_line, printable, printable_json, printable_line, printable_output, printable_styled,
 };

@@ -18,6 +18,35 @@ pub struct Commit {
     pub subject: String,
     /// Its committer's time, in seconds since the epoch.
     pub time: i64,
+    /// What it is made from, where it is none of the user's.
+    pub snapshot: Option<Snapshot>,
+}
+
+/// What is not committed yet, as a commit that no ref leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The commit that it would follow.
+    pub parent: Oid,
+    /// It is what is staged: who tests it has its parent as `HEAD`, and sees it as staged.
+    pub is_staged: bool,
+}
+
+impl Commit {
+    /// The commit in whose note its records stand: what is not committed has none.
+    pub fn noted(&self) -> Oid {
+        self.snapshot.map_or(self.id, |snapshot| snapshot.parent)
+    }
+
+    /// Where `HEAD` is for who tests it.
+    pub fn head(&self) -> Oid {
+        match self.snapshot {
+            Some(Snapshot {
+                parent,
+                is_staged: true,
+            }) => parent,
+            _ => self.id,
+        }
+    }
 }
 
 /// Numbers the tasks of one run, from 0.

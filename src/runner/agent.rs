@@ -201,7 +201,10 @@ fn run<I: Read + AsFd + Send, O: Write + AsFd + Send>(
             .iter()
             .any(|job| lease.has_passed(job.definition(), &task.commit));
     let clean = if goes_on { Clean::None } else { clean(task) };
-    let work = || lease.move_to(&task.commit, clean);
+    let work = || {
+        lease.move_to(&task.commit, clean)?;
+        lease.set_head(&task.head)
+    };
     let (brought, ending) = attend(channel, repo.git().gate(), task, work)?;
     if let Some(ending) = ending {
         return Ok(unready(ending, task, "check out the commit"));

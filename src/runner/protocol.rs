@@ -121,6 +121,8 @@ pub struct RunTask {
     pub commit: Oid,
     /// The tree of that commit.
     pub tree: Oid,
+    /// Where `HEAD` is to be.
+    pub head: Oid,
     /// How to test it.
     pub job: Job,
     /// The jobs that it needs, each behind what it needs itself.
@@ -141,6 +143,7 @@ impl RunTask {
             try_: *try_,
             commit: task.commit.id,
             tree: task.commit.tree,
+            head: task.commit.head(),
             job: Job::clone(&task.job),
             upstream: task.upstream.iter().map(|job| Job::clone(job)).collect(),
             log: log.clone(),

@@ -482,6 +482,18 @@ impl Lease<'_, '_> {
         Ok(())
     }
 
+    /// Has `HEAD` at another commit than the one that the worktree was brought to, unless it is
+    /// that.
+    ///
+    /// # Errors
+    /// Those of [`Checkout::set_head`].
+    pub(crate) fn set_head(&mut self, head: &Oid) -> Result<(), CheckoutError> {
+        if self.state.commit == Some(*head) {
+            return Ok(());
+        }
+        self.checkout.set_head(head)
+    }
+
     /// Whether a job has passed in the worktree since it was brought to this commit.
     pub(crate) fn has_passed(&self, job: DefId, commit: &Oid) -> bool {
         self.before == Some(*commit) && self.passed.contains(&job)

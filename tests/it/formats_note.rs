@@ -74,6 +74,7 @@ fn each_test_vector_means_what_the_page_of_notes_says() {
         tree: head["tree"].parse().unwrap(),
         subject: String::new(),
         time: 0,
+        snapshot: None,
     };
     let criteria = Criteria {
         job: head["job"].parse().unwrap(),

@@ -55,6 +55,7 @@ mod run;
 mod screens;
 mod signals;
 mod slots;
+mod snapshot;
 mod storm;
 mod submodules;
 mod submodules_any;

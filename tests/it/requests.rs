@@ -35,6 +35,7 @@ fn assignment(repo: &TestRepo, task: u64, run: &str) -> Assignment {
                 tree: repo.git(["rev-parse", "HEAD^{tree}"]).parse().unwrap(),
                 subject: "one".into(),
                 time: 0,
+                snapshot: None,
             }),
             def: job.definition(),
             criteria: Arc::new(Criteria::new(&job, None, Vec::new())),

@@ -4,6 +4,7 @@ use crate::config::LoadError;
 use crate::engine::EngineError;
 use crate::error::{Failure, FailureKind};
 use crate::git::revs::RevError;
+use crate::git::snapshot::SnapshotError;
 use crate::git::{GitError, RepoError};
 use crate::notes::NotesError;
 use crate::settings::SettingsError;
@@ -37,6 +38,18 @@ impl From<RevError> for Failure {
             _ => FailureKind::Fatal,
         };
         Failure::of(kind, &error)
+    }
+}
+
+impl From<SnapshotError> for Failure {
+    fn from(error: SnapshotError) -> Self {
+        let is_conflict = matches!(error, SnapshotError::Conflicts(_));
+        let failure = Failure::of(FailureKind::Fatal, &error);
+        if is_conflict {
+            failure.hint("mend them, and `git add` what you mended")
+        } else {
+            failure
+        }
     }
 }
 

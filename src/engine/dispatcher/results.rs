@@ -163,7 +163,7 @@ impl Dispatcher<'_, '_> {
                     rest: None,
                 };
                 self.pending.push(PendingRecord {
-                    commit: task.commit.id,
+                    commit: task.commit.noted(),
                     record,
                     forgets,
                     event,
@@ -184,7 +184,7 @@ impl Dispatcher<'_, '_> {
     /// Takes a known verdict over; where it stands in another commit's note, the
     /// record is copied to this commit's.
     pub(super) fn reuse(&mut self, task: &Task, known: Known, claim: Option<Right>) {
-        let stored = known.stands_at(&task.commit.id);
+        let stored = known.stands_at(&task.commit.noted());
         let reason = Reason::of_known(&known, &task.commit);
         let mut record = known.record;
         let event = Event::TaskReused {
@@ -217,7 +217,7 @@ impl Dispatcher<'_, '_> {
             record.rest = None;
         }
         self.pending.push(PendingRecord {
-            commit: task.commit.id,
+            commit: task.commit.noted(),
             record,
             forgets: Vec::new(),
             event,

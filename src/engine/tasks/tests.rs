@@ -15,6 +15,7 @@ fn commit(n: u8) -> Arc<Commit> {
         tree: id,
         subject: format!("commit {n}"),
         time: i64::from(n),
+        snapshot: None,
     })
 }
 

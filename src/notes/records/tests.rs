@@ -34,6 +34,7 @@ fn commit(id: &str) -> Commit {
         tree: "0cf036bf".repeat(5).parse().unwrap(),
         subject: String::new(),
         time: 0,
+        snapshot: None,
     }
 }
 
