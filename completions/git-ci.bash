@@ -122,6 +122,12 @@ __git_ci_complete () {
         __git_ci_revisions ;;
     wait,--timeout=|wait,--timeout)
         : ;;
+    shell,-c)
+        : ;;
+    shell,--config=|shell,--config)
+        __git_ci_files ;;
+    shell,--config-from=|shell,--config-from)
+        __git_ci_revisions ;;
     doctor,--color=)
         __git_ci_offer "always auto never" ;;
     watch,--exclude=|watch,--exclude)
@@ -203,6 +209,11 @@ __git_ci_complete () {
         -*) __git_ci_offer "--all --branches --first-parent --stdin --order --job --skip --config --config-from --timeout --keep-going --json --help" ;;
         *) __git_ci_revisions ;;
         esac ;;
+    shell,*)
+        case "$cur" in
+        -*) __git_ci_offer "-c --config --config-from --help" ;;
+        *) __git_ci_revisions; __git_ci_jobs ;;
+        esac ;;
     gc,*)
         case "$cur" in
         -*) __git_ci_offer "--dry-run --json --verbose --help" ;;
@@ -251,7 +262,7 @@ __git_ci_complete () {
     ,*)
         case "$cur" in
         -*) __git_ci_offer "--help --version" ;;
-        *) __git_ci_offer "init run hook notify status log show logs wait gc doctor completions watch cancel forget hosts help version" ;;
+        *) __git_ci_offer "init run hook notify status log show logs wait shell gc doctor completions watch cancel forget hosts help version" ;;
         esac ;;
     esac
 }

@@ -35,6 +35,7 @@ complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "log" -d 'Show the rec
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "show" -d 'Show everything about one commit'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "logs" -d 'Show the whole log of one task, also while it runs'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "wait" -d 'Wait until there are verdicts on commits, and say what failed'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "shell" -d 'Open a shell in a slot, at a commit'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "gc" -d 'Remove old logs and artifacts, worktrees that are not used, and litter'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "doctor" -d 'Look for what is wrong with this set-up, and name the command that mends it'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "completions" -d 'Print a completion script'
@@ -154,6 +155,10 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -l stdin -d 'Read mo
 complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -l keep-going -d 'Go on after a failure, until there are all verdicts'
 complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -l json -d 'Print JSON: a `verdict` for each task, and what failed'
 complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c git-ci -n "__fish_git_ci_using_subcommand shell" -s c -d 'Run this shell command instead of `$SHELL`' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand shell" -l config -d 'Read the jobs from this file' -r -F
+complete -c git-ci -n "__fish_git_ci_using_subcommand shell" -l config-from -d 'Which jobs file counts, as for `git ci run`' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand shell" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c git-ci -n "__fish_git_ci_using_subcommand gc" -s n -l dry-run -d 'Say what would be removed, and remove nothing'
 complete -c git-ci -n "__fish_git_ci_using_subcommand gc" -l json -d 'Print what is removed as JSON, one object a line'
 complete -c git-ci -n "__fish_git_ci_using_subcommand gc" -s v -l verbose -d 'Name each thing that is removed'
@@ -235,6 +240,7 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand show" -f -a '(git for-each
 complete -c git-ci -n "__fish_git_ci_using_subcommand logs" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'
 complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -l job -x -a '(__fish_git_ci_jobs)'
 complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'
+complete -c git-ci -n "__fish_git_ci_using_subcommand shell" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -l job -x -a '(__fish_git_ci_jobs)'
 complete -c git-ci -n "__fish_git_ci_using_subcommand watch" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'
 complete -c git-ci -n "__fish_git_ci_using_subcommand cancel" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'

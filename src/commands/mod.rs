@@ -17,6 +17,7 @@ mod log;
 mod logs;
 mod notify;
 mod run;
+mod shell;
 mod show;
 mod status;
 mod ui;
@@ -64,6 +65,7 @@ enum Command {
     Show(show::Args),
     Logs(logs::Args),
     Wait(wait::Args),
+    Shell(shell::Args),
     Gc(gc::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -126,6 +128,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Show(args) => show::execute(args),
         Command::Logs(args) => logs::execute(args),
         Command::Wait(args) => wait::execute(args),
+        Command::Shell(args) => shell::execute(args),
         Command::Completions(args) => completions::execute(args),
         Command::Doctor(args) => doctor::execute(args),
         Command::Gc(args) => gc::execute(args),

@@ -240,6 +240,16 @@ short_id!(
     /// Names one log file: 16 hexadecimal digits.
     LogId
 );
+
+impl LogId {
+    /// The name that these bits are.
+    pub fn of(bits: u64) -> Self {
+        let mut digits = [0; 16];
+        digits.copy_from_slice(format!("{bits:016x}").as_bytes());
+        Self(digits)
+    }
+}
+
 text_id!(
     /// A job's name: `[a-z0-9][a-z0-9._/\[\]=,-]{0,63}`, so that it is one word of a note's line.
     JobName, JobName, |text| {

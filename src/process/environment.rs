@@ -124,6 +124,13 @@ pub(crate) fn keep_from_jobs(work_trees: Vec<PathBuf>) -> Vec<String> {
     told
 }
 
+/// The environment in which jobs are started, but for what they are told themselves.
+pub(crate) fn environment_of_jobs() -> Vec<(OsString, OsString)> {
+    let mut env = std::env::vars_os().collect();
+    prepare_for_jobs(&mut env);
+    env
+}
+
 /// Changes the environment of an agent that is about to be started.
 pub(super) fn prepare_for_jobs(env: &mut Vec<(OsString, OsString)>) {
     let work_trees = WORK_TREES.lock().unwrap_or_else(PoisonError::into_inner);

@@ -39,7 +39,7 @@ mod tree;
 
 pub(crate) use adopted::{end_adopted, reap_adopted};
 pub(crate) use detach::start_detached;
-pub(crate) use environment::keep_from_jobs;
+pub(crate) use environment::{environment_of_jobs, keep_from_jobs};
 pub(crate) use job::{JobProcess, SpawnSpec, command};
 pub(crate) use mounts::{mounts_at, refuse_mounts};
 pub(crate) use occupants::{Birth, describe, evict};

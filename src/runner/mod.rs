@@ -24,6 +24,7 @@ mod outbox;
 mod output;
 mod pending_requests;
 pub mod protocol;
+pub(crate) mod shell;
 mod steps;
 mod unstarted;
 mod waiting;

@@ -42,7 +42,7 @@ pub(super) struct Context<'a> {
 
 impl Context<'_> {
     /// The identity of what a set-up does for this task; `None` where its tree cannot be read.
-    fn identity(&self, setup: &model::Setup) -> Option<InputId> {
+    pub(super) fn identity(&self, setup: &model::Setup) -> Option<InputId> {
         let lists = [setup.inputs.clone()];
         let inputs = if setup.inputs.is_empty() {
             InputId::of_entries(&[])
@@ -56,13 +56,27 @@ impl Context<'_> {
 }
 
 /// A step: a command with what it gets.
-struct Step<'s> {
+pub(super) struct Step<'s> {
     run: &'s CommandLine,
     job: &'s JobName,
     env: &'s BTreeMap<String, String>,
     is_told_commit: bool,
     artifacts: &'s Path,
     limits: Limits,
+}
+
+impl<'s> Step<'s> {
+    /// A job with its directory for artifacts.
+    pub(super) fn of(job: &'s Job, artifacts: &'s Path) -> Self {
+        Self {
+            run: &job.run,
+            job: &job.name,
+            env: &job.env,
+            is_told_commit: job.is_told_commit(),
+            artifacts,
+            limits: Limits::of(job),
+        }
+    }
 }
 
 /// The steps of a task, as far as they have come.
@@ -196,17 +210,7 @@ impl<'s, I: Read + AsFd, O: Write + AsFd> Steps<'s, I, O> {
             Ok(artifacts) => artifacts,
             Err(outcome) => return Ok(outcome),
         };
-        self.step(
-            lease,
-            &Step {
-                run: &job.run,
-                job: &job.name,
-                env: &job.env,
-                is_told_commit: job.is_told_commit(),
-                artifacts: &artifacts,
-                limits: Limits::of(job),
-            },
-        )
+        self.step(lease, &Step::of(job, &artifacts))
     }
 
     /// The directory in which a job may leave files.
@@ -293,7 +297,7 @@ fn text(outcome: &Outcome) -> String {
 }
 
 /// What a step finds in its environment beside what this process has.
-fn environment(
+pub(super) fn environment(
     ctx: Context<'_>,
     lease: &Lease<'_, '_>,
     step: &Step<'_>,

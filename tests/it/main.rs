@@ -53,6 +53,7 @@ mod repositories;
 mod requests;
 mod run;
 mod screens;
+mod shell;
 mod signals;
 mod slots;
 mod snapshot;

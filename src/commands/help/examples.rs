@@ -44,6 +44,19 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "shell",
+        &[
+            (
+                "git ci shell HEAD~3 test",
+                "where the job test ran, to look around",
+            ),
+            (
+                "git ci shell -c 'make V=1' HEAD build",
+                "one command there, and out again",
+            ),
+        ],
+    ),
+    (
         "wait",
         &[
             (

@@ -7,7 +7,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("start", &["init", "run"]),
     (
         "look at results",
-        &["status", "log", "show", "logs", "wait", "forget"],
+        &["status", "log", "show", "logs", "wait", "shell", "forget"],
     ),
     ("run all the time", &["watch", "hook", "cancel"]),
     ("use other machines", &["hosts"]),

@@ -627,7 +627,5 @@ impl<'a, 'scope> Dispatcher<'a, 'scope> {
 
 /// A log's name that no other log has: 64 bits from the system's random source.
 fn new_log_id() -> LogId {
-    let id = format!("{:016x}", process::random());
-    #[expect(clippy::unwrap_used, reason = "a u64 is sixteen hexadecimal digits")]
-    id.parse().unwrap()
+    LogId::of(process::random())
 }
