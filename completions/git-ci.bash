@@ -214,6 +214,11 @@ __git_ci_complete () {
         -*) __git_ci_offer "-c --config --config-from --help" ;;
         *) __git_ci_revisions; __git_ci_jobs ;;
         esac ;;
+    config,*)
+        case "$cur" in
+        -*) __git_ci_offer "--help" ;;
+        *) __git_ci_offer "check show schema" ;;
+        esac ;;
     gc,*)
         case "$cur" in
         -*) __git_ci_offer "--dry-run --json --verbose --help" ;;
@@ -262,7 +267,7 @@ __git_ci_complete () {
     ,*)
         case "$cur" in
         -*) __git_ci_offer "--help --version" ;;
-        *) __git_ci_offer "init run hook notify status log show logs wait shell gc doctor completions watch cancel forget hosts help version" ;;
+        *) __git_ci_offer "init run hook notify status log show logs wait shell config gc doctor completions watch cancel forget hosts help version" ;;
         esac ;;
     esac
 }

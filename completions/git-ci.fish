@@ -36,6 +36,7 @@ complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "show" -d 'Show everyt
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "logs" -d 'Show the whole log of one task, also while it runs'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "wait" -d 'Wait until there are verdicts on commits, and say what failed'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "shell" -d 'Open a shell in a slot, at a commit'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "config" -d 'Check the jobs file, or show what applies'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "gc" -d 'Remove old logs and artifacts, worktrees that are not used, and litter'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "doctor" -d 'Look for what is wrong with this set-up, and name the command that mends it'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "completions" -d 'Print a completion script'
@@ -159,6 +160,13 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand shell" -s c -d 'Run this s
 complete -c git-ci -n "__fish_git_ci_using_subcommand shell" -l config -d 'Read the jobs from this file' -r -F
 complete -c git-ci -n "__fish_git_ci_using_subcommand shell" -l config-from -d 'Which jobs file counts, as for `git ci run`' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand shell" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c git-ci -n "__fish_git_ci_using_subcommand config; and not __fish_seen_subcommand_from check show schema" -s h -l help -d 'Print help'
+complete -c git-ci -n "__fish_git_ci_using_subcommand config; and not __fish_seen_subcommand_from check show schema" -f -a "check" -d 'Name everything that is wrong with the jobs file'
+complete -c git-ci -n "__fish_git_ci_using_subcommand config; and not __fish_seen_subcommand_from check show schema" -f -a "show" -d 'Show the jobs as they apply, where they are from, and what git configuration sets'
+complete -c git-ci -n "__fish_git_ci_using_subcommand config; and not __fish_seen_subcommand_from check show schema" -f -a "schema" -d 'Print the JSON Schema of the jobs file, for editors'
+complete -c git-ci -n "__fish_git_ci_using_subcommand config; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c git-ci -n "__fish_git_ci_using_subcommand config; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c git-ci -n "__fish_git_ci_using_subcommand config; and __fish_seen_subcommand_from schema" -s h -l help -d 'Print help'
 complete -c git-ci -n "__fish_git_ci_using_subcommand gc" -s n -l dry-run -d 'Say what would be removed, and remove nothing'
 complete -c git-ci -n "__fish_git_ci_using_subcommand gc" -l json -d 'Print what is removed as JSON, one object a line'
 complete -c git-ci -n "__fish_git_ci_using_subcommand gc" -s v -l verbose -d 'Name each thing that is removed'

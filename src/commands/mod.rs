@@ -6,6 +6,7 @@
 mod agent;
 mod cancel;
 mod completions;
+mod config;
 mod doctor;
 mod forget;
 mod gc;
@@ -66,6 +67,7 @@ enum Command {
     Logs(logs::Args),
     Wait(wait::Args),
     Shell(shell::Args),
+    Config(config::Args),
     Gc(gc::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -131,6 +133,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Shell(args) => shell::execute(args),
         Command::Completions(args) => completions::execute(args),
         Command::Doctor(args) => doctor::execute(args),
+        Command::Config(args) => config::execute(args),
         Command::Gc(args) => gc::execute(args),
         Command::Watch(args) => watch::execute(args),
         Command::Cancel(args) => cancel::execute(args),

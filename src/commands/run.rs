@@ -17,6 +17,7 @@ use crate::settings::Settings;
 use crate::watch::wanted::QueueOrder;
 use crate::watch::{Options, Patterns, WatchJobs, WatchLock};
 
+use super::config::idle_patterns;
 use super::ui::kinds::{Kinds, judging};
 use super::ui::launch::{self, Live, TalkArgs};
 use super::ui::lines::{Line, PlannedAction};
@@ -153,6 +154,9 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     if args.dry_run {
         return print_plan(&args, &plan);
     }
+    if plan.to_run() > 0 && args.talk.verbosity() >= Verbosity::Normal && !args.talk.json {
+        warn_of_idle_patterns(&repo, &plan);
+    }
     let mut reporter = args.talk.reporter(&repo, Live::Rows)?;
     if plan.entries.is_empty() {
         // `--json` says so by an empty run.
@@ -168,6 +172,22 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         suspects.tell(&repo, |job, commit| again(&args, job, commit));
     }
     launch::finish(summary, args.fail_flaky)
+}
+
+/// Says which patterns of jobs match nothing in the first commit.
+fn warn_of_idle_patterns(repo: &Repo, plan: &Plan) {
+    let first = plan.entries.first().map(|entry| &entry.task.commit);
+    let Some(commit) = first else {
+        return;
+    };
+    let of_first = plan
+        .entries
+        .iter()
+        .take_while(|entry| entry.task.commit.id == commit.id);
+    let jobs: Vec<_> = of_first.map(|entry| Job::clone(&entry.task.job)).collect();
+    for message in idle_patterns(repo, commit, &jobs) {
+        output::note(&message);
+    }
 }
 
 /// The command that runs a job of this run on a commit in a pristine worktree.

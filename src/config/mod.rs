@@ -5,6 +5,8 @@
 //! nothing of the machine: no hosts, no number of slots, no paths.
 
 mod parse;
+#[cfg(test)]
+mod schema;
 mod source;
 
 pub use parse::{ConfigError, KEYS, Problem, is_label, nearest, parse};

@@ -135,6 +135,9 @@ pub struct Job {
     /// may read any.
     #[serde(default)]
     pub selections: Option<Vec<Vec<String>>>,
+    /// The patterns of its own among them, as they were written.
+    #[serde(default)]
+    pub paths: Vec<String>,
     /// How often it is tried again after a failure.
     #[serde(default)]
     pub retries: u32,
@@ -163,6 +166,7 @@ impl Job {
             setups: Vec::new(),
             needs: Vec::new(),
             selections: None,
+            paths: Vec::new(),
             retries: 0,
             on_request: false,
         }

@@ -7,7 +7,11 @@ use std::process::Command;
 use crate::support::TestRepo;
 
 /// What is made from the types that are printed: a test beside them looks after it.
-const OF_TYPES: [&str; 2] = ["man/git-ci-json.5", "man/git-ci-json.schema.json"];
+const OF_TYPES: [&str; 3] = [
+    "man/git-ci-jobs.schema.json",
+    "man/git-ci-json.5",
+    "man/git-ci-json.schema.json",
+];
 
 /// `UPDATE_GENERATED=1 cargo test generated` writes the files instead.
 #[test]

@@ -14,6 +14,7 @@ mod checkout_damage;
 mod checkout_ends;
 mod compat_git;
 mod completions;
+mod config_command;
 mod control;
 mod doctor;
 mod environment;

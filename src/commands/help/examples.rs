@@ -44,6 +44,20 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "config",
+        &[
+            (
+                "git ci config check",
+                "everything that is wrong with the jobs file",
+            ),
+            ("git ci config show", "all jobs, as they apply"),
+            (
+                "git ci config schema",
+                "for an editor that checks TOML by a schema",
+            ),
+        ],
+    ),
+    (
         "shell",
         &[
             (

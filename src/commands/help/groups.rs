@@ -13,7 +13,15 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("use other machines", &["hosts"]),
     (
         "care",
-        &["doctor", "gc", "help", "version", "completions", "notify"],
+        &[
+            "config",
+            "doctor",
+            "gc",
+            "help",
+            "version",
+            "completions",
+            "notify",
+        ],
     ),
 ];
 

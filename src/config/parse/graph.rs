@@ -209,6 +209,7 @@ impl Reader<'_> {
             selections.dedup();
         }
         nodes[at].job.selections = selections;
+        nodes[at].job.paths = draft.paths.clone().unwrap_or_default();
         nodes[at].state = State::Done;
         way.pop();
     }

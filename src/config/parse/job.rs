@@ -124,12 +124,7 @@ impl Reader<'_> {
     }
 
     /// The job that these keys make.
-    pub(super) fn draft(
-        &mut self,
-        name: JobName,
-        keys: &Keys<'_, '_>,
-        at: Range<usize>,
-    ) -> Option<Draft> {
+    pub(super) fn draft(&mut self, name: JobName, keys: &Keys<'_, '_>, at: Range<usize>) -> Draft {
         let mut run = None;
         let mut reuse = None;
         let mut job = Job::new(name, CommandLine::Shell(String::new()));
@@ -200,7 +195,8 @@ impl Reader<'_> {
         if !keys.contains_key("run") {
             self.problem(at.clone(), "this job has no `run`: the command to execute");
         }
-        job.run = run?;
+        // Without one it is no job, and what else is wrong with it is told all the same.
+        job.run = run.unwrap_or(job.run);
         // Who says what a job reads says that it reads nothing else.
         let is_selecting = paths.is_some();
         job.reuse = reuse.unwrap_or(if is_selecting {
@@ -208,13 +204,13 @@ impl Reader<'_> {
         } else {
             Reuse::Auto
         });
-        Some(Draft {
+        Draft {
             at,
             job,
             cells,
             needs,
             paths,
             setups,
-        })
+        }
     }
 }

@@ -163,7 +163,7 @@ impl Reader<'_> {
                 continue;
             };
             let keys = self.inherit(name.get_ref(), jobs, defaults);
-            drafts.extend(self.draft(parsed, &keys, name.span()));
+            drafts.push(self.draft(parsed, &keys, name.span()));
         }
         drafts.sort_by_key(|draft: &Draft| draft.at.start);
         let names: Vec<_> = jobs.keys().map(|name| name.get_ref().as_ref()).collect();
