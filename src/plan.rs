@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 pub(crate) use crate::model::Known;
 use crate::model::{
-    Clean, Commit, Criteria, DefId, Job, JobName, Oid, Reason, Reuse, Status, Task, TaskId, TaskKey,
+    Clean, Commit, Criteria, DefId, Job, JobName, Need, Oid, Reason, Reuse, Status, Task, TaskId,
+    TaskKey,
 };
 
 /// A job with what the planner needs of it, computed once for all commits.
@@ -251,6 +252,39 @@ impl Plan {
             }
         }
         Ok(Self { entries })
+    }
+
+    /// The tasks that are not going to run, since what is known of a job that they need is no
+    /// pass: each with that job.
+    pub(crate) fn blocked(&self) -> HashMap<TaskId, JobName> {
+        let mut blocked = HashMap::new();
+        for jobs in self
+            .entries
+            .chunk_by(|a, b| a.task.commit.id == b.task.commit.id)
+        {
+            let by_name: HashMap<_, _> = jobs.iter().map(|one| (&one.task.job.name, one)).collect();
+            // What is needed may stand behind: once more, until nothing is new.
+            loop {
+                let before = blocked.len();
+                for entry in jobs.iter().filter(|one| matches!(one.action, Action::Run)) {
+                    let is_unmet = |need: &&Need| match by_name.get(&need.job) {
+                        Some(Entry {
+                            action: Action::Reuse(known),
+                            ..
+                        }) => !matches!(known.record.status, Status::Pass | Status::Flaky),
+                        Some(needed) => blocked.contains_key(&needed.task.id),
+                        None => false,
+                    };
+                    if let Some(need) = entry.task.job.needs.iter().find(is_unmet) {
+                        blocked.insert(entry.task.id, need.job.clone());
+                    }
+                }
+                if blocked.len() == before {
+                    break;
+                }
+            }
+        }
+        blocked
     }
 
     /// How many tasks run, unless a concurrent run is faster.

@@ -379,17 +379,24 @@ fn look(args: &Args, repo: &Repo, commits: &[Commit]) -> Option<Look> {
 fn print_plan(args: &Args, plan: &Plan) -> Result<ExitCode, Failure> {
     let columns = output::columns();
     let mut text = String::new();
+    let blocked = plan.blocked();
+    let to_run = plan.to_run() - blocked.len();
     if args.talk.json {
         text += &Line::Plan {
             format: JSON_FORMAT,
-            tasks: plan.to_run(),
+            tasks: to_run,
             reused: plan.reused(),
         }
         .render();
     }
     let widest = |width: fn(&Entry) -> usize| plan.entries.iter().map(width).max().unwrap_or(0);
     let job_width = widest(|entry| entry.task.job.name.as_str().len()).min(JOB_WIDTH);
-    let reason_width = widest(|entry| entry.task.reason.text().len());
+    let why = |entry: &Entry| match blocked.get(&entry.task.id) {
+        Some(need) => format!("needs {need}"),
+        None => entry.task.reason.text(),
+    };
+    let reasons = plan.entries.iter().map(|entry| why(entry).len());
+    let reason_width = reasons.max().unwrap_or(0);
     for entry in &plan.entries {
         let Task {
             commit,
@@ -406,32 +413,34 @@ fn print_plan(args: &Args, plan: &Plan) -> Result<ExitCode, Failure> {
                 commit: commit.id,
                 job: &job.name,
                 action: match entry.action {
+                    Action::Run if blocked.contains_key(&entry.task.id) => PlannedAction::Blocked,
                     Action::Run => PlannedAction::Run,
                     Action::Reuse(_) => PlannedAction::Reuse,
                 },
                 status,
                 from,
-                reason: reason.text(),
+                reason: why(entry),
                 rule: reason.rule(),
             }
             .render();
         } else {
             let action = match status {
                 Some(status) => format!("cached {status}"),
+                None if blocked.contains_key(&entry.task.id) => "not run".to_owned(),
                 None => "run".to_owned(),
             };
             let line = format!(
                 "{} {:<job_width$}  {action:<12}  {:<reason_width$}  ",
                 commit.id.short(),
                 job.name,
-                reason.text(),
+                why(entry),
             );
             let subject = subject_text(&commit.subject, &line, columns);
             text += (line + &subject).trim_end();
             text.push('\n');
         }
     }
-    let (run, reused) = (plan.to_run(), plan.reused());
+    let (run, reused) = (to_run, plan.reused());
     if args.talk.json {
         output::print_json(text)?;
     } else {

@@ -97,6 +97,13 @@ fn what_needs_a_job_that_does_not_pass_is_not_run_and_has_no_record() {
         json.contains(r#""needs":"build""#) && json.contains(r#""blocked":2"#),
         "{json}"
     );
+    let plan = repo.ci(["run", "-n"]).expect_code(0).stdout();
+    let test = plan.lines().find(|line| line.contains(" test ")).unwrap();
+    assert!(
+        test.contains("not run") && test.contains("needs build"),
+        "{plan}"
+    );
+    assert_eq!(plan.matches("not run").count(), 2, "{plan}");
     for (build, code) in [("exit 125", 0), ("exit 127", 125), ("exit 0", 0)] {
         repo.write(".git-ci.toml", jobs(build));
         repo.ci(["run"]).expect_code(code);

@@ -243,6 +243,8 @@ pub(in crate::commands) enum PlannedAction {
     Run,
     /// Take over the verdict that is known.
     Reuse,
+    /// Nothing: a job that it needs is known not to pass.
+    Blocked,
 }
 
 /// One record of a note, with what it means for its commit.
