@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use crate::beds::SshBed;
 use crate::support::{TestRepo, wait_until};
 
 /// The words of every line of standard output, without commits and durations.
@@ -394,4 +395,137 @@ fn a_job_that_says_nothing_for_too_long_is_ended() {
         log,
         "begun\ngit-ci: ended since it said nothing for 400ms\n"
     );
+}
+
+#[test]
+fn a_setup_that_is_killed_half_way_is_begun_anew_and_each_slot_has_its_own() {
+    let repo = TestRepo::new();
+    repo.git(["config", "ci.slots", "2"]);
+    let (begun, go) = (repo.root().join("begun"), repo.root().join("go"));
+    let setup = format!(
+        "echo half >deps; echo >>{}; until test -e {}; do sleep 0.02; done; echo whole >deps",
+        begun.display(),
+        go.display()
+    );
+    repo.write(
+        ".git-ci.toml",
+        format!(
+            "[setup.deps]\nrun = '{setup}'\n[jobs.test]\nrun = 'grep whole deps'\nsetup = ['deps']\n"
+        ),
+    );
+    repo.write(".gitignore", "deps\n").commit("one");
+    let times = || {
+        fs::read_to_string(&begun)
+            .unwrap_or_default()
+            .lines()
+            .count()
+    };
+    let mut run = repo.spawn_ci(["run"]);
+    wait_until("the set-up", || times() == 1);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    // Two at once, in a slot each.
+    repo.commit("two");
+    let run = repo.spawn_ci(["run", "HEAD~1", "HEAD", "-j2"]);
+    wait_until("both", || times() == 3);
+    fs::write(&go, "").unwrap();
+    let out = run.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(0), "{said}");
+    repo.ci(["run", "--force", "HEAD~1", "HEAD", "-j2"])
+        .expect_code(0);
+    assert_eq!(times(), 3, "both have it by now");
+}
+
+#[test]
+fn hosts_set_up_and_chain_jobs_as_this_machine_does() {
+    let repo = TestRepo::new();
+    repo.write(
+        ".git-ci.toml",
+        "[setup.deps]\nrun = 'echo set up; cp lock deps'\ninputs = ['lock']\n\
+         [jobs.build]\nrun = 'echo $GIT_CI_RUNNER >built; echo file >$GIT_CI_ARTIFACTS/file'\nsetup = ['deps']\n\
+         [jobs.test]\nrun = 'cat built deps $GIT_CI_ARTIFACTS_BUILD/file'\nneeds = ['build']\npaths = ['lock']\n\
+         [jobs.flaky]\nrun = 'test $GIT_CI_TRY = 2'\nretries = 1\n",
+    );
+    repo.write(".gitignore", "deps\n")
+        .write("lock", "1\n")
+        .commit("one");
+    repo.commit("two");
+    let Some(bed) = SshBed::up(&repo, 1) else {
+        return;
+    };
+    let out = repo.ci(["run", "HEAD~1", "HEAD"]).expect_code(0);
+    let log = |rev: &str| repo.ci(["logs", rev, "test"]).stdout();
+    // In which worktree of the host that was is the host's affair.
+    assert!(log("HEAD").ends_with("h1\n1\nfile\n"), "{}", out.stderr());
+    assert!(
+        repo.note("HEAD").contains("FLAKY flaky"),
+        "{}",
+        repo.note("HEAD")
+    );
+    repo.ci(["forget", "--job", "test", "HEAD"]).expect_code(0);
+    repo.ci(["run", "--job", "test"]).expect_code(0);
+    assert!(log("HEAD").ends_with("h1\n1\nfile\n"), "{}", log("HEAD"));
+    bed.expect_nothing_left();
+}
+
+#[test]
+fn a_watcher_goes_through_the_chains_of_all_commits() {
+    let repo = TestRepo::new();
+    repo.write(
+        ".git-ci.toml",
+        "[jobs.ship]\nrun = 'cat packed'\nneeds = ['pack', 'test']\n\
+         [jobs.test]\nrun = 'cat built'\nneeds = ['build']\n\
+         [jobs.pack]\nrun = 'cat built >packed'\nneeds = ['build']\n\
+         [jobs.build]\nrun = 'cat n >built; test $(cat n) != 3'\n[jobs.lint]\nrun = 'true'\n",
+    );
+    for n in 0..6 {
+        repo.commit(&format!("commit {n}"));
+    }
+    let args = [
+        "watch",
+        "--until-idle",
+        "--since",
+        "HEAD~5",
+        "--json",
+        "-j3",
+    ];
+    let out = repo.ci(args).expect_code(1);
+    let json = out.stdout();
+    assert_eq!(
+        json.matches(r#""event":"task-started""#).count(),
+        22,
+        "{json}"
+    );
+    assert_eq!(
+        json.matches(r#""event":"task-blocked""#).count(),
+        3,
+        "{json}"
+    );
+    for back in 0..5 {
+        let rev = format!("HEAD~{back}");
+        let expected: &[&str] = if back == 3 {
+            &["FAIL build", "pass lint"]
+        } else {
+            &[
+                "pass build",
+                "pass lint",
+                "pass pack",
+                "pass ship",
+                "pass test",
+            ]
+        };
+        assert_eq!(repo.verdicts(&rev), expected, "{rev}");
+        let log = repo.ci(["logs", &rev, "ship"]).stdout();
+        let packed = if back == 3 {
+            String::new()
+        } else {
+            format!("{}\n", 6 - back)
+        };
+        // Another agent may have had the worktree for a moment.
+        assert!(log.ends_with(&packed), "{log}");
+    }
+    // Nothing of it is new to the next one.
+    let again = repo.ci(["run", "--new", "--json"]).stdout();
+    assert!(!again.contains("task-started"), "{again}");
 }

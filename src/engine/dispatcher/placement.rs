@@ -174,11 +174,17 @@ impl Dispatcher<'_, '_> {
             } else {
                 faster(workers, &self.paces, place, count)
             };
-            let fits = |waiting: &Entry| {
-                may_have(workers, place, waiting)
-                    && !faster
-                        .iter()
-                        .any(|other| may_have(workers, other.place(), waiting))
+            let fits = |waiting: &Entry| match waiting.bound() {
+                // It waits for this one and for nobody else.
+                Some(bound) => bound == worker,
+                // Who only keeps tasks ready has no worktree in which one could follow another.
+                None if place.ahead && waiting.is_in_chain() => false,
+                None => {
+                    may_have(workers, place, waiting)
+                        && !faster
+                            .iter()
+                            .any(|other| may_have(workers, other.place(), waiting))
+                }
             };
             let Some(entry) = self.tasks.take(Some(worker), *near, window, fits) else {
                 break;

@@ -117,6 +117,16 @@ impl Entry {
         self.place
     }
 
+    /// The worker that has its chain.
+    pub(super) fn bound(&self) -> Option<usize> {
+        self.bound
+    }
+
+    /// Whether it needs another task, or another needs it.
+    pub(super) fn is_in_chain(&self) -> bool {
+        self.chain.is_some()
+    }
+
     pub(super) fn is_abandoned(&self) -> bool {
         self.abandoned
     }
