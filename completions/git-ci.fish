@@ -125,7 +125,7 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l oneline -d 'Only t
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l failed -d 'Only what failed: the same as `--status=error,fail`'
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l json -d 'Print JSON, one record a line'
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c git-ci -n "__fish_git_ci_using_subcommand show" -l lines -d 'How many of the last lines of a failed log to show' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand show" -l lines -d 'How many lines of a failed log to show: of what looks like the failure, and its end' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand show" -l job -d 'Only this job, and what it needs; may be given several times' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand show" -l skip -d 'Leave this job out; may be given several times' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand show" -l config -d 'Read the jobs from this file' -r -F

@@ -40,7 +40,7 @@ const FOREIGN: (usize, usize) = (10, 200);
 /// Show everything about one commit.
 ///
 /// First what counts: for each job its verdict, the command and the platform it ran on, how
-/// long it usually takes, and where it failed the last lines of the log and the command that
+/// long it usually takes, and where it failed what looks like the failure in the log, with its end, and the command that
 /// runs it again; where `git ci run` would run the job, why. Below it every other record of the
 /// commit, and what it means: "superseded" by a newer one, "outdated" since the job is
 /// defined otherwise by now, of "another platform", of "surroundings" that have "changed",
@@ -53,7 +53,7 @@ pub(super) struct Args {
     #[arg(value_name = "REV", default_value = "HEAD")]
     rev: OsString,
 
-    /// How many of the last lines of a failed log to show.
+    /// How many lines of a failed log to show: of what looks like the failure, and its end.
     #[arg(long, value_name = "N", default_value_t = 20)]
     lines: usize,
 
@@ -250,7 +250,7 @@ impl Shown<'_> {
         if !is_bad(record) {
             return text + &how;
         }
-        let whole = match self.logs.tail(&record.log, self.lines) {
+        let whole = match self.logs.excerpt(&record.log, self.lines) {
             Ok(tail) => {
                 let lines: Vec<_> = tail.iter().map(|line| lossy(line)).collect();
                 text += &tail_text(&lines);
@@ -345,7 +345,7 @@ impl Shown<'_> {
             };
             let record = &verdict.record;
             let tail = if is_bad(record) {
-                self.logs.tail(&record.log, self.lines).ok()
+                self.logs.excerpt(&record.log, self.lines).ok()
             } else {
                 None
             };

@@ -247,7 +247,7 @@ impl Seen {
         task: &Waited<'_>,
         found: &Verdict,
     ) -> Result<(), Failure> {
-        let tail = LogStore::new(&repo.ci_dir()).tail(&found.record.log, LINES);
+        let tail = LogStore::new(&repo.ci_dir()).excerpt(&found.record.log, LINES);
         let tail: Vec<_> = tail
             .unwrap_or_default()
             .iter()

@@ -43,7 +43,7 @@ pub(super) enum Message {
         try_: u32,
         /// What came of the last one.
         outcome: Outcome,
-        /// The last lines of its output.
+        /// What looks like the failure in its output, and the last lines of that.
         tail: Vec<String>,
     },
     /// A worker's task ended; the worker is ready for the next.
@@ -217,7 +217,7 @@ pub(super) struct Ended {
     pub(super) duration: Duration,
     pub(super) finished: Timestamp,
     pub(super) observed: Observed,
-    /// The last lines of the log, where the outcome is no pass.
+    /// What looks like the failure in the log, and its end, where the outcome is no pass.
     pub(super) tail: Vec<String>,
 }
 

@@ -185,9 +185,9 @@ fn attempt(
     })
 }
 
-/// The end of a log, as failures show it; nothing where it is not here.
+/// What looks like the failure in a log, and its end; nothing where it is not here.
 pub(super) fn tail(logs: &LogStore, log: &LogId) -> Vec<String> {
-    let lines = logs.tail(log, TAIL_LINES).unwrap_or_default();
+    let lines = logs.excerpt(log, TAIL_LINES).unwrap_or_default();
     let text = |line: Vec<u8>| String::from_utf8_lossy(&line).into_owned();
     lines.into_iter().map(text).collect()
 }

@@ -16,11 +16,12 @@
 //! another process knows whether more is to come, and a log that is left over can be told
 //! from that of a running task.
 
+mod excerpt;
 mod reader;
 mod removed;
 mod writer;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fs::{self, Metadata};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ use crate::private;
 pub(crate) use reader::LogReader;
 pub(crate) use writer::LogWriter;
 
+use excerpt::Excerpt;
 use removed::Removed;
 
 /// How much of the beginning of a task's output is kept, in bytes.
@@ -337,13 +339,14 @@ impl LogStore {
         Removed::of(&self.dir).has(id)
     }
 
-    /// The last `count` lines, of a long one its last [`TAIL_LINE`] bytes, each as it was
-    /// left: without what a carriage return began anew.
+    /// About `count` lines of what looks like the failure in it and of its end, of a long
+    /// line its last [`TAIL_LINE`] bytes, each as it was left: without what a carriage return
+    /// began anew.
     ///
     /// # Errors
     /// Where the log cannot be read.
-    pub(crate) fn tail(&self, id: &LogId, count: usize) -> io::Result<Vec<Vec<u8>>> {
-        let mut lines = VecDeque::new();
+    pub(crate) fn excerpt(&self, id: &LogId, count: usize) -> io::Result<Vec<Vec<u8>>> {
+        let mut excerpt = Excerpt::new(count);
         let mut line = Vec::new();
         let mut log = BufReader::new(self.open(id)?);
         loop {
@@ -359,17 +362,13 @@ impl LogStore {
                 line.drain(..line.len() - TAIL_LINE);
             }
             if end.is_some() {
-                lines.push_back(as_left(std::mem::take(&mut line)));
-            }
-            if lines.len() > count {
-                lines.pop_front();
+                excerpt.push(as_left(std::mem::take(&mut line)));
             }
         }
         if !line.is_empty() {
-            lines.push_back(as_left(line));
+            excerpt.push(as_left(line));
         }
-        let surplus = lines.len().saturating_sub(count);
-        Ok(lines.into_iter().skip(surplus).collect())
+        Ok(excerpt.finish())
     }
 }
 

@@ -102,7 +102,8 @@ pub enum Event {
         /// Whether its record is in the commit's note: `false` where the record of another
         /// commit could not be copied there.
         stored: Option<bool>,
-        /// The last lines of the log, raw, of the first few failures whose log is here.
+        /// What looks like the failure in the log, and its last lines, raw, of the first few
+        /// failures whose log is here.
         #[serde(default)]
         tail: Vec<String>,
     },
@@ -179,7 +180,8 @@ pub enum Event {
         log: LogId,
         /// Whether its record is stored; `None` where it leaves none.
         stored: Option<bool>,
-        /// The last lines of the log, raw, for failures only.
+        /// What looks like the failure in the log, and its last lines, raw, for failures
+        /// only; `… N lines …` stands for what is left out.
         tail: Vec<String>,
     },
     /// A task failed, and is tried again.
@@ -197,7 +199,7 @@ pub enum Event {
         try_: u32,
         /// Why the last one failed.
         why: Option<Why>,
-        /// The last lines of its output.
+        /// What looks like the failure in its output, and the last lines of that.
         tail: Vec<String>,
     },
     /// A task is not run, and has no verdict, since a job that it needs did not pass.

@@ -323,6 +323,29 @@ fn a_closed_pipe_is_no_error() {
 }
 
 #[test]
+fn a_failure_in_the_middle_of_a_long_log_is_shown() {
+    let repo = TestRepo::new();
+    repo.job(
+        "test",
+        "seq 500; echo 'src/a.c:3:1: error: broken'; echo '    3 | x'; seq 501 900; exit 1",
+    );
+    repo.commit("one");
+    let said = repo.ci(["run"]).expect_code(1).stderr();
+    let shown = repo.ci(["show"]).expect_code(0).stdout();
+    let waited = repo.ci(["wait"]).expect_code(1).stdout();
+    for text in [said, shown, waited] {
+        for line in [
+            "| … 498 lines …",
+            "| src/a.c:3:1: error: broken",
+            "|     3 | x",
+            "| 900",
+        ] {
+            assert!(text.contains(&format!("{line}\n")), "{line}: {text}");
+        }
+    }
+}
+
+#[test]
 fn what_is_overwritten_or_without_end_is_not_shown_whole() {
     let repo = TestRepo::new();
     repo.job("test", "printf 'at 1%%\\rat 2%%\\r\\nsaid\\r\\n'; exit 1");

@@ -108,7 +108,7 @@ pub(in crate::commands) enum Line<'a> {
         commit: Oid,
         /// The job.
         job: &'a JobName,
-        /// The last lines of its output, raw.
+        /// What looks like the failure in its output, and the last lines of that, raw.
         tail: Vec<String>,
         /// The nearest commit before it on which the job passed.
         last_pass: Option<Oid>,
@@ -299,7 +299,8 @@ pub(in crate::commands) struct RecordLine<'a> {
     pub(in crate::commands) usual_ms: Option<u64>,
     /// The slot whose worktree is as the task left it, in `show`.
     pub(in crate::commands) slot: Option<u32>,
-    /// The last lines of the log, raw, where `show` shows them.
+    /// What looks like the failure in the log, and its last lines, raw, where `show`
+    /// shows them.
     pub(in crate::commands) tail: Option<Vec<String>>,
 }
 
