@@ -469,6 +469,24 @@ impl<'a> Checkout<'a> {
         looked
     }
 
+    /// Something that is neither tracked nor ignored, and so goes before the next task;
+    /// directories end with a slash.
+    ///
+    /// # Errors
+    /// Where git cannot say.
+    pub(crate) fn first_untracked(&self) -> Result<Option<Vec<u8>>, GitError> {
+        let listed = git_in::GitIn::slot(self.repo, &self.path).run(&[
+            "ls-files",
+            "-z",
+            "--others",
+            "--exclude-standard",
+            "--directory",
+            "--no-empty-directory",
+        ])?;
+        let mut paths = listed.stdout.split(|&byte| byte == 0);
+        Ok(paths.find(|path| !path.is_empty()).map(<[u8]>::to_vec))
+    }
+
     /// Whether what a job said is about the commit and not about the machine: the user's
     /// repository is still there, and, where the job `failed`, has the commit, as its
     /// submodules have theirs, and the worktree is the one that the job was given.

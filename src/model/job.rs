@@ -78,6 +78,13 @@ impl Setup {
         let json = serde_json::to_vec(&defining).unwrap_or_default();
         DefId::of("git-ci definition 2", &[("setup", &json)])
     }
+
+    /// Why it is done again for the next task, for people: it made `path`, which goes.
+    pub fn does_not_last(&self, path: &[u8]) -> String {
+        let path = String::from_utf8_lossy(path);
+        let name = &self.name;
+        format!("{name} is set up again for the next task, since git does not ignore {path}")
+    }
 }
 
 /// A job that another one needs, on the same commit.

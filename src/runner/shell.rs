@@ -197,8 +197,11 @@ fn set_up(
         return Err(failed(status.to_string()));
     }
     let beside: Vec<_> = beside.iter().map(|setup| &setup.name).collect();
-    let noted = lease.end_setup(&setup.name, identity, &beside);
-    noted.map_err(|error| failed(error.to_string()))
+    let ended = lease.end_setup(&setup.name, identity, &beside);
+    if let Some(path) = ended.map_err(|error| failed(error.to_string()))? {
+        say(setup.does_not_last(&path));
+    }
+    Ok(())
 }
 
 /// The environment of a job in the slot, whose directory for artifacts is `kept` until the end.

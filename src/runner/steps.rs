@@ -10,9 +10,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::git::{InputReader, Repo};
-use crate::model::COMMIT_VARIABLE;
 use crate::model::{
-    self, CommandLine, DEFAULT_GRACE, InputId, Job, JobName, Outcome, REPOSITORY_VARIABLE, Why,
+    self, COMMIT_VARIABLE, CommandLine, DEFAULT_GRACE, InputId, Job, JobName, Outcome,
+    REPOSITORY_VARIABLE, Why,
 };
 use crate::process::{self, ExitKind, JobProcess, SpawnSpec};
 use crate::worktree::{self, Lease};
@@ -49,7 +49,12 @@ impl Context<'_> {
         } else {
             self.inputs.input(&lists, &self.task.tree)?
         };
-        let parts = [setup.definition().to_string(), inputs.to_string()];
+        // The last says that what does not last is not on record: once it was.
+        let parts = [
+            setup.definition().to_string(),
+            inputs.to_string(),
+            "lasting".to_owned(),
+        ];
         let parts = parts.map(|part| (part.into_bytes(), Vec::new()));
         Some(InputId::of_entries(&parts))
     }
@@ -196,7 +201,11 @@ impl<'s, I: Read + AsFd, O: Write + AsFd> Steps<'s, I, O> {
         )?;
         match outcome {
             Outcome::Passed => match lease.end_setup(&setup.name, identity, beside) {
-                Ok(()) => Ok(None),
+                Ok(None) => Ok(None),
+                Ok(Some(path)) => {
+                    self.remark(&setup.does_not_last(&path))?;
+                    Ok(None)
+                }
                 Err(error) => failed(error.to_string()),
             },
             Outcome::Cancelled => Ok(Some(Outcome::Cancelled)),

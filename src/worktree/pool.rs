@@ -522,17 +522,25 @@ impl Lease<'_, '_> {
 
     /// A set-up is done. What others than those of `beside` have made may be gone by it.
     ///
+    /// It lasts beyond this task where git ignores all that it made. What git does not ignore
+    /// goes before the next: the first such thing is returned, a directory with a slash.
+    ///
     /// # Errors
-    /// Where that cannot be noted.
+    /// Where that cannot be told or noted.
     pub(crate) fn end_setup(
         &mut self,
         name: &JobName,
         of: InputId,
         beside: &[&JobName],
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<Vec<u8>>> {
+        let passing = self.checkout.first_untracked();
+        let passing = passing.map_err(io::Error::other)?;
         self.state.setups.retain(|other, _| beside.contains(&other));
-        self.state.setups.insert(name.clone(), of);
-        self.write_state()
+        if passing.is_none() {
+            self.state.setups.insert(name.clone(), of);
+        }
+        self.write_state()?;
+        Ok(passing)
     }
 
     fn write_state(&self) -> io::Result<()> {

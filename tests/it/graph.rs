@@ -291,6 +291,29 @@ fn a_setup_is_done_where_what_it_depends_on_changed_and_nowhere_else() {
 }
 
 #[test]
+fn a_setup_whose_work_git_does_not_ignore_is_done_for_each_task() {
+    let repo = TestRepo::new();
+    repo.write(
+        ".git-ci.toml",
+        "[setup.deps]\nrun = 'echo setup; mkdir -p deps; echo 1 >deps/one'\n\
+         [jobs.test]\nrun = 'cat deps/one'\nsetup = ['deps']\n",
+    );
+    repo.commit("one");
+    repo.commit("two");
+    repo.ci(["run", "-j1", "HEAD~1", "HEAD"]).expect_code(0);
+    let log = repo.ci(["logs", "HEAD", "test"]).expect_code(0).stdout();
+    assert!(log.contains("git does not ignore deps/\n"), "{log}");
+    repo.write(".gitignore", "/deps\n");
+    repo.commit("three");
+    repo.write("file", "");
+    repo.commit("four");
+    repo.ci(["run", "-j1", "HEAD~1"]).expect_code(0);
+    repo.ci(["run", "-j1", "HEAD"]).expect_code(0);
+    let log = repo.ci(["logs", "HEAD", "test"]).expect_code(0).stdout();
+    assert!(!log.contains("setup"), "{log}");
+}
+
+#[test]
 fn a_setup_that_fails_is_no_verdict_and_is_begun_anew() {
     let repo = TestRepo::new();
     let go = repo.root().join("go");
