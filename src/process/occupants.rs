@@ -289,12 +289,15 @@ mod tests {
         {
             std::thread::yield_now();
         }
+        let below_named = loop {
+            let all = Stat::all();
+            let below = all.iter().filter(|one| one.parent == id(&named));
+            let below: Vec<i32> = below.map(|one| one.pid).collect();
+            if !below.is_empty() {
+                break below;
+            }
+        };
         let found = occupants(MARK, &dir, Some(&born));
-        let below_named: Vec<i32> = Stat::all()
-            .iter()
-            .filter(|one| one.parent == id(&named))
-            .map(|one| one.pid)
-            .collect();
         let mut ours = BTreeSet::from([id(&hidden), id(&opened), id(&named), id(&marked)]);
         ours.extend(below_named);
         assert_eq!(found.ours, ours);
