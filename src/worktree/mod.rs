@@ -89,3 +89,6 @@ pub(crate) enum LeaseError {
     #[error("wait for the jobs of an earlier run to end")]
     Orphans(#[source] io::Error),
 }
+
+#[cfg(test)]
+mod tests;
