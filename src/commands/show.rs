@@ -40,8 +40,8 @@ const FOREIGN: (usize, usize) = (10, 200);
 /// Show everything about one commit.
 ///
 /// First what counts: for each job its verdict, the command and the platform it ran on, how
-/// long it usually takes, and where it failed what looks like the failure in the log, with its end, and the command that
-/// runs it again; where `git ci run` would run the job, why. Below it every other record of the
+/// long it usually takes, and where it failed what looks like the failure in the log, with
+/// its end, and the command that runs it again; where `git ci run` would run the job, why. Below it every other record of the
 /// commit, and what it means: "superseded" by a newer one, "outdated" since the job is
 /// defined otherwise by now, of "another platform", of "surroundings" that have "changed",
 /// "forgotten", or "stale" since it speaks of other contents or of another commit (git

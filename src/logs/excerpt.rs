@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::LazyLock;
 
-use regex::bytes::{Regex, RegexSet};
+use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 
 /// How many lines before a marked one belong to it.
 const BEFORE: usize = 2;
@@ -35,8 +35,8 @@ const FAILURES: [&str; 17] = [
     r"^\s*#\s+Failed test ",
     // go test
     r"^\s*--- FAIL: ",
-    // Jest
-    r"^\s*\x{25cf} \S",
+    // Jest: a black circle
+    r"^\s*\xe2\x97\x8f \S",
     // eslint
     r"^\s+\d+:\d+\s+error\s",
     // maven, gradle, log libraries
@@ -51,21 +51,28 @@ const FAILURES: [&str; 17] = [
 /// What only says that something failed, and where there is nothing better.
 const HINTS: [&str; 3] = [
     r"\bFAIL(?:ED|URE)?\b|\b[Ff]ailed\b",
-    r"^\s*(?:\x{2717}|\x{2718}|\x{2716}|\x{2715}|\x{d7}) ",
+    // crosses
+    r"^\s*(?:\xe2\x9c[\x95-\x98]|\xc3\x97) ",
     r"^\S+\.\w+:\d+(?::\d+)?: \S",
 ];
 
 #[expect(clippy::expect_used, reason = "every pattern is tried by a test")]
 static MARKS: LazyLock<[RegexSet; 2]> = LazyLock::new(|| {
+    // Of bytes: the classes of Unicode take megabytes, where a machine may have run out of them.
+    let set = |patterns: &[&str]| RegexSetBuilder::new(patterns).unicode(false).build();
     [
-        RegexSet::new(FAILURES).expect("a pattern"),
-        RegexSet::new(HINTS).expect("a pattern"),
+        set(&FAILURES).expect("a pattern"),
+        set(&HINTS).expect("a pattern"),
     ]
 });
 
 #[expect(clippy::expect_used, reason = "the pattern is tried by a test")]
-static COLOUR: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"\x1b\[[0-9;:]*[A-Za-z]").expect("a pattern"));
+static COLOUR: LazyLock<Regex> = LazyLock::new(|| {
+    let pattern = RegexBuilder::new(r"\x1b\[[0-9;:]*[A-Za-z]")
+        .unicode(false)
+        .build();
+    pattern.expect("a pattern")
+});
 
 /// A line with its number, from 1.
 type Numbered = (usize, Vec<u8>);
@@ -261,7 +268,13 @@ mod tests {
                 "\u{1b}[0m\u{1b}[1m\u{1b}[38;5;9merror\u{1b}[0m\u{1b}[1m: it broke\u{1b}[0m",
                 "\u{1b}[0m\u{1b}[1m\u{1b}[38;5;9merror\u{1b}[0m\u{1b}[1m: it broke\u{1b}[0m",
             ),
+            // Jest
+            (
+                "  ● adds\n\n    expect(received).toBe(expected)",
+                "    expect(received).toBe(expected)",
+            ),
             // only a hint
+            ("  ✘ three of eight", "  ✘ three of eight"),
             ("integration: 3 of 8 FAILED", "integration: 3 of 8 FAILED"),
         ];
         for (log, line) in logs {
