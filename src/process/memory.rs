@@ -12,6 +12,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::mm::{self, MapFlags, ProtFlags};
 use signal_hook::consts::SIGABRT;
 use signal_hook::low_level;
 
@@ -20,6 +21,10 @@ const NO_VERDICT: i32 = 125;
 
 const MESSAGE: &[u8] = b"error: failed to get the memory that this takes\n\
     hint: `ulimit -v` shows a limit; -j1 takes less\n";
+
+/// Where less than this is to be had, in bytes, an abort is for want of memory: the C library's
+/// heap and the start of unwinding ask for less, and do not tell us when they get none.
+const LITTLE: usize = 8 << 20;
 
 /// Memory was asked for in vain.
 static EXHAUSTED: AtomicBool = AtomicBool::new(false);
@@ -67,13 +72,39 @@ unsafe impl GlobalAlloc for Remembering {
 /// Where the handler cannot be set.
 pub(super) fn end_well_without_memory() -> std::io::Result<()> {
     let handler = || {
-        if EXHAUSTED.load(Ordering::Relaxed) {
+        if EXHAUSTED.load(Ordering::Relaxed) || !is_to_be_had(LITTLE) {
             // What it started sees its input end. There is nobody to tell where this fails.
             let _ = rustix::io::write(rustix::stdio::stderr(), MESSAGE);
             low_level::exit(NO_VERDICT);
         }
     };
-    // SAFETY: the handler reads an atomic, writes to a descriptor and exits, all of which
-    // is allowed in a signal handler.
+    // SAFETY: the handler reads an atomic, calls the system and exits, all of which is
+    // allowed in a signal handler.
     unsafe { low_level::register(SIGABRT, handler) }.map(|_| ())
+}
+
+/// Whether so many bytes can be had from the system, which is asked and nobody else.
+fn is_to_be_had(bytes: usize) -> bool {
+    // SAFETY: it is a mapping of its own, anywhere, that nobody else knows of.
+    let mapped = unsafe {
+        mm::mmap_anonymous(
+            std::ptr::null_mut(),
+            bytes,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::PRIVATE,
+        )
+    };
+    // SAFETY: it is what was mapped above, and nothing was put there.
+    mapped.is_ok_and(|at| unsafe { mm::munmap(at, bytes) }.is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_had_is_told_from_what_cannot() {
+        assert!(is_to_be_had(LITTLE));
+        assert!(!is_to_be_had(1 << 60));
+    }
 }
