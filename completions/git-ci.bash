@@ -191,7 +191,7 @@ __git_ci_complete () {
         esac ;;
     log,*)
         case "$cur" in
-        -*) __git_ci_offer "--all --branches --first-parent --stdin --order --max-count --oneline --status --failed --since --job --skip --config --config-from --json --color --help" ;;
+        -*) __git_ci_offer "--all --branches --first-parent --stdin --order --max-count --oneline --status --failed --since --tests --job --skip --config --config-from --json --color --help" ;;
         *) __git_ci_revisions; __git_ci_files ;;
         esac ;;
     show,*)

@@ -123,6 +123,7 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l first-parent -d 'F
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l stdin -d 'Read more revisions from standard input, one a line'
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l oneline -d 'Only the commit, the verdict, the job and the subject of each record'
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l failed -d 'Only what failed: the same as `--status=error,fail`'
+complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l tests -d 'Below each record the tests that failed or are flaky, of jobs with `junit`'
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -l json -d 'Print JSON, one record a line'
 complete -c git-ci -n "__fish_git_ci_using_subcommand log" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c git-ci -n "__fish_git_ci_using_subcommand show" -l lines -d 'How many lines of a failed log to show: of what looks like the failure, and its end' -r

@@ -10,9 +10,12 @@ use jiff::Timestamp;
 
 use crate::error::Failure;
 use crate::git::{CommitReader, Repo, revs};
-use crate::model::{Commit, JSON_FORMAT, JobName, Oid, Record, Status};
+use crate::logs::LogStore;
+use crate::model::{Commit, JSON_FORMAT, JobName, Oid, Record, Status, TestReport};
 use crate::notes::Records;
-use crate::reporter::{JOB_WIDTH, human_duration, status_style, subject_text, why_text};
+use crate::reporter::{
+    JOB_WIDTH, human_duration, status_style, subject_text, test_counts_text, tests_text, why_text,
+};
 use crate::settings::Settings;
 use crate::verdict::Standing;
 
@@ -61,6 +64,10 @@ pub(super) struct Args {
     /// Only records from this time on, written as for `git log --since`.
     #[arg(long, value_name = "DATE")]
     since: Option<String>,
+
+    /// Below each record the tests that failed or are flaky, of jobs with `junit`.
+    #[arg(long, conflicts_with = "oneline")]
+    tests: bool,
 
     #[command(flatten)]
     config: ConfigArgs,
@@ -151,6 +158,7 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
             .render(),
         )?;
     }
+    let logs = args.tests.then(|| LogStore::new(&repo.ci_dir()));
     let mut left = args.max_count.unwrap_or(usize::MAX);
     // Most records are never looked at, so that reading their commits must wait until
     // they are shown.
@@ -172,12 +180,17 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
             if args.json {
                 let mut line = RecordLine::new(record, id);
                 (line.subject, line.standing) = (subject, standing);
+                line.tests = logs.as_ref().and_then(|logs| logs.tests(&record.log));
                 page.write(&Line::Record(line).render())?;
             } else {
                 page.write(&if args.oneline {
                     one_line(&id, record, subject, &widths)
                 } else {
-                    render(&id, record, standing, subject, &widths)
+                    let line = render(&id, record, standing, subject, &widths);
+                    let tests = logs.as_ref().and_then(|logs| logs.tests(&record.log));
+                    line + &tests.map_or_else(String::new, |tests| {
+                        tests_text(&tests, TestReport::MOST_CASES)
+                    })
                 })?;
             }
         }
@@ -316,10 +329,11 @@ fn ended(line: String, subject: Option<&str>, widths: &Widths) -> String {
 /// behind them; nothing where there is nothing to say.
 pub(super) fn remarks(record: &Record, mark: Option<&str>) -> String {
     let why = record.why.map(why_text);
-    match (why, mark) {
-        (None, None) => String::new(),
-        (Some(why), None) => format!("({why}) "),
-        (None, Some(mark)) => format!("({mark}) "),
-        (Some(why), Some(mark)) => format!("({why}, {mark}) "),
+    let tests = test_counts_text(record.tests);
+    let mark = mark.map(str::to_owned);
+    let remarks: Vec<_> = why.into_iter().chain(tests).chain(mark).collect();
+    if remarks.is_empty() {
+        return String::new();
     }
+    format!("({}) ", remarks.join(", "))
 }

@@ -16,11 +16,11 @@ use crate::git::revs::{self, Details};
 use crate::logs::LogStore;
 use crate::model::{
     CommandLine, Commit, JSON_FORMAT, JobName, LogId, Reason, Record, RunnerLabel, Status,
-    printable_line,
+    TestReport, printable_line,
 };
 use crate::notes::{Records, read_note};
 use crate::plan::PlannedJob;
-use crate::reporter::{human_duration, status_style, tail_text};
+use crate::reporter::{human_duration, status_style, tail_text, tests_text};
 use crate::settings::Settings;
 use crate::verdict::{Standing, Verdict};
 use crate::worktree::as_left;
@@ -40,8 +40,8 @@ const FOREIGN: (usize, usize) = (10, 200);
 /// Show everything about one commit.
 ///
 /// First what counts: for each job its verdict, the command and the platform it ran on, how
-/// long it usually takes, and where it failed what looks like the failure in the log, with
-/// its end, and the command that runs it again; where `git ci run` would run the job, why. Below it every other record of the
+/// long it usually takes, and where it failed the tests that failed (of a job with `junit`), or
+/// what looks like the failure in the log, with its end, and the command that runs it again; where `git ci run` would run the job, why. Below it every other record of the
 /// commit, and what it means: "superseded" by a newer one, "outdated" since the job is
 /// defined otherwise by now, of "another platform", of "surroundings" that have "changed",
 /// "forgotten", or "stale" since it speaks of other contents or of another commit (git
@@ -250,10 +250,18 @@ impl Shown<'_> {
         if !is_bad(record) {
             return text + &how;
         }
+        let tests = self.logs.tests(&record.log);
+        if let Some(tests) = &tests {
+            text += &tests_text(tests, TestReport::MOST_CASES);
+        }
+        let has_failed_tests = tests.is_some_and(|tests| tests.failed > 0);
         let whole = match self.logs.excerpt(&record.log, self.lines) {
             Ok(tail) => {
                 let lines: Vec<_> = tail.iter().map(|line| lossy(line)).collect();
-                text += &tail_text(&lines);
+                // What failed says more than what was printed last.
+                if !has_failed_tests {
+                    text += &tail_text(&lines);
+                }
                 format!("whole log: git ci logs {} {name}", self.commit.id.short())
             }
             Err(_) if record.runner != self.here => format!("its log is on {}", record.runner),
@@ -358,6 +366,7 @@ impl Shown<'_> {
                 from: verdict.from,
                 command: self.command(verdict),
                 usual_ms: self.usual(record).map(millis),
+                tests: self.logs.tests(&record.log),
                 slot: as_left(&self.ci_dir, &record.log).map(|(slot, _)| slot),
                 tail: tail.map(|tail| tail.iter().map(|line| lossy(line)).collect()),
                 ..RecordLine::new(record, self.commit.id)

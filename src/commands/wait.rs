@@ -12,7 +12,7 @@ use crate::logs::LogStore;
 use crate::model::{Commit, JSON_FORMAT, Job, Status};
 use crate::notes::Records;
 use crate::plan::PlannedJob;
-use crate::reporter::{TaskLine, counted, human_duration, tail_text};
+use crate::reporter::{TaskLine, counted, human_duration, tail_text, tests_text};
 use crate::settings::Settings;
 use crate::verdict::{Standing, Verdict};
 
@@ -35,6 +35,9 @@ const BACK: usize = 200;
 
 /// No more files are listed that have changed since the last pass.
 const FILES: usize = 10;
+
+/// So many tests that failed are shown.
+const TESTS: usize = 20;
 
 /// So many lines of a failed log are shown.
 const LINES: usize = 40;
@@ -247,7 +250,9 @@ impl Seen {
         task: &Waited<'_>,
         found: &Verdict,
     ) -> Result<(), Failure> {
-        let tail = LogStore::new(&repo.ci_dir()).excerpt(&found.record.log, LINES);
+        let logs = LogStore::new(&repo.ci_dir());
+        let tests = logs.tests(&found.record.log);
+        let tail = logs.excerpt(&found.record.log, LINES);
         let tail: Vec<_> = tail
             .unwrap_or_default()
             .iter()
@@ -264,13 +269,17 @@ impl Seen {
             let line = Line::Failure {
                 commit: task.commit.id,
                 job: &task.job.name,
+                tests,
                 tail,
                 last_pass: since.as_ref().map(|(pass, _)| pass.id),
                 changed: changed.unwrap_or_default(),
             };
             return output::print_json(line.render());
         }
-        let mut text = tail_text(&tail);
+        let mut text = match tests.filter(|tests| tests.failed > 0) {
+            Some(tests) => tests_text(&tests, TESTS),
+            None => tail_text(&tail),
+        };
         text += &format!(
             "  whole log: git ci logs {} {}\n",
             task.commit.id.short(),

@@ -35,6 +35,14 @@ enum CommandLine {
     Argv(Vec<String>),
 }
 
+/// One pattern, or a list of them.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
 /// Such as `90s`, `1m30s`, `500ms`.
 #[derive(JsonSchema)]
 struct Duration(#[schemars(regex(pattern = r"^([0-9]+(w|d|h|m|s|ms))+$"))] String);
@@ -107,6 +115,8 @@ struct Job {
     matrix: Option<Matrix>,
     /// Jobs that must have passed on the same commit.
     needs: Option<Vec<String>>,
+    /// Patterns of the files in which its tests say how they went, as JUnit's XML.
+    junit: Option<OneOrMore>,
     /// Patterns of the files that the job reads.
     paths: Option<Vec<String>>,
     /// Whether the verdict of another platform counts.

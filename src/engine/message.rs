@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::model::{Commit, Event, JobName, Oid, Outcome, Reason, RunnerLabel, TaskResult};
+use crate::model::{
+    Commit, Event, JobName, Oid, Outcome, Reason, RunnerLabel, TaskResult, TestReport,
+};
 use crate::notes::NotesError;
 use crate::plan::{Action, Plan, PlannedJob};
 use crate::process::{Arrived, Peer};
@@ -217,6 +219,8 @@ pub(super) struct Ended {
     pub(super) duration: Duration,
     pub(super) finished: Timestamp,
     pub(super) observed: Observed,
+    /// What its tests said, of all tries.
+    pub(super) tests: Option<TestReport>,
     /// What looks like the failure in the log, and its end, where the outcome is no pass.
     pub(super) tail: Vec<String>,
 }
@@ -230,6 +234,7 @@ impl Ended {
             duration: Duration::ZERO,
             finished: Timestamp::now(),
             observed: Observed::default(),
+            tests: None,
             tail: Vec::new(),
         }
     }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::fail;
 use crate::logs::{LogStore, LogTask, LogWriter};
-use crate::model::{LogId, Outcome, TaskId, Why};
+use crate::model::{LogId, Outcome, TaskId, TestReport, Why};
 use crate::reporter::why_text;
 use crate::runner::{Assignment, Control, Lost, Observed, Progress, Request, Runner};
 
@@ -95,6 +95,7 @@ fn execute(
         job: task.job.name.clone(),
     };
     let mut assignment = assignment.clone();
+    let mut before: Option<TestReport> = None;
     let outcome = match logs.create(&assignment.log, &of) {
         Err(error) => Ok(log_error(&error)),
         Ok(log) => {
@@ -109,6 +110,8 @@ fn execute(
                     break outcome;
                 }
                 assignment.try_ += 1;
+                let tests = tried.observed.tests.take();
+                before = merged(before, tests);
                 output.retry(assignment.try_, failed);
                 let _ = to.send(Message::Retried {
                     worker,
@@ -126,6 +129,19 @@ fn execute(
             }
         }
     };
+    let tests = match before {
+        Some(before) => tried.observed.tests.take().map(|tests| tests.after(before)),
+        None => tried.observed.tests.take(),
+    };
+    if let Some(tests) = &tests
+        && let Err(error) = logs.keep_tests(&assignment.log, tests)
+    {
+        let message = format!(
+            "failed to keep what the tests of {} said: {error}",
+            task.job.name
+        );
+        let _ = to.send(Message::Remark(message));
+    }
     let tail = match outcome {
         Ok(Outcome::Passed | Outcome::Skipped | Outcome::Cancelled) => Vec::new(),
         _ => tail(logs, &assignment.log),
@@ -141,7 +157,19 @@ fn execute(
         duration: ran.unwrap_or_else(|| begun.unwrap_or(start).elapsed()),
         finished: Timestamp::now(),
         observed,
+        tests,
         tail,
+    }
+}
+
+/// What the tests of two tries said that failed.
+fn merged(before: Option<TestReport>, tests: Option<TestReport>) -> Option<TestReport> {
+    match (before, tests) {
+        (Some(mut before), Some(tests)) => {
+            before.add(tests);
+            Some(before)
+        }
+        (before, tests) => before.or(tests),
     }
 }
 

@@ -1,17 +1,15 @@
 //! Which part of a tree a job reads: the entries that its patterns select, as one hash.
 //!
-//! Patterns are those of `gitignore(5)`, and say what counts instead of what does not: the last
-//! one that matches a path, or a directory above it, decides. A directory of which everything is
-//! selected stands for itself by its tree, and nothing below it is read.
+//! A directory of which everything is selected stands for itself by its tree, and nothing below
+//! it is read.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gix::ObjectId;
 use gix::bstr::{BStr, BString, ByteSlice as _};
-use gix::glob::pattern::{Case, Mode};
-use gix::glob::{Pattern, wildmatch};
 
+use super::patterns::Patterns;
 use super::reading::Objects;
 use super::repo::Repo;
 use crate::model::{InputId, Inputs, Oid};
@@ -22,76 +20,10 @@ const MOST_KEPT: usize = 100_000;
 /// So much is kept of the trees themselves, in bytes.
 const TREES: usize = 8 << 20;
 
-/// How `*` and `**` treat slashes.
-const SLASHES: wildmatch::Mode = wildmatch::Mode::NO_MATCH_SLASH_LITERAL;
-
-/// A list of patterns, of which the last that matches decides.
-#[derive(Debug)]
-struct List(Vec<(Pattern, bool)>);
-
-impl List {
-    fn new(patterns: &[String]) -> Self {
-        let parse = |text: &String| {
-            let (text, selects) = match text.strip_prefix('!') {
-                Some(text) => (text, false),
-                None => (text.as_str(), true),
-            };
-            let pattern = Pattern::from_bytes_without_negation(text.as_bytes())?;
-            Some((pattern, selects))
-        };
-        Self(patterns.iter().filter_map(parse).collect())
-    }
-
-    /// The last pattern that matches this path, where that is after the one that matches what is
-    /// above it.
-    fn last(&self, above: Option<usize>, path: &BStr, is_dir: bool) -> Option<usize> {
-        let base = path.rfind_byte(b'/').map(|slash| slash + 1);
-        let first = above.map_or(0, |above| above + 1);
-        let later = self.0.iter().enumerate().skip(first).rev();
-        let mut matching = later.filter(|(_, (pattern, _))| {
-            let case = Case::Sensitive;
-            pattern.matches_repo_relative_path(path, base, Some(is_dir), case, SLASHES)
-        });
-        matching.next().map(|(at, _)| at).or(above)
-    }
-
-    fn selects(&self, last: Option<usize>) -> bool {
-        last.is_some_and(|last| self.0[last].1)
-    }
-
-    /// Whether something below a directory may be treated otherwise than the directory is.
-    fn is_mixed_below(&self, last: Option<usize>, dir: &BStr) -> bool {
-        let own = self.selects(last);
-        let first = last.map_or(0, |last| last + 1);
-        let mut later = self.0[first..].iter();
-        later.any(|(pattern, selects)| *selects != own && may_match_below(pattern, dir))
-    }
-}
-
-/// Whether a pattern may match a path below this directory, and not the directory.
-fn may_match_below(pattern: &Pattern, dir: &BStr) -> bool {
-    let mode = pattern.mode;
-    if mode.contains(Mode::NO_SUB_DIR) && !mode.contains(Mode::ABSOLUTE) {
-        return true;
-    }
-    let mut parts = dir.split_str("/");
-    for expected in pattern.text.split_str("/") {
-        if expected.contains_str("**") {
-            return true;
-        }
-        match parts.next() {
-            Some(part) if wildmatch(expected.as_bstr(), part.as_bstr(), SLASHES) => {}
-            Some(_) => return false,
-            None => return true,
-        }
-    }
-    false
-}
-
 /// Selects entries of trees.
 #[derive(Debug)]
 struct Selection {
-    lists: Vec<List>,
+    lists: Vec<Patterns>,
     /// What is selected below directories, by their paths and trees.
     kept: HashMap<(BString, ObjectId), Option<InputId>>,
 }
@@ -125,7 +57,7 @@ impl Selection {
                 .map(|(list, above)| list.last(*above, below.as_bstr(), is_dir))
                 .collect();
             let pairs = || self.lists.iter().zip(&last);
-            let is_mixed = |(list, last): (&List, &Option<usize>)| {
+            let is_mixed = |(list, last): (&Patterns, &Option<usize>)| {
                 is_dir && list.is_mixed_below(*last, below.as_bstr())
             };
             let is_whole = pairs().any(|one| one.0.selects(*one.1) && !is_mixed(one));
@@ -204,7 +136,7 @@ impl InputReader {
         let inner = &mut *self.inner();
         if !inner.selections.contains_key(lists) {
             let selection = Selection {
-                lists: lists.iter().map(|list| List::new(list)).collect(),
+                lists: lists.iter().map(|list| Patterns::new(list)).collect(),
                 kept: HashMap::new(),
             };
             inner.selections.insert(lists.to_vec(), selection);

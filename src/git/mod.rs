@@ -23,6 +23,7 @@ pub(crate) mod objects;
 mod pack;
 pub(crate) mod pack_format;
 pub(crate) mod packs;
+mod patterns;
 pub(crate) mod pins;
 mod queries;
 pub(crate) mod reading;
@@ -62,4 +63,5 @@ pub use uncommitted::Look;
 pub use worktrees::{LinkedWorktree, slot_of};
 
 pub(crate) use config_writer::ConfigWriter;
+pub(crate) use patterns::Patterns;
 pub(crate) use small_file::read_file;

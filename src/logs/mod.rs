@@ -6,6 +6,7 @@
 //! | `ID.log` | the beginning of the output, at most [`HEAD`] bytes |
 //! | `ID.rest/POSITION` | a run of what follows: output from that position on, without a gap; the oldest go, as long as [`TAIL`] bytes stay |
 //! | `ID.log.gz` | the log when it is done, in one piece; small ones stay as `ID.log` |
+//! | `ID.tests` | what the job's tests said, as JSON |
 //!
 //! Until a record says it, `ci/unfinished/ID` says which task a log is of.
 //!
@@ -30,7 +31,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::lock;
-use crate::model::{JobName, LogId, Oid};
+use crate::model::{JobName, LogId, Oid, TestReport};
 use crate::private;
 
 pub(crate) use reader::LogReader;
@@ -53,6 +54,9 @@ const UNFINISHED: &str = "unfinished";
 
 /// A note that says which task a log is of is no longer, in bytes.
 const MAX_NOTE: u64 = 4096;
+
+/// What tests said takes no more, in bytes.
+const MAX_TESTS: u64 = 4 << 20;
 
 /// A part of the output without a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +113,11 @@ fn unfinished_path(path: &Path) -> PathBuf {
 /// Where the log is in the end whose beginning is at `path`.
 fn packed_path(path: &Path) -> PathBuf {
     path.with_extension("log.gz")
+}
+
+/// Where it is what the tests said of the task whose log begins at `path`.
+fn tests_path(path: &Path) -> PathBuf {
+    path.with_extension("tests")
 }
 
 /// The logs of one repository.
@@ -240,6 +249,7 @@ impl LogStore {
             listing => listing?,
         };
         let (mut found, mut rests) = (Vec::new(), HashMap::new());
+        let mut tests = HashMap::new();
         for entry in listing {
             let entry = entry?;
             let name = entry.file_name();
@@ -265,6 +275,10 @@ impl LogStore {
                     rests.insert(id, log);
                     continue;
                 }
+                "tests" => {
+                    tests.insert(id, log);
+                    continue;
+                }
                 _ => continue,
             }
             found.push(log);
@@ -275,9 +289,13 @@ impl LogStore {
                 log.size += rest.size;
                 log.written = log.written.max(rest.written);
             }
+            if let Some(tests) = log.id.as_ref().and_then(|id| tests.remove(id)) {
+                log.size += tests.size;
+            }
         }
         // What a compression has left over that was cut off.
         found.extend(rests.into_values());
+        found.extend(tests.into_values());
         let notes = fs::read_dir(self.dir.with_file_name(UNFINISHED));
         for note in notes.into_iter().flatten().flatten() {
             let plain = self.dir.join(note.file_name()).with_extension("log");
@@ -315,6 +333,7 @@ impl LogStore {
         }
         if let Some(id) = &entry.id {
             let _ = fs::remove_file(unfinished_path(&plain));
+            let _ = fs::remove_file(tests_path(&plain));
             // What cannot be noted counts as never written here.
             let _ = Removed::of(&self.dir).add(id);
         }
@@ -324,6 +343,20 @@ impl LogStore {
             }
             done => done.map(|()| true),
         }
+    }
+
+    /// Keeps what the tests of a task said beside its log.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub(crate) fn keep_tests(&self, id: &LogId, tests: &TestReport) -> io::Result<()> {
+        private::replace(&tests_path(&self.path(id)), &serde_json::to_vec(tests)?)
+    }
+
+    /// What the tests of a task said, where that is here and as it was written.
+    pub(crate) fn tests(&self, id: &LogId) -> Option<TestReport> {
+        let json = private::read(&tests_path(&self.path(id)), MAX_TESTS).ok()?;
+        serde_json::from_slice(&json).ok()
     }
 
     /// Opens a log, whether it is done or not.

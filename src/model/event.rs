@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DefId, JobName, LogId, Oid, Rule, RunnerLabel, Status, TaskId, Why};
+use super::{DefId, JobName, LogId, Oid, Rule, RunnerLabel, Status, TaskId, TestReport, Why};
 
 /// The version of all JSON that is printed for other programs, which stands as `format` at
 /// its beginning; it changes when a reader of the old form would go wrong.
@@ -180,6 +180,9 @@ pub enum Event {
         log: LogId,
         /// Whether its record is stored; `None` where it leaves none.
         stored: Option<bool>,
+        /// What its tests said, raw; `null` where they were not read.
+        #[serde(default)]
+        tests: Option<TestReport>,
         /// What looks like the failure in the log, and its last lines, raw, for failures
         /// only; `… N lines …` stands for what is left out.
         tail: Vec<String>,

@@ -151,6 +151,9 @@ pub struct Job {
     /// It runs only where it is named, or needed.
     #[serde(default)]
     pub on_request: bool,
+    /// Patterns of the files in which its tests say how they went, as JUnit's XML.
+    #[serde(default)]
+    pub junit: Vec<String>,
 }
 
 impl Job {
@@ -176,6 +179,7 @@ impl Job {
             paths: Vec::new(),
             retries: 0,
             on_request: false,
+            junit: Vec::new(),
         }
     }
 
@@ -206,7 +210,7 @@ impl Job {
     /// The name is one of them, since a job is told it; `labels` are, since they choose
     /// what kind of machine is asked. `timeout` and `grace` are left out: a verdict that
     /// they bring about is never reused. So is what says which verdicts count
-    /// (`allow_failure`, `reuse`, `platform`, `key`, `paths`, `retries`), and not what is run.
+    /// (`allow_failure`, `reuse`, `platform`, `key`, `paths`, `retries`, `junit`), and not what is run.
     pub fn definition(&self) -> DefId {
         #[derive(Serialize)]
         struct Defining<'a> {

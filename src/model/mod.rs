@@ -18,6 +18,7 @@ mod ref_name;
 #[cfg(test)]
 mod schema;
 mod task;
+mod test_report;
 mod text;
 mod units;
 
@@ -36,6 +37,7 @@ pub use reason::{Reason, Rule};
 pub use record::{MAX_LINE, ParseRecordError, RECORD_VERSION, Rank, Record, Seen, Tests, latest};
 pub use ref_name::RefName;
 pub use task::{Commit, Known, Snapshot, Task, TaskId, TaskKey};
+pub use test_report::{TestCase, TestReport, TestVerdict};
 pub use text::{
     glob, json_line, printable, printable_json, printable_line, printable_output, printable_styled,
 };

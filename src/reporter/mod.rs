@@ -24,7 +24,8 @@ pub(crate) use plain::{Plain, Verbosity};
 pub(crate) use symbols::Symbols;
 pub(crate) use terminal::Terminal;
 pub(crate) use text::{
-    JOB_WIDTH, TaskLine, counted, human_duration, status_style, subject_text, tail_text, why_text,
+    JOB_WIDTH, TaskLine, counted, human_duration, status_style, subject_text, tail_text,
+    test_counts_text, tests_text, why_text,
 };
 
 /// Turns events into something to see.

@@ -1,14 +1,18 @@
 //! One line an event, for pipes, files and other programs' terminals: verdicts on
 //! standard output, everything else on standard error.
 
-use crate::model::{Event, Status, printable};
+use crate::model::{Event, Status, TestReport, printable};
 use crate::printer::{self, Stream};
 
 use super::Reporter;
 use super::closing::Closing;
 use super::text::{
-    JOB_WIDTH, TaskLine, counted, human_duration, outlook_text, tail_text, why_text,
+    JOB_WIDTH, TaskLine, counted, human_duration, outlook_text, tail_text, test_counts_text,
+    tests_text, why_text,
 };
+
+/// No more tests are listed of a task.
+const LISTED_TESTS: usize = 10;
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -148,6 +152,9 @@ pub(super) fn verdict(
             changed: changed @ 1..,
             ..
         } => Some(format!("changed {}", counted(*changed, "tracked file"))),
+        Event::TaskFinished { tests, .. } => {
+            test_counts_text(tests.as_ref().map(TestReport::counts))
+        }
         Event::TaskBlocked { needs, .. } => Some(format!("needs {needs}")),
         _ => None,
     };
@@ -171,8 +178,21 @@ pub(super) fn verdict(
         Event::TaskReused { tail, .. } => tail_text(tail),
         _ => String::new(),
     };
-    if let Event::TaskFinished { reason, tail, .. } = event {
-        details += &tail_text(tail);
+    if let Event::TaskFinished {
+        reason,
+        tail,
+        tests,
+        ..
+    } = event
+    {
+        let tests = tests.as_ref().filter(|tests| !tests.cases.is_empty());
+        if let Some(tests) = tests {
+            details += &tests_text(tests, LISTED_TESTS);
+        }
+        // What failed says more than what was printed last.
+        if tests.is_none_or(|tests| tests.failed == 0) {
+            details += &tail_text(tail);
+        }
         // An ERROR's reason is the last line of its log, unless the log is what failed.
         if let Some(reason) = reason
             && !tail

@@ -6,7 +6,10 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::model::{Counts, Oid, Status, Why, printable_line, printable_output, printable_styled};
+use crate::model::{
+    Counts, Oid, Status, TestReport, TestVerdict, Tests, Why, printable_line, printable_output,
+    printable_styled,
+};
 
 use super::symbols::Symbols;
 
@@ -15,6 +18,9 @@ const SUBJECT: usize = 160;
 
 /// Less of one is not worth showing, in columns.
 const LEAST_SUBJECT: usize = 8;
+
+/// No more lines are shown of what a test said.
+const MESSAGE_LINES: usize = 4;
 
 /// Names of jobs are lined up where none is wider.
 pub(crate) const JOB_WIDTH: usize = 20;
@@ -159,6 +165,50 @@ pub(crate) fn tail_text(tail: &[String]) -> String {
         let _ = writeln!(text, "      {dim}|{dim:#} {}", printable_output(line));
     }
     text
+}
+
+/// The tests that failed or are flaky, indented: at most so many, each with the beginning of
+/// what it said.
+pub(crate) fn tests_text(tests: &TestReport, most: usize) -> String {
+    let mut text = String::new();
+    for case in tests.cases.iter().take(most) {
+        let status = match case.verdict {
+            TestVerdict::Fail => Status::Fail,
+            TestVerdict::Flaky => Status::Flaky,
+        };
+        let style = status_style(Some(status));
+        let place = case.place.as_ref();
+        let place = place.map_or_else(String::new, |place| format!("  {place}"));
+        let name = format!("{} {}", case.suite, case.name);
+        let _ = writeln!(
+            text,
+            "      {style}{status:<5}{style:#} {}{}",
+            printable_line(name.trim().as_bytes()),
+            printable_line(place.as_bytes())
+        );
+        let message = case.message.as_deref().unwrap_or_default();
+        let lines: Vec<_> = message
+            .lines()
+            .take(MESSAGE_LINES)
+            .map(str::to_owned)
+            .collect();
+        text += &tail_text(&lines);
+    }
+    let all = u64::from(tests.failed) + u64::from(tests.flaky);
+    let shown = tests.cases.len().min(most) as u64;
+    if all > shown {
+        let _ = writeln!(text, "      and {} more", counted(all - shown, "test"));
+    }
+    text
+}
+
+/// `3 of 412 tests failed`; nothing where there is nothing to say.
+pub(crate) fn test_counts_text(tests: Option<Tests>) -> Option<String> {
+    let Tests { failed, all } = tests.filter(|tests| tests.failed > 0)?;
+    Some(format!(
+        "{failed} of {} failed",
+        counted(u64::from(all), "test")
+    ))
 }
 
 /// `1 task`, `2 tasks`.

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::checkout::CheckoutError;
 use crate::error::with_causes;
@@ -29,6 +29,7 @@ use super::head_watch::HeadWatch;
 use super::key::Keys;
 use super::protocol::{Files, FromAgent, Observed, PROTOCOL, RunTask, Setup, ToAgent};
 use super::steps::{Context, Steps};
+use super::test_files;
 use super::waiting::Waiting;
 
 /// How often a slot that others hold is tried again.
@@ -302,9 +303,17 @@ fn run_in<I: Read + AsFd, O: Write + AsFd>(
         return Ok(outcome);
     }
     head.begin(lease.path());
+    let begun = SystemTime::now();
     let ended = steps.job(lease, &task.job);
     observed.head = head.end();
     let outcome = ended?;
+    if !task.job.junit.is_empty() && outcome != Outcome::Cancelled {
+        let (tests, remarks) = test_files::read(lease.path(), &task.job.junit, begun);
+        observed.tests = tests;
+        for remark in remarks {
+            steps.remark(&remark)?;
+        }
+    }
     let no_room = steps.complaints().has(Complaint::NoRoom);
     let no_objects = steps.complaints().has(Complaint::NoObjects);
     steps.finish()?;

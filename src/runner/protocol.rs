@@ -20,12 +20,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::logs;
-use crate::model::{EnvId, Job, KeyId, LogId, Oid, Outcome, Platform, RunnerLabel, TaskId};
+use crate::model::{
+    EnvId, Job, KeyId, LogId, Oid, Outcome, Platform, RunnerLabel, TaskId, TestReport,
+};
 
 use super::{Assignment, Request};
 
 /// The version of everything in this module.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// The longest frame that is sent or taken, in bytes.
 pub const MAX_FRAME: usize = 16 << 20;
@@ -239,6 +241,9 @@ pub struct Observed {
     /// The commit that the worktree was at before, where what git ignores was kept from it.
     #[serde(default)]
     pub before: Option<Oid>,
+    /// What its tests said, where it has any that say it.
+    #[serde(default)]
+    pub tests: Option<TestReport>,
 }
 
 /// What outside the tree decided how a task's files were made.

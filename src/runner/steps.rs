@@ -278,7 +278,8 @@ impl<'s, I: Read + AsFd, O: Write + AsFd> Steps<'s, I, O> {
         })
     }
 
-    fn remark(&mut self, text: &str) -> Result<(), AgentError> {
+    /// Says something in the log that is not the job's.
+    pub(super) fn remark(&mut self, text: &str) -> Result<(), AgentError> {
         self.output.remark(self.channel, text)
     }
 

@@ -33,6 +33,7 @@ mod hosts_slurm;
 mod hosts_watch;
 mod identity;
 mod init;
+mod junit;
 mod key;
 mod kinds;
 mod layers;

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::model::{
-    CommandLine, DefId, JobName, LogId, Oid, Platform, Record, Rule, RunnerLabel, Status, Why,
-    json_line,
+    CommandLine, DefId, JobName, LogId, Oid, Platform, Record, Rule, RunnerLabel, Status,
+    TestReport, Why, json_line,
 };
 use crate::upkeep::doctor::Finding;
 use crate::upkeep::gc::Removal;
@@ -108,6 +108,8 @@ pub(in crate::commands) enum Line<'a> {
         commit: Oid,
         /// The job.
         job: &'a JobName,
+        /// What its tests said, raw; `null` where they were not read.
+        tests: Option<TestReport>,
         /// What looks like the failure in its output, and the last lines of that, raw.
         tail: Vec<String>,
         /// The nearest commit before it on which the job passed.
@@ -297,6 +299,8 @@ pub(in crate::commands) struct RecordLine<'a> {
     pub(in crate::commands) command: Option<&'a CommandLine>,
     /// The median running time of the job's latest other passes, in milliseconds, in `show`.
     pub(in crate::commands) usual_ms: Option<u64>,
+    /// What its tests said, raw, in `show` and in `log --tests`, where that is here.
+    pub(in crate::commands) tests: Option<TestReport>,
     /// The slot whose worktree is as the task left it, in `show`.
     pub(in crate::commands) slot: Option<u32>,
     /// What looks like the failure in the log, and its last lines, raw, where `show`
@@ -324,6 +328,7 @@ impl<'a> RecordLine<'a> {
             platform: record.on.as_ref(),
             command: None,
             usual_ms: None,
+            tests: None,
             slot: None,
             try_: record.try_,
             tree: record.tree,

@@ -14,7 +14,7 @@ use super::matrix::Cell;
 use super::{Reader, list, unknown};
 
 /// The keys of a job; a page of the manual has them all.
-pub const KEYS: [&str; 19] = [
+pub const KEYS: [&str; 20] = [
     "allow-failure",
     "clean",
     "default",
@@ -22,6 +22,7 @@ pub const KEYS: [&str; 19] = [
     "env",
     "extends",
     "grace",
+    "junit",
     "key",
     "labels",
     "matrix",
@@ -37,14 +38,7 @@ pub const KEYS: [&str; 19] = [
 ];
 
 /// Keys that the format has in mind and this version does not know yet.
-const LATER: [&str; 6] = [
-    "artifacts",
-    "branches",
-    "cpus",
-    "junit",
-    "resources",
-    "stage",
-];
+const LATER: [&str; 5] = ["artifacts", "branches", "cpus", "resources", "stage"];
 
 /// Keys that are of one job and no other.
 const OWN: [&str; 3] = ["default", "description", "extends"];
@@ -180,6 +174,7 @@ impl Reader<'_> {
                 "needs" => needs = self.strings(value, name),
                 "setup" => setups = self.strings(value, name),
                 "paths" => paths = self.paths(value, name),
+                "junit" => job.junit = self.path_or_paths(value, name).unwrap_or_default(),
                 "matrix" => cells = self.matrix(value),
                 "extends" => {}
                 later if LATER.contains(&later) => {

@@ -210,6 +210,19 @@ impl Reader<'_> {
         Some(patterns.into_iter().map(|(_, pattern)| pattern).collect())
     }
 
+    /// The same, where one pattern need not be a list.
+    pub(super) fn path_or_paths(
+        &mut self,
+        value: &Spanned<DeValue<'_>>,
+        key: &str,
+    ) -> Option<Vec<String>> {
+        let DeValue::String(_) = value.get_ref() else {
+            return self.paths(value, key);
+        };
+        let list = DeValue::Array([value.clone()].into_iter().collect());
+        self.paths(&Spanned::new(value.span(), list), key)
+    }
+
     /// What a word stands for that is one of a few.
     pub(super) fn one_of<T: Copy>(
         &mut self,

@@ -12,7 +12,7 @@ use crate::engine::worker::tail;
 use crate::fail;
 use crate::model::{
     Commit, Criteria, EnvId, Event, Forget, Forgotten, MAX_LINE, Oid, Outcome, Reason, Record,
-    Reuse, RunnerLabel, Seen, Status, Surroundings, Task, latest, surroundings,
+    Reuse, RunnerLabel, Seen, Status, Surroundings, Task, TestReport, latest, surroundings,
 };
 use crate::plan::{self, Action, Known, PlannedJob, ReusePolicy};
 use crate::runner::{Files, Head, Keys, Observed, platform};
@@ -112,6 +112,7 @@ impl Dispatcher<'_, '_> {
             Outcome::Errored { reason, .. } => Some(reason),
             _ => None,
         };
+        let tests = ended.tests.as_ref().map(TestReport::counts);
         let event = Event::TaskFinished {
             id: task.id,
             commit: task.commit.id,
@@ -129,6 +130,7 @@ impl Dispatcher<'_, '_> {
             before: ended.observed.before,
             log: log.clone(),
             stored: None,
+            tests: ended.tests,
             tail: ended.tail,
         };
         let is_host = self.ctx.hosts.contains(&runner);
@@ -151,7 +153,7 @@ impl Dispatcher<'_, '_> {
                     finished,
                     runner,
                     why,
-                    tests: None,
+                    tests,
                     try_,
                     on: ended.observed.on.or_else(here),
                     env,
