@@ -197,7 +197,7 @@ pub(crate) fn tests_text(tests: &TestReport, most: usize) -> String {
     let all = u64::from(tests.failed) + u64::from(tests.flaky);
     let shown = tests.cases.len().min(most) as u64;
     if all > shown {
-        let _ = writeln!(text, "      and {} more", counted(all - shown, "test"));
+        let _ = writeln!(text, "      and {} more", all - shown);
     }
     text
 }
