@@ -110,6 +110,10 @@ __git_ci_complete () {
         __git_ci_offer "always auto never" ;;
     logs,--color=)
         __git_ci_offer "always auto never" ;;
+    artifacts,--extract=|artifacts,--extract)
+        __git_ci_files ;;
+    artifacts,--color=)
+        __git_ci_offer "always auto never" ;;
     wait,--order=|wait,--order)
         __git_ci_offer "newest oldest" ;;
     wait,--job=|wait,--job)
@@ -204,6 +208,11 @@ __git_ci_complete () {
         -*) __git_ci_offer "--follow --raw --json --color --help" ;;
         *) __git_ci_revisions; __git_ci_jobs ;;
         esac ;;
+    artifacts,*)
+        case "$cur" in
+        -*) __git_ci_offer "--extract --json --color --help" ;;
+        *) __git_ci_revisions; __git_ci_jobs ;;
+        esac ;;
     wait,*)
         case "$cur" in
         -*) __git_ci_offer "--all --branches --first-parent --stdin --order --job --skip --config --config-from --timeout --keep-going --json --help" ;;
@@ -267,7 +276,7 @@ __git_ci_complete () {
     ,*)
         case "$cur" in
         -*) __git_ci_offer "--help --version" ;;
-        *) __git_ci_offer "init run hook notify status log show logs wait shell config gc doctor completions watch cancel forget hosts help version" ;;
+        *) __git_ci_offer "init run hook notify status log show logs artifacts wait shell config gc doctor completions watch cancel forget hosts help version" ;;
         esac ;;
     esac
 }

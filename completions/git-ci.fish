@@ -34,6 +34,7 @@ complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "status" -d 'Show what
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "log" -d 'Show the records, newest first'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "show" -d 'Show everything about one commit'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "logs" -d 'Show the whole log of one task, also while it runs'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "artifacts" -d 'List the files that a task left, or copy them out'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "wait" -d 'Wait until there are verdicts on commits, and say what failed'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "shell" -d 'Open a shell in a slot, at a commit'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "config" -d 'Check the jobs file, or show what applies'
@@ -143,6 +144,12 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand logs" -s f -l follow -d 'S
 complete -c git-ci -n "__fish_git_ci_using_subcommand logs" -l raw -d 'Show the log as it is, also on a terminal'
 complete -c git-ci -n "__fish_git_ci_using_subcommand logs" -l json -d 'Print JSON: what is known of the task, then the log, one line a line'
 complete -c git-ci -n "__fish_git_ci_using_subcommand logs" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c git-ci -n "__fish_git_ci_using_subcommand artifacts" -l extract -d 'Copy the files of the last try into this directory, over nothing that is there' -r -F
+complete -c git-ci -n "__fish_git_ci_using_subcommand artifacts" -l color -d 'When to use colours; color.ci and color.ui of git\'s configuration set the default' -r -f -a "always\t'Even into a file or a pipe'
+auto\t'On a terminal that can, unless NO_COLOR is set'
+never\t'Not at all'"
+complete -c git-ci -n "__fish_git_ci_using_subcommand artifacts" -l json -d 'Print JSON, one file a line'
+complete -c git-ci -n "__fish_git_ci_using_subcommand artifacts" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -l order -d 'The order of the commits of a range' -r -f -a "newest\t'Children before their parents'
 oldest\t'Parents before their children'"
 complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -l job -d 'Only this job, and what it needs; may be given several times' -r
@@ -247,6 +254,7 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand log" -f -a '(git for-each-
 complete -c git-ci -n "__fish_git_ci_using_subcommand show" -l job -x -a '(__fish_git_ci_jobs)'
 complete -c git-ci -n "__fish_git_ci_using_subcommand show" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'
 complete -c git-ci -n "__fish_git_ci_using_subcommand logs" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'
+complete -c git-ci -n "__fish_git_ci_using_subcommand artifacts" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'
 complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -l job -x -a '(__fish_git_ci_jobs)'
 complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'
 complete -c git-ci -n "__fish_git_ci_using_subcommand shell" -f -a '(git for-each-ref --format="%(refname:short)" refs/heads refs/tags refs/remotes 2>/dev/null)'

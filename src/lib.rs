@@ -1,5 +1,6 @@
 #![doc = include_str!("../ARCHITECTURE.md")]
 
+mod artifacts;
 mod checkout;
 pub mod commands;
 pub mod config;

@@ -199,6 +199,7 @@ fn of_job(job: &Job) -> Table {
         names(job.setups.iter().map(|setup| setup.name.as_str()).collect()),
     );
     set("paths", list(&job.paths));
+    set("artifacts", list(&job.artifacts));
     set("junit", list(&job.junit));
     set("env", variables(&job.env));
     set("labels", list(&job.labels));

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use crate::error::{Failure, FailureKind};
 use crate::git::Repo;
-use crate::model::{JSON_FORMAT, printable_line};
+use crate::model::{JSON_FORMAT, printable_line, size_text};
 use crate::settings::{Retention, Settings};
 
 use crate::upkeep::gc::{self, RemovalKind as Kind, Swept};
@@ -97,7 +97,7 @@ fn report(args: &Args, swept: &Swept) -> Result<(), Failure> {
         let what = printable_line(removal.what.as_bytes());
         text += &format!(
             "{verb} {what} ({}): {}\n",
-            human_size(removal.bytes),
+            size_text(removal.bytes),
             removal.why
         );
     }
@@ -106,7 +106,7 @@ fn report(args: &Args, swept: &Swept) -> Result<(), Failure> {
         let (count, bytes) = of_kind.fold((0, 0), |(n, sum), one| (n + 1, sum + one.bytes));
         if count > 0 {
             let word = if count == 1 { one } else { many };
-            text += &format!("{verb} {count} {word}, {}\n", human_size(bytes));
+            text += &format!("{verb} {count} {word}, {}\n", size_text(bytes));
         }
     }
     for note in &swept.notes {
@@ -116,18 +116,4 @@ fn report(args: &Args, swept: &Swept) -> Result<(), Failure> {
         output::note("nothing to remove");
     }
     output::print(&text)
-}
-
-/// `3.4 MiB`.
-fn human_size(bytes: u64) -> String {
-    let units = ["KiB", "MiB", "GiB", "TiB"];
-    if bytes < 1024 {
-        return format!("{bytes} bytes");
-    }
-    let (mut size, mut unit) = (bytes as f64 / 1024.0, 0);
-    while size >= 1024.0 && unit + 1 < units.len() {
-        size /= 1024.0;
-        unit += 1;
-    }
-    format!("{size:.1} {}", units[unit])
 }

@@ -5,7 +5,6 @@ use std::io::{BufRead as _, BufReader};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::config::JobChoice;
 use crate::error::{Failure, FailureKind};
 use crate::git::Repo;
 use crate::logs::{LogReader, LogStore, LogTask, Unfinished};
@@ -16,8 +15,9 @@ use crate::settings::Settings;
 
 use super::ui::lines::{Line, RecordLine};
 use super::ui::pager::Page;
-use super::ui::reading::{Configured, Running, check_names, judge, running};
-use super::ui::select::{self, ConfigArgs};
+use super::ui::reading::{Configured, Running, judge, running};
+use super::ui::select::ConfigArgs;
+use super::ui::target::Target;
 use super::ui::{color, output};
 
 /// How often a growing log is looked at.
@@ -78,44 +78,11 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let running = running(&repo);
     let logs = LogStore::new(&repo.ci_dir());
     let unfinished = logs.unfinished();
-    let head = OsString::from("HEAD");
-    let rev = args.rev.as_ref().unwrap_or(&head);
-    let (commit, job) = match select::commit(&repo, rev) {
-        Ok(commit) => (commit, args.job.clone()),
-        Err(failure) => {
-            // One word that is no revision may be a job's name.
-            let jobs = configured.same().unwrap_or_default();
-            let word = args.rev.as_ref().filter(|_| args.job.is_none());
-            let word = word.map(|word| word.to_string_lossy().into_owned());
-            let is_job = |word: &String| {
-                check_names(
-                    &JobChoice::of_names(std::slice::from_ref(word)),
-                    jobs,
-                    &records,
-                    &running,
-                )
-                .is_ok()
-            };
-            match word.filter(is_job) {
-                Some(word) => (select::commit(&repo, &head)?, Some(word)),
-                None => return Err(failure),
-            }
-        }
-    };
-    let jobs = configured.of(&commit)?;
-    let name = match &job {
-        Some(job) => {
-            let meant = JobChoice::of_names(std::slice::from_ref(job));
-            let found = configured.check_names(&meant, &jobs, &records, &running)?;
-            match found.as_slice() {
-                [one] => one.clone(),
-                several => {
-                    let names: Vec<_> = several.iter().map(JobName::as_str).collect();
-                    let message = format!("{job} means several jobs: {}", names.join(", "));
-                    return Err(Failure::usage(message));
-                }
-            }
-        }
+    let words = (args.rev.as_ref(), args.job.as_deref());
+    let target = Target::of(&repo, &mut configured, &records, &running, words)?;
+    let Target { commit, job, jobs } = target;
+    let name = match job {
+        Some(job) => job,
         None => only_job(&commit, &records, &running, &unfinished)?,
     };
     let found = find(&commit, &name, &jobs, &records, &running, &unfinished)?;

@@ -4,6 +4,7 @@
 //! Nothing else in the crate knows clap, and nothing else decides an exit code.
 
 mod agent;
+mod artifacts;
 mod cancel;
 mod completions;
 mod config;
@@ -65,6 +66,7 @@ enum Command {
     Log(log::Args),
     Show(show::Args),
     Logs(logs::Args),
+    Artifacts(artifacts::Args),
     Wait(wait::Args),
     Shell(shell::Args),
     Config(config::Args),
@@ -129,6 +131,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Log(args) => log::execute(args),
         Command::Show(args) => show::execute(args),
         Command::Logs(args) => logs::execute(args),
+        Command::Artifacts(args) => artifacts::execute(args),
         Command::Wait(args) => wait::execute(args),
         Command::Shell(args) => shell::execute(args),
         Command::Completions(args) => completions::execute(args),

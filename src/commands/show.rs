@@ -10,6 +10,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
+use crate::artifacts::ArtifactStore;
 use crate::error::Failure;
 use crate::git::Repo;
 use crate::git::revs::{self, Details};
@@ -317,6 +318,13 @@ impl Shown<'_> {
             let path = path.as_os_str().as_encoded_bytes();
             let path = printable_line(path);
             text += &format!("      {dim}slot {slot} is as it was left: {path}{dim:#}\n");
+        }
+        let (commit, job) = (&self.commit.id, &verdict.record.job);
+        if ArtifactStore::new(&self.ci_dir).path(commit, job).is_dir() {
+            let job = shell_words::quote(job.as_str());
+            let short = commit.short();
+            text +=
+                &format!("      {dim}files that it left: git ci artifacts {short} {job}{dim:#}\n");
         }
         text
     }

@@ -115,6 +115,8 @@ struct Job {
     matrix: Option<Matrix>,
     /// Jobs that must have passed on the same commit.
     needs: Option<Vec<String>>,
+    /// Patterns of files that are kept.
+    artifacts: Option<OneOrMore>,
     /// Patterns of the files in which its tests say how they went, as JUnit's XML.
     junit: Option<OneOrMore>,
     /// Patterns of the files that the job reads.

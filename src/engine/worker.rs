@@ -208,6 +208,8 @@ fn attempt(
             let message = message.to_owned();
             let _ = to.send(Message::Remark(message));
         }
+        // Its runner sees to that.
+        Progress::Artifact(_) => {}
         Progress::Ran(time) => tried.ran = Some(time),
         Progress::Observed(seen) => tried.observed = seen,
     })

@@ -154,6 +154,9 @@ pub struct Job {
     /// Patterns of the files in which its tests say how they went, as JUnit's XML.
     #[serde(default)]
     pub junit: Vec<String>,
+    /// Patterns of the files that are kept beside what it leaves in its directory for artifacts.
+    #[serde(default)]
+    pub artifacts: Vec<String>,
 }
 
 impl Job {
@@ -180,6 +183,7 @@ impl Job {
             retries: 0,
             on_request: false,
             junit: Vec::new(),
+            artifacts: Vec::new(),
         }
     }
 
@@ -210,7 +214,7 @@ impl Job {
     /// The name is one of them, since a job is told it; `labels` are, since they choose
     /// what kind of machine is asked. `timeout` and `grace` are left out: a verdict that
     /// they bring about is never reused. So is what says which verdicts count
-    /// (`allow_failure`, `reuse`, `platform`, `key`, `paths`, `retries`, `junit`), and not what is run.
+    /// (`allow_failure`, `reuse`, `platform`, `key`, `paths`, `retries`, `junit`, `artifacts`), and not what is run.
     pub fn definition(&self) -> DefId {
         #[derive(Serialize)]
         struct Defining<'a> {

@@ -41,4 +41,4 @@ pub use test_report::{TestCase, TestReport, TestVerdict};
 pub use text::{
     glob, json_line, printable, printable_json, printable_line, printable_output, printable_styled,
 };
-pub use units::{UnitError, duration_text, parse_duration, parse_size};
+pub use units::{UnitError, duration_text, parse_duration, parse_size, size_text};

@@ -146,6 +146,20 @@ pub fn parse_size(text: &str) -> Result<u64, UnitError> {
         .ok_or(UnitError::Size)
 }
 
+/// A size in bytes for people: `3.4 MiB`.
+pub fn size_text(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} bytes");
+    }
+    let (mut size, mut unit) = (bytes as f64 / 1024.0, 0);
+    while size >= 1024.0 && unit + 1 < units.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{size:.1} {}", units[unit])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::artifacts::ArtifactStore;
 use crate::checkout::CheckoutError;
 use crate::error::with_causes;
 use crate::git::{InputReader, Repo};
@@ -20,7 +21,6 @@ use crate::worktree::{Holder, Lease, Pool, check_room};
 
 use super::Request;
 pub use super::agent_error::AgentError;
-use super::artifacts;
 use super::attend::attend;
 use super::channel::Channel;
 use super::complaints::Complaint;
@@ -288,7 +288,7 @@ fn no_worktree(error: &(dyn std::error::Error + 'static)) -> Outcome {
     }
 }
 
-fn run_in<I: Read + AsFd, O: Write + AsFd>(
+fn run_in<I: Read + AsFd + Send, O: Write + AsFd + Send>(
     channel: &mut Channel<I, O>,
     lease: &mut Lease<'_, '_>,
     ctx: Context<'_>,
@@ -314,6 +314,9 @@ fn run_in<I: Read + AsFd, O: Write + AsFd>(
             steps.remark(&remark)?;
         }
     }
+    if outcome != Outcome::Cancelled {
+        steps.send_artifacts()?;
+    }
     let no_room = steps.complaints().has(Complaint::NoRoom);
     let no_objects = steps.complaints().has(Complaint::NoObjects);
     steps.finish()?;
@@ -332,7 +335,7 @@ fn run_in<I: Read + AsFd, O: Write + AsFd>(
         lease,
         setup,
         task,
-        &artifacts::path(repo, &task.commit, &task.job.name),
+        &ArtifactStore::new(&repo.ci_dir()).path(&task.commit, &task.job.name),
         no_room,
         outcome,
     ))

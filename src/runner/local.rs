@@ -288,6 +288,9 @@ impl LocalRunner {
                     watch(Progress::Output { at, bytes: &bytes });
                 }
                 FromAgent::Ran { task: of, time } if of == task => watch(Progress::Ran(time)),
+                FromAgent::Artifact { task: of, part } if of == task => {
+                    watch(Progress::Artifact(part));
+                }
                 FromAgent::Done {
                     task: of,
                     result,

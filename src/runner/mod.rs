@@ -6,7 +6,6 @@
 
 pub mod agent;
 mod agent_error;
-mod artifacts;
 mod attend;
 mod channel;
 mod complaints;
@@ -44,7 +43,7 @@ pub use host::{Host, HostError, HostRunner, HostSpec, Probe, Transport, probe, p
 pub use key::{KeyError, Keys};
 pub use local::{LocalRunner, LocalSpec};
 pub use memory::Memory;
-pub use protocol::{Files, Head, Observed};
+pub use protocol::{ArtifactPart, Files, Head, Observed};
 pub use within::{WITHIN, is_within};
 
 /// One try of a task, as it is handed to a runner.
@@ -82,6 +81,8 @@ pub enum Progress<'a> {
     },
     /// How long the job's process ran, where the runner can tell better than who waits for it.
     Ran(Duration),
+    /// A part of what the job left, where it did not leave it in the repository.
+    Artifact(ArtifactPart),
     /// What was seen of the task besides how it ended; where there is an outcome, before it.
     Observed(Observed),
 }

@@ -5,7 +5,7 @@
 //!    first. A side that sees another version, a frame it does not know, or a length
 //!    above [`MAX_FRAME`] says so and ends: guessing would end in a wrong verdict.
 //! 2. `run` starts a task; any number of `waiting` and `output` frames, at most one `started`
-//!    and one `ran` follow, and exactly one `done`. All carry the task's id and try, and what
+//!    and one `ran` follow, `artifact` frames where they are asked for, and exactly one `done`. All carry the task's id and try, and what
 //!    carries another id than the one that runs is dropped. A `note` belongs to no task.
 //! 3. Only `done` is a result. When the channel ends there is none, whatever else was said.
 //! 4. When the agent's input ends, or its time is over that `until` gives, it kills every
@@ -27,10 +27,13 @@ use crate::model::{
 use super::{Assignment, Request};
 
 /// The version of everything in this module.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
 
 /// The longest frame that is sent or taken, in bytes.
 pub const MAX_FRAME: usize = 16 << 20;
+
+/// The longest piece of a file, in bytes.
+pub const ARTIFACT_PIECE: usize = 64 << 10;
 
 /// From the dispatcher.
 #[derive(Debug, Serialize, Deserialize)]
@@ -77,6 +80,48 @@ pub struct Setup {
     pub dispatcher: u32,
     /// The bounds of a task's output.
     pub output: OutputLimits,
+    /// What becomes of what a job leaves.
+    pub artifacts: ArtifactSetup,
+}
+
+/// What becomes of what a job leaves.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct ArtifactSetup {
+    /// How many bytes one task may leave.
+    pub most: u64,
+    /// Whether the dispatcher is told what the task left: its repository is not the agent's.
+    pub send: bool,
+}
+
+/// A part of what a job left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "part", rename_all = "kebab-case")]
+pub enum ArtifactPart {
+    /// Before everything else, also where it left nothing.
+    Begin,
+    /// A file; what follows is its content.
+    File {
+        /// Where it is, from the directory for artifacts.
+        #[serde(with = "crate::model::path")]
+        path: PathBuf,
+        /// Whether it can be executed.
+        executable: bool,
+    },
+    /// A piece of the file that was named last: at most [`ARTIFACT_PIECE`] bytes.
+    Bytes {
+        /// The bytes.
+        #[serde(with = "bytes")]
+        bytes: Vec<u8>,
+    },
+    /// A link.
+    Link {
+        /// Where it is.
+        #[serde(with = "crate::model::path")]
+        path: PathBuf,
+        /// What it leads to.
+        #[serde(with = "crate::model::path")]
+        target: PathBuf,
+    },
 }
 
 /// How much of a task's output is kept, in bytes.
@@ -199,6 +244,13 @@ pub enum FromAgent {
         task: TaskId,
         /// The time.
         time: Duration,
+    },
+    /// A part of what the task left.
+    Artifact {
+        /// The task.
+        task: TaskId,
+        /// The part.
+        part: ArtifactPart,
     },
     /// The task ended, and none of its processes is left.
     Done {

@@ -12,13 +12,13 @@ use std::process::{Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::artifacts::{self, ArtifactStore, Artifacts};
 use crate::checkout::CheckoutError;
 use crate::git::{InputReader, Repo, forget_repository};
-use crate::model::{self, Clean, CommandLine, Job};
+use crate::model::{self, Clean, CommandLine, Job, Oid};
 use crate::process;
 use crate::worktree::{Holder, Lease, LeaseError, Pool};
 
-use super::artifacts::{self, Artifacts};
 use super::protocol::{RunTask, Setup};
 use super::steps::{Context, Step, environment};
 
@@ -109,6 +109,7 @@ pub(crate) fn run(
         thread::sleep(INTERVAL);
     };
     let done = in_slot(&mut lease, ctx, spec, &mut say);
+    ArtifactStore::new(&repo.ci_dir()).clear_for_shell(&spec.task.commit, &spec.task.job.name);
     // Whatever it left running is not for the next task.
     process::end_everything().map_err(ShellError::Prepare)?;
     let _ = lease.look();
@@ -211,10 +212,30 @@ fn environment_of(
     job: &Job,
     kept: &mut Vec<Artifacts>,
 ) -> BTreeMap<OsString, OsString> {
+    let store = ArtifactStore::new(&ctx.repo.ci_dir());
+    let (commit, name) = (&ctx.task.commit, &job.name);
+    let path = store.path(commit, name);
+    let opened = if *name == ctx.task.job.name {
+        own_artifacts(&store, commit, job)
+    } else {
+        store.open_needed(commit, name)
+    };
     // Without a directory its variable names one that is not there.
-    kept.extend(Artifacts::open(ctx.repo, &ctx.task.commit, &job.name).ok());
-    let path = artifacts::path(ctx.repo, &ctx.task.commit, &job.name);
+    let path = opened
+        .as_ref()
+        .map_or(path, |opened| opened.path().to_owned());
+    kept.extend(opened.ok());
     environment(ctx, lease, &Step::of(job, &path))
+}
+
+/// A directory with a copy of what the job left, which is to stay as it was left.
+fn own_artifacts(store: &ArtifactStore, commit: &Oid, job: &Job) -> io::Result<Artifacts> {
+    let left = store.path(commit, &job.name);
+    let own = store.open_for_shell(commit, &job.name)?;
+    if let Ok(files) = artifacts::list(&left) {
+        artifacts::extract(&files, &left, own.path())?;
+    }
+    Ok(own)
 }
 
 fn before(

@@ -4,27 +4,29 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::artifacts::{self, ArtifactLimits, ArtifactStore, Artifacts, Left};
 use crate::git::{InputReader, Repo};
 use crate::model::{
     self, COMMIT_VARIABLE, CommandLine, DEFAULT_GRACE, InputId, Job, JobName, Outcome,
     REPOSITORY_VARIABLE, Why,
 };
+use crate::private;
 use crate::process::{self, ExitKind, JobProcess, SpawnSpec};
 use crate::worktree::{self, Lease};
 
 use super::agent_error::AgentError;
-use super::artifacts::{self, Artifacts};
+use super::attend::attend;
 use super::channel::Channel;
 use super::complaints::Complaints;
 use super::course::{Ending, Limits};
 use super::follow::{Followed, follow};
 use super::output::Output;
-use super::protocol::{FromAgent, RunTask, Setup};
+use super::protocol::{ARTIFACT_PIECE, ArtifactPart, FromAgent, RunTask, Setup};
 use super::unstarted::not_started;
 use super::within;
 
@@ -85,7 +87,7 @@ impl<'s> Step<'s> {
 }
 
 /// The steps of a task, as far as they have come.
-pub(super) struct Steps<'s, I: Read + AsFd, O: Write + AsFd> {
+pub(super) struct Steps<'s, I: Read + AsFd + Send, O: Write + AsFd + Send> {
     channel: &'s mut Channel<I, O>,
     ctx: Context<'s>,
     output: Output,
@@ -95,7 +97,7 @@ pub(super) struct Steps<'s, I: Read + AsFd, O: Write + AsFd> {
     ran: Duration,
 }
 
-impl<'s, I: Read + AsFd, O: Write + AsFd> Steps<'s, I, O> {
+impl<'s, I: Read + AsFd + Send, O: Write + AsFd + Send> Steps<'s, I, O> {
     /// None yet.
     pub(super) fn new(channel: &'s mut Channel<I, O>, ctx: Context<'s>) -> Self {
         Self {
@@ -219,12 +221,98 @@ impl<'s, I: Read + AsFd, O: Write + AsFd> Steps<'s, I, O> {
             Ok(artifacts) => artifacts,
             Err(outcome) => return Ok(outcome),
         };
-        self.step(lease, &Step::of(job, &artifacts))
+        let outcome = self.step(lease, &Step::of(job, &artifacts))?;
+        if outcome != Outcome::Cancelled {
+            self.keep(lease, job)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Keeps what the job that ran last has left.
+    fn keep(&mut self, lease: &Lease<'_, '_>, job: &Job) -> Result<(), AgentError> {
+        let Context {
+            setup, repo, task, ..
+        } = self.ctx;
+        let Some(artifacts) = self.artifacts.last() else {
+            return Ok(());
+        };
+        let limits = ArtifactLimits::of(setup.artifacts.most);
+        let keep = || artifacts.keep(limits, lease.path(), &job.artifacts);
+        // It is soon done, so that whoever asks it to end hears of it then.
+        let (kept, _) = attend(self.channel, repo.git().gate(), task, keep)?;
+        for remark in &kept.remarks {
+            self.remark(remark)?;
+        }
+        Ok(())
+    }
+
+    /// Sends what the job of the task has left, where the dispatcher is to have it.
+    pub(super) fn send_artifacts(&mut self) -> Result<(), AgentError> {
+        let Context {
+            setup, repo, task, ..
+        } = self.ctx;
+        if !setup.artifacts.send {
+            return Ok(());
+        }
+        let dir = ArtifactStore::new(&repo.ci_dir()).path(&task.commit, &task.job.name);
+        self.send_part(ArtifactPart::Begin)?;
+        let files = match artifacts::list(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return self.remark(&format!("failed to send the artifacts: {error}")),
+            Ok(files) => files,
+        };
+        for file in files {
+            let (path, from) = (file.path.clone(), dir.join(&file.path));
+            match file.what {
+                Left::Link(target) => self.send_part(ArtifactPart::Link { path, target })?,
+                Left::File { executable, .. } => {
+                    self.send_part(ArtifactPart::File { path, executable })?;
+                    if let Err(error) = self.send_content(&from)? {
+                        let name = file.path.display();
+                        self.remark(&format!("failed to send {name}: {error}"))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn send_content(&mut self, from: &Path) -> Result<io::Result<()>, AgentError> {
+        let mut file = match private::open(from, private::Open::Read) {
+            Ok(file) => file,
+            Err(error) => return Ok(Err(error)),
+        };
+        loop {
+            let mut bytes = vec![0; ARTIFACT_PIECE];
+            match file.read(&mut bytes) {
+                Ok(0) => return Ok(Ok(())),
+                Ok(count) => bytes.truncate(count),
+                Err(error) => return Ok(Err(error)),
+            }
+            self.send_part(ArtifactPart::Bytes { bytes })?;
+        }
+    }
+
+    /// Sends a part once there is room on the way.
+    fn send_part(&mut self, part: ArtifactPart) -> Result<(), AgentError> {
+        let task = self.ctx.task.task;
+        while !self.channel.has_room() {
+            self.channel.poll([], None)?;
+            // It is over, so that there is nothing to end but this.
+            let _ = self.channel.request(task)?;
+        }
+        self.channel.send(&FromAgent::Artifact { task, part })
     }
 
     /// The directory in which a job may leave files.
     fn artifacts(&mut self, job: &JobName) -> Result<std::path::PathBuf, Outcome> {
-        let opened = Artifacts::open(self.ctx.repo, &self.ctx.task.commit, job);
+        let task = self.ctx.task;
+        let store = ArtifactStore::new(&self.ctx.repo.ci_dir());
+        let opened = if *job == task.job.name {
+            store.open(&task.commit, job, task.try_)
+        } else {
+            store.open_needed(&task.commit, job)
+        };
         let artifacts = opened.map_err(|error| Outcome::Errored {
             why: Why::Spawn,
             reason: format!("make the directory for artifacts: {error}"),
@@ -333,8 +421,9 @@ pub(super) fn environment(
         .into_iter()
         .map(|(key, value)| (key.into(), value))
         .collect();
+    let store = ArtifactStore::new(&repo.ci_dir());
     for job in &task.upstream {
-        let path = artifacts::path(repo, &task.commit, &job.name);
+        let path = store.path(&task.commit, &job.name);
         env.insert(artifacts::variable(&job.name).into(), path.into());
     }
     // Beside a slot no git is to find a repository further up, nor the user's from the

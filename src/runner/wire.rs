@@ -11,7 +11,7 @@
 //!    is ever on its way, and cuts the connection where a pack cannot be stored.
 //! 3. *Tasks.* `run` names the pack that must be stored `after` which the task can
 //!    start; the pack itself may still be on its way. The hub keeps what it has no
-//!    slot for yet. `started`, `output` and `done` carry the task's id and try, and are
+//!    slot for yet. `started`, `output`, `artifact` and `done` carry the task's id and try, and are
 //!    dropped where nobody waits for them. Only `done` is a result.
 //! 4. *Lease.* The hub sends `beat` with a growing number, the dispatcher answers
 //!    each with `ack`. The hub's right to run anything lasts `silence` from when it
@@ -32,10 +32,10 @@ use crate::model::{Oid, Outcome, RunnerLabel, TaskId};
 use crate::worktree::Holder;
 
 use super::Request;
-use super::protocol::{Observed, OutputLimits, RunTask, bytes};
+use super::protocol::{ArtifactPart, Observed, OutputLimits, RunTask, bytes};
 
 /// The version of everything in this module.
-pub const WIRE: u32 = 2;
+pub const WIRE: u32 = 3;
 
 /// The longest piece of a pack, in bytes.
 pub const PIECE: usize = 256 << 10;
@@ -123,6 +123,8 @@ pub struct HostSetup {
     pub silence: Duration,
     /// The bounds of a task's output.
     pub output: OutputLimits,
+    /// How many bytes one task may leave in its directory for artifacts.
+    pub artifacts: u64,
 }
 
 /// From the hub.
@@ -188,6 +190,16 @@ pub enum FromHost {
         /// The bytes.
         #[serde(with = "bytes")]
         bytes: Vec<u8>,
+    },
+    /// A part of what a task left.
+    Artifact {
+        /// The task.
+        task: TaskId,
+        /// Its try.
+        #[serde(rename = "try")]
+        try_: u32,
+        /// The part.
+        part: ArtifactPart,
     },
     /// A task ended, and none of its processes is left.
     Done {

@@ -95,6 +95,7 @@ fn every_key_of_a_job_is_on_its_page_with_its_default_and_what_it_identifies() {
             "env" => "{ A = '1' }",
             "extends" => "'base'",
             "grace" => "'3s'",
+            "artifacts" => "['target/report', '*.png']",
             "junit" => "'target/**/junit.xml'",
             "key" => "'rustc -V'",
             "labels" => "['gpu']",
@@ -214,7 +215,7 @@ fn what_is_printed_as_json_is_what_the_schema_says() {
     let repo = TestRepo::new();
     repo.job(
         "test",
-        "echo \"line of $GIT_CI_TREE\"; test $(cat n) != 2; exit $?",
+        "echo \"line of $GIT_CI_TREE\" | tee $GIT_CI_ARTIFACTS/file; test $(cat n) != 2; exit $?",
     )
     .job("look", "git log -1 --format=%s")
     .job("allowed", "exit 3")
@@ -253,6 +254,7 @@ fn what_is_printed_as_json_is_what_the_schema_says() {
         &["show", "HEAD~1"],
         &["show", "HEAD~2"],
         &["logs", "HEAD~1", "test"],
+        &["artifacts", "HEAD~1", "test"],
         &["wait", "HEAD~1", "--job", "test"],
         &["hosts"],
         &["hosts", "--check"],

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use crate::beds::SshBed;
 use crate::submodules::add_submodule;
@@ -279,6 +280,7 @@ fn a_hostile_host_can_lie_and_nothing_else() {
         "huge",
         "unknown",
         "flood",
+        "files",
         "repeat",
         "code",
         "huge-code",
@@ -330,6 +332,12 @@ fn be_hosted_by(how: &str) {
     let shown = repo.ci(["hosts", "--check"]).stdout();
     assert!(!shown.contains(['\x1b', '\x07']), "{how}: {shown:?}");
     if how == "lie" {
+        assert!(said.contains("failed to keep what test left"), "{said}");
+        let planted = std::process::Command::new("find")
+            .args([repo.root(), Path::new("/tmp/planted")])
+            .args(["-name", "planted"])
+            .output();
+        assert_eq!(String::from_utf8_lossy(&planted.unwrap().stdout), "");
         assert!(shown.contains("its clock is"), "{shown}");
     }
 }

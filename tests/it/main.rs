@@ -5,6 +5,7 @@
     reason = "a test says by panicking what went wrong"
 )]
 
+mod artifacts;
 mod beds;
 mod borrowed;
 mod bytes;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use git_ci::model::{CommandLine, Commit, Criteria, Job, Outcome, Reason, Task, TaskId};
-use git_ci::runner::protocol::Setup;
+use git_ci::runner::protocol::{ArtifactSetup, OutputLimits, Setup};
 use git_ci::runner::{Assignment, LocalRunner, LocalSpec, Request, Runner as _};
 
 use super::support::{TestRepo, wait_until};
@@ -20,7 +20,11 @@ fn runner(repo: &TestRepo) -> LocalRunner {
             slots: 1,
             label: "here".parse().unwrap(),
             dispatcher: std::process::id(),
-            output: git_ci::runner::protocol::OutputLimits::default(),
+            output: OutputLimits::default(),
+            artifacts: ArtifactSetup {
+                most: 1 << 20,
+                send: false,
+            },
         },
     })
 }

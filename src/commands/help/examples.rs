@@ -123,6 +123,19 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "artifacts",
+        &[
+            (
+                "git ci artifacts HEAD test",
+                "what the job test left on HEAD, and where it is",
+            ),
+            (
+                "git ci artifacts HEAD test --extract report",
+                "a copy of it, in the directory report",
+            ),
+        ],
+    ),
+    (
         "watch",
         &[
             (

@@ -7,7 +7,16 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("start", &["init", "run"]),
     (
         "look at results",
-        &["status", "log", "show", "logs", "wait", "shell", "forget"],
+        &[
+            "status",
+            "log",
+            "show",
+            "logs",
+            "artifacts",
+            "wait",
+            "shell",
+            "forget",
+        ],
     ),
     ("run all the time", &["watch", "hook", "cancel"]),
     ("use other machines", &["hosts"]),

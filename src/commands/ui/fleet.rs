@@ -8,10 +8,10 @@ use crate::error::Failure;
 use crate::git::{Beyond, Repo};
 use crate::model::Job;
 use crate::process;
-use crate::runner::protocol::{OutputLimits, Setup};
+use crate::runner::protocol::{ArtifactSetup, OutputLimits, Setup};
 use crate::runner::wire::HostSetup;
 use crate::runner::{Host, HostRunner, HostSpec, LocalRunner, LocalSpec, Runner, Transport};
-use crate::settings::{HostKind, HostSettings, Settings};
+use crate::settings::{HostKind, HostSettings, Retention, Settings};
 
 /// How many tasks wait at a host for a slot there, where jobs are short.
 const AHEAD: u32 = 8;
@@ -136,8 +136,18 @@ pub(in crate::commands) fn local_spec(
             label: settings.name.clone(),
             dispatcher: std::process::id(),
             output: OutputLimits::default(),
+            artifacts: ArtifactSetup {
+                most: most_artifacts(repo)?,
+                send: false,
+            },
         },
     })
+}
+
+/// How many bytes of artifacts one task may leave: as many as all may.
+fn most_artifacts(repo: &Repo) -> Result<u64, Failure> {
+    let retention = Retention::of(repo)?;
+    Ok(retention.artifact_size.unwrap_or(u64::MAX))
 }
 
 fn program() -> Result<std::path::PathBuf, Failure> {
@@ -152,6 +162,8 @@ pub(in crate::commands) struct Specs {
     shallow: Vec<crate::model::Oid>,
     ssh: String,
     program: std::path::PathBuf,
+    /// How many bytes of artifacts one task may leave.
+    artifacts: u64,
 }
 
 impl Specs {
@@ -173,6 +185,7 @@ impl Specs {
             shallow,
             ssh,
             program: program()?,
+            artifacts: most_artifacts(repo)?,
         })
     }
 
@@ -211,6 +224,7 @@ impl Specs {
                 label: host.name.clone(),
                 silence: host.silence,
                 output: OutputLimits::far(),
+                artifacts: self.artifacts,
             },
             lease: host.lease,
             timeout: host.connect,

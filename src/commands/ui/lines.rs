@@ -92,6 +92,31 @@ pub(in crate::commands) enum Line<'a> {
         /// The task's record, where there is one.
         record: Option<RecordLine<'a>>,
     },
+    /// The first line of `artifacts`; an `artifact` follows for each file.
+    Artifacts {
+        /// The version of the format.
+        format: u32,
+        /// The commit that was asked for.
+        commit: Oid,
+    },
+    /// A file that a task left.
+    Artifact {
+        /// The job.
+        job: &'a JobName,
+        /// The commit that it ran on.
+        from: Oid,
+        /// The try that left it, unless it was the last.
+        #[serde(rename = "try")]
+        try_: Option<u32>,
+        /// Its path, in the directory for artifacts.
+        path: String,
+        /// Where it is.
+        file: String,
+        /// How long it is; `null` for a link.
+        bytes: Option<u64>,
+        /// What it leads to, where it is a link.
+        link: Option<String>,
+    },
     /// The first line of `wait`; a `verdict` follows for each task once there is one, and a
     /// `failure` for each that says that the job failed.
     Wait {

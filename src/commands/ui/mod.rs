@@ -18,4 +18,5 @@ pub(in crate::commands) mod reading;
 pub(in crate::commands) mod select;
 pub(in crate::commands) mod slips;
 pub(in crate::commands) mod suspects;
+pub(in crate::commands) mod target;
 pub(in crate::commands) mod trace;

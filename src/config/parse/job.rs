@@ -14,8 +14,9 @@ use super::matrix::Cell;
 use super::{Reader, list, unknown};
 
 /// The keys of a job; a page of the manual has them all.
-pub const KEYS: [&str; 20] = [
+pub const KEYS: [&str; 21] = [
     "allow-failure",
+    "artifacts",
     "clean",
     "default",
     "description",
@@ -38,7 +39,7 @@ pub const KEYS: [&str; 20] = [
 ];
 
 /// Keys that the format has in mind and this version does not know yet.
-const LATER: [&str; 5] = ["artifacts", "branches", "cpus", "resources", "stage"];
+const LATER: [&str; 4] = ["branches", "cpus", "resources", "stage"];
 
 /// Keys that are of one job and no other.
 const OWN: [&str; 3] = ["default", "description", "extends"];
@@ -175,6 +176,9 @@ impl Reader<'_> {
                 "setup" => setups = self.strings(value, name),
                 "paths" => paths = self.paths(value, name),
                 "junit" => job.junit = self.path_or_paths(value, name).unwrap_or_default(),
+                "artifacts" => {
+                    job.artifacts = self.path_or_paths(value, name).unwrap_or_default();
+                }
                 "matrix" => cells = self.matrix(value),
                 "extends" => {}
                 later if LATER.contains(&later) => {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::model::{Oid, Outcome, TaskId};
 
 use super::super::outbox::Outbox;
-use super::super::protocol::Observed;
+use super::super::protocol::{ArtifactPart, Observed};
 use super::super::wire::{PIECE, ToHost};
 use super::Tasks;
 
@@ -46,6 +46,8 @@ pub(super) enum TaskUpdate {
         at: u64,
         bytes: Vec<u8>,
     },
+    /// A part of what it left.
+    Artifact(ArtifactPart),
     Done(Outcome, Observed),
     /// The host is gone, and no process of the task is left there.
     Lost(String),

@@ -399,6 +399,9 @@ impl Reading<'_> {
                 self.conn
                     .tell((task, try_), TaskUpdate::Output { at, bytes });
             }
+            FromHost::Artifact { task, try_, part } => {
+                self.conn.tell((task, try_), TaskUpdate::Artifact(part));
+            }
             FromHost::Done {
                 task,
                 try_,

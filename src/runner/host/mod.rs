@@ -6,8 +6,9 @@
 //!
 //! A host is believed what it says about its results, once that is checked to be
 //! something a job can say, and nothing else. What it sends is bounded, it names no
-//! file, no commit and no job, and a frame out of turn ends the connection.
+//! commit, no job and no file but what a job left, and a frame out of turn ends the connection.
 
+mod artifacts;
 mod conn;
 mod error;
 mod keeper;
@@ -32,6 +33,7 @@ use super::protocol::{OutputLimits, RunTask};
 use super::wire::{About, HostSetup, ToHost};
 use super::{Assignment, Control, Location, Lost, Presence, Progress, Request, Runner, Tell};
 
+use artifacts::ArrivingArtifacts;
 use conn::{Conn, TaskUpdate};
 use keeper::Inner;
 
@@ -180,7 +182,9 @@ impl HostRunner {
         assignment: &Assignment,
         watch: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Outcome, Lost> {
-        let mut arrivals = Arrivals::new(self.host.inner.spec.setup.output);
+        let spec = &self.host.inner.spec;
+        let mut arrivals = Arrivals::new(spec.setup.output);
+        let mut artifacts = ArrivingArtifacts::new(spec, assignment);
         let mut until: Option<Instant> = None;
         let mut started = false;
         let mut remarks = MOST_REMARKS;
@@ -217,7 +221,19 @@ impl HostRunner {
                         conn.give_up(what);
                     }
                 },
+                Ok(TaskUpdate::Artifact(part)) => {
+                    if let Err(what) = artifacts.accept(part) {
+                        wrong = Some(what);
+                        conn.give_up(what);
+                    }
+                }
                 Ok(TaskUpdate::Done(result, observed)) => {
+                    if let Some(error) = artifacts.finish() {
+                        let job = &assignment.task.job.name;
+                        watch(Progress::Note(&format!(
+                            "failed to keep what {job} left: {error}"
+                        )));
+                    }
                     watch(Progress::Observed(observed));
                     let asked = self.current().asked;
                     let judged = judge(result, assignment, asked);

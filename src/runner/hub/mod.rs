@@ -18,6 +18,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
+use crate::artifacts::ArtifactStore;
 use crate::git::{Cache, CacheError, Git, GitError};
 use crate::model::{Outcome, TaskId, Why};
 use crate::process;
@@ -26,7 +27,7 @@ use crate::worktree;
 use super::guard::{Guarded, MARGIN};
 use super::lifeline::{Lifeline, now};
 use super::outbox::Outbox;
-use super::protocol::{Observed, RunTask, Setup, receive, send};
+use super::protocol::{ArtifactSetup, Observed, RunTask, Setup, receive, send};
 use super::wire::{About, FromHost, HELLO_TIMEOUT, HostSetup, ToHost, Trouble, WIRE, ready_line};
 use super::{Control, LocalRunner, LocalSpec, Progress, Request, Runner as _};
 
@@ -34,6 +35,9 @@ mod store;
 
 /// More commits than this are not worth telling.
 const TOLD: usize = 256;
+
+/// What jobs left stays here no longer: the dispatcher has it.
+const ARTIFACT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// While more frames than this wait to be written, no more of the jobs' output is taken
 /// from the agents: what is on the way delays what is said after it.
@@ -199,6 +203,8 @@ pub fn serve(
     if let Some(cache) = cache {
         // Nobody waits for this, and nobody is hurt where it fails.
         let _ = cache.tidy();
+        let artifacts = ArtifactStore::new(&cache.repository().join("ci"));
+        let _ = artifacts.remove_older(ARTIFACT_AGE);
     }
     Ok(())
 }
@@ -464,6 +470,10 @@ impl Hub {
                 label: self.setup.label.clone(),
                 dispatcher: std::process::id(),
                 output: self.setup.output,
+                artifacts: ArtifactSetup {
+                    most: self.setup.artifacts,
+                    send: true,
+                },
             },
         });
         let control = runner.control();
@@ -530,6 +540,10 @@ fn run_lane(
                     try_,
                     message: message.to_owned(),
                 },
+                Progress::Artifact(part) => {
+                    out.wait_for_room(OUTPUT_WAITING);
+                    FromHost::Artifact { task, try_, part }
+                }
                 // The dispatcher counts for itself.
                 Progress::Ran(_) => return,
                 Progress::Observed(seen) => {

@@ -90,6 +90,7 @@ pub(crate) fn sweep(
     let mut sweep = Sweep::new(repo, settings, retention, dry_run);
     sweep.logs(failing(repo, settings));
     sweep.artifacts();
+    sweep.unused_artifacts();
     sweep.slots();
     sweep.abandoned_caches();
     sweep.checkpoints();

@@ -1,11 +1,13 @@
 //! What goes and what stays, one kind of thing after the other.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::artifacts::ArtifactStore;
 use crate::git::{Repo, slot_of};
 use crate::lock;
 use crate::logs::LogStore;
@@ -191,25 +193,43 @@ impl<'a> Sweep<'a> {
         }
     }
 
+    /// What equal artifacts were found by that are gone.
+    pub(super) fn unused_artifacts(&mut self) {
+        if self.dry_run {
+            return;
+        }
+        if let Err(error) = ArtifactStore::new(&self.ci_dir).forget_unused() {
+            let problem = format!("failed to remove artifacts that no job has any more: {error}");
+            self.swept.problems.push(problem);
+        }
+    }
+
     /// The artifacts of commits that should go.
     fn old_artifacts(&self, dir: &Path) -> Vec<(PathBuf, Removal)> {
         let mut all = Vec::new();
+        // How many of them have a file.
+        let mut users: HashMap<FileId, usize> = HashMap::new();
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             let path = entry.path();
             if !entry.file_name().to_string_lossy().starts_with('.') {
                 let content = Content::of(&path);
+                for file in content.files.keys() {
+                    *users.entry(*file).or_default() += 1;
+                }
                 all.push((content.written, path, content));
             }
         }
-        all.sort();
-        let mut total: u64 = all.iter().map(|(_, _, content)| content.bytes).sum();
+        all.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
+        let sizes = all.iter().flat_map(|(_, _, content)| &content.files);
+        let sizes: HashMap<FileId, u64> = sizes.map(|(file, size)| (*file, *size)).collect();
+        let mut total: u64 = sizes.values().sum();
         let limit = self.retention.artifact_size.unwrap_or(u64::MAX);
         let mut wanted = Vec::new();
         for (written, path, content) in all {
             let too_old = |age: Duration| self.is_older(written, age.max(FRESH));
             let why = if !too_old(FRESH) {
                 continue;
-            } else if content.files == 0 {
+            } else if content.files.is_empty() {
                 "no job left anything there"
             } else if self.retention.artifact_age.is_some_and(too_old) {
                 "older than ci.artifactMaxAge"
@@ -218,15 +238,22 @@ impl<'a> Sweep<'a> {
             } else {
                 continue;
             };
-            total -= content.bytes;
+            let mut bytes = 0;
+            for (file, size) in &content.files {
+                if let Some(others) = users.get_mut(file) {
+                    *others -= 1;
+                    bytes += if *others == 0 { *size } else { 0 };
+                }
+            }
+            total -= bytes;
             let removal = Removal {
-                kind: if content.files == 0 {
+                kind: if content.files.is_empty() {
                     Kind::Litter
                 } else {
                     Kind::Artifacts
                 },
                 what: path.display().to_string(),
-                bytes: content.bytes,
+                bytes,
                 why,
             };
             wanted.push((path, removal));
@@ -413,22 +440,22 @@ fn unclaimed(path: &Path) -> io::Result<Option<File>> {
     Ok(lock::is_at(&file, path)?.then_some(file))
 }
 
+/// A file, whatever its names: its device and inode.
+type FileId = (u64, u64);
+
 /// What is in a directory.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Content {
     /// The latest change of anything in it.
     written: SystemTime,
-    /// How much of it is no directory.
-    files: usize,
-    bytes: u64,
+    /// What is no directory, with what it takes on the disk, in bytes.
+    files: HashMap<FileId, u64>,
 }
 
 impl Content {
     fn of(path: &Path) -> Self {
         let mut content = Self {
             written: SystemTime::UNIX_EPOCH,
-            files: 0,
-            bytes: 0,
+            files: HashMap::new(),
         };
         content.add(path);
         content
@@ -438,13 +465,14 @@ impl Content {
         let Ok(meta) = fs::symlink_metadata(path) else {
             return;
         };
-        let written = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-        self.written = self.written.max(written);
-        self.bytes += meta.blocks() * 512;
         if !meta.is_dir() {
-            self.files += 1;
+            // A file may be one with an older one that is equal.
+            self.files
+                .insert((meta.dev(), meta.ino()), meta.blocks() * 512);
             return;
         }
+        let written = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        self.written = self.written.max(written);
         for entry in fs::read_dir(path).into_iter().flatten().flatten() {
             self.add(&entry.path());
         }

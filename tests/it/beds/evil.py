@@ -28,12 +28,16 @@ def done(run, result, **more):
     say({"frame": "done", "task": run["task"]["task"], "try": run["task"]["try"], "result": result, **more})
 
 
+def left(run, **part):
+    say({"frame": "artifact", "task": run["task"]["task"], "try": run["task"]["try"], "part": part})
+
+
 raw(b"noise git-ci: noise\n" + f"git-ci:{nonce}:ready\n".encode())
 hear()
 if how == "silent":
     time.sleep(1000)
 ansi = "\x1b[2J\x1b]0;owned\x07"
-say({"frame": "hello", "wire": 99 if how == "version" else 2, "about": {
+say({"frame": "hello", "wire": 99 if how == "version" else 3, "about": {
     "version": ansi + "9" * 10000, "platform": ansi, "git": ansi, "free": 1 << 60, "clock": -(1 << 62),
     "have": ["0" * 40] * 5000, "running": []}})
 beat = 0
@@ -56,6 +60,11 @@ while True:
         piece = base64.b64encode(b"x" * (1 << 20)).decode()
         for index in range(100):
             say({"frame": "output", "task": frame["task"]["task"], "try": 1, "at": index << 20, "bytes": piece})
+    elif how == "files":
+        left(frame, part="begin")
+        for index in range(100001):
+            left(frame, part="file", path=f"f{index}", executable=False)
+        done(frame, passed)
     elif how == "repeat":
         for _ in range(2):
             say({"frame": "output", "task": frame["task"]["task"], "try": 1, "at": 0, "bytes": "bGF0ZQo="})
@@ -72,6 +81,11 @@ while True:
         for other in range(100, 120):
             say({"frame": "done", "task": other, "try": 1, "result": failed})
         say({"frame": "done", "task": frame["task"]["task"], "try": 7, "result": failed})
+        left(frame, part="begin")
+        for path in ["../planted", "/tmp/planted", "link/planted"]:
+            left(frame, part="link", path="link", target="../../..")
+            left(frame, part="file", path=path, executable=True)
+            left(frame, part="bytes", bytes="bGF0ZQo=")
         done(frame, passed, tree="0" * 40, ref="refs/heads/main", log="../../../HEAD")
         done(frame, failed)
         say({"frame": "started", "task": frame["task"]["task"], "try": 1, "slot": 4294967295})
