@@ -58,6 +58,8 @@ __git_ci_complete () {
         __git_ci_files ;;
     run,--config-from=|run,--config-from)
         __git_ci_revisions ;;
+    run,--stage=|run,--stage)
+        __git_ci_offer "commit" ;;
     run,--slots=|run,--slots|run,-j)
         : ;;
     run,--color=)
@@ -175,7 +177,7 @@ __git_ci_complete () {
         esac ;;
     run,*)
         case "$cur" in
-        -*) __git_ci_offer "--all --branches --first-parent --stdin --order --new --staged --worktree --exec --as --job --skip --config --config-from --slots --fail-fast --fail-flaky --force --retry-failed --clean --dry-run --json --quiet --verbose --color --help" ;;
+        -*) __git_ci_offer "--all --branches --first-parent --stdin --order --new --staged --worktree --exec --as --job --skip --config --config-from --stage --slots --fail-fast --fail-flaky --force --retry-failed --clean --dry-run --json --quiet --verbose --color --help" ;;
         *) __git_ci_revisions ;;
         esac ;;
     hook,*)

@@ -58,6 +58,7 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l job -d 'Only this 
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l skip -d 'Leave this job out; may be given several times' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l config -d 'Read the jobs from this file' -r -F
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l config-from -d 'Which jobs file counts: that of the `worktree`, of each `commit`, or of a revision' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l stage -d 'Only the jobs of this stage, whether they run by default or not, and what they need' -r -f -a "commit\t''"
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -s j -l slots -d 'How many tasks to run at once [default: `ci.slots`, else the number of CPUs]' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l color -d 'When to use colours; color.ci and color.ui of git\'s configuration set the default' -r -f -a "always\t'Even into a file or a pipe'
 auto\t'On a terminal that can, unless NO_COLOR is set'
@@ -69,6 +70,7 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l stdin -d 'Read mor
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l new -d 'What is new on the local branches, or on those named, since the last time'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l staged -d 'Test what is staged, as if it were committed'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l worktree -d 'Test the work tree as it is, with untracked files that are not ignored'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l gate -d 'For a hook: fail only where a job failed or could not be run, and say how to go on'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l fail-fast -d 'Stop at the first failure, and end what runs; a cached one counts'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l fail-flaky -d 'A job that passed only in another try (FLAKY) fails the run'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l force -d 'Run again whatever is cached; the newest record counts'
@@ -84,6 +86,7 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand hook; and not __fish_seen_
 complete -c git-ci -n "__fish_git_ci_using_subcommand hook; and not __fish_seen_subcommand_from install remove status" -f -a "remove" -d 'Remove the hooks; what was there before is again, byte for byte'
 complete -c git-ci -n "__fish_git_ci_using_subcommand hook; and not __fish_seen_subcommand_from install remove status" -f -a "status" -d 'Say for each hook whether it is installed and where, and what they noted'
 complete -c git-ci -n "__fish_git_ci_using_subcommand hook; and __fish_seen_subcommand_from install" -l server -d 'Install post-receive, for a repository that others push to, instead'
+complete -c git-ci -n "__fish_git_ci_using_subcommand hook; and __fish_seen_subcommand_from install" -l pre-commit -d 'Install pre-commit, which runs the jobs of `stage = "commit"` on what is staged and keeps it from being committed where one fails, instead'
 complete -c git-ci -n "__fish_git_ci_using_subcommand hook; and __fish_seen_subcommand_from install" -s h -l help -d 'Print help'
 complete -c git-ci -n "__fish_git_ci_using_subcommand hook; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
 complete -c git-ci -n "__fish_git_ci_using_subcommand hook; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help'

@@ -59,6 +59,25 @@ impl PlannedJob {
         planned.collect()
     }
 
+    /// Those of `jobs` that are wanted and the ones that they need; the same where all are.
+    pub(crate) fn wanted<E>(
+        jobs: &Arc<[Self]>,
+        mut is_wanted: impl FnMut(&Job) -> Result<bool, E>,
+    ) -> Result<Arc<[Self]>, E> {
+        let mut names = HashSet::new();
+        for planned in jobs.iter() {
+            if is_wanted(&planned.job)? {
+                names.insert(&planned.job.name);
+                names.extend(planned.upstream.iter().map(|job| &job.name));
+            }
+        }
+        if names.len() == jobs.len() {
+            return Ok(Arc::clone(jobs));
+        }
+        let wanted = jobs.iter().filter(|one| names.contains(&one.job.name));
+        Ok(wanted.cloned().collect())
+    }
+
     /// A job that leaves no record and is run whatever is known.
     pub(crate) fn unrecorded(job: Job) -> Self {
         let criteria = Criteria::new(&job, None, []);

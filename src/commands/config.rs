@@ -199,6 +199,8 @@ fn of_job(job: &Job) -> Table {
         names(job.setups.iter().map(|setup| setup.name.as_str()).collect()),
     );
     set("paths", list(&job.paths));
+    set("branches", list(&job.branches));
+    set("stage", job.stage.map(|_| "commit".into()));
     set("artifacts", list(&job.artifacts));
     set("junit", list(&job.junit));
     set("env", variables(&job.env));

@@ -20,6 +20,10 @@ use super::ui::output;
 /// notify`, which notes the new commits and returns at once. A running `git ci watch`
 /// sees them immediately; what else they set off is up to `ci.hookMode` (see `git ci notify`).
 ///
+/// The hook pre-commit, which `--pre-commit` installs, runs the jobs with `stage = "commit"`
+/// on what is staged before it is committed, and nothing is committed where one fails or
+/// cannot be run. The verdicts count for the commit, too.
+///
 /// Nobody's hook is overwritten. A shell script of yours gets a marked block behind its
 /// first line; what belongs to a hook manager (husky, lefthook, pre-commit, overcommit),
 /// to the project's tree or, by core.hooksPath, to other repositories as well is left
@@ -39,6 +43,11 @@ enum Action {
         /// Install post-receive, for a repository that others push to, instead.
         #[arg(long)]
         server: bool,
+
+        /// Install pre-commit, which runs the jobs of `stage = "commit"` on what is staged and
+        /// keeps it from being committed where one fails, instead.
+        #[arg(long, conflicts_with = "server")]
+        pre_commit: bool,
     },
     /// Remove the hooks; what was there before is again, byte for byte.
     Remove,
@@ -63,8 +72,14 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let repo = Repo::discover()?;
     let hooks = Hooks::of(&repo, &program()?)?;
     let done = match args.action {
-        Action::Install { server: false } => install(&repo, &hooks, &Hook::CLIENT)?,
-        Action::Install { server: true } => install(&repo, &hooks, &Hook::SERVER)?,
+        Action::Install { server, pre_commit } => {
+            let which: &[Hook] = match (server, pre_commit) {
+                (true, _) => &Hook::SERVER,
+                (_, true) => &Hook::GATE,
+                _ => &Hook::CLIENT,
+            };
+            install(&repo, &hooks, which)?
+        }
         Action::Remove => remove(&hooks)?,
         Action::Status => status(&repo, &hooks)?,
     };
@@ -106,6 +121,14 @@ fn install(repo: &Repo, hooks: &Hooks, which: &[Hook]) -> Result<bool, Failure> 
 
 /// What happens from now on, how to see it, and what there is to decide.
 fn show_next(repo: &Repo, which: &[Hook]) -> Result<(), Failure> {
+    if which == Hook::GATE {
+        output::note(
+            "from now on `git commit` runs the jobs of `stage = \"commit\"` on what is staged, \
+             and commits nothing where one fails",
+        );
+        output::note("`git commit --no-verify` passes over it");
+        return Ok(());
+    }
     let commit = if which == Hook::SERVER {
         "each pushed commit"
     } else {
@@ -142,7 +165,7 @@ fn remove(hooks: &Hooks) -> Result<bool, Failure> {
         }
         if let Standing::ByHand { path } = hooks.standing(hook)? {
             output::note(&format!(
-                "{hook}: {} calls `git ci notify`; you put that there, so it is yours to remove",
+                "{hook}: {} calls `git ci`; you put that there, so it is yours to remove",
                 shown(&path)
             ));
             (nothing, done) = (false, false);
@@ -160,6 +183,7 @@ fn status(repo: &Repo, hooks: &Hooks) -> Result<bool, Failure> {
     for hook in Hook::ALL {
         let standing = hooks.standing(hook)?;
         match hook {
+            Hook::PreCommit => {}
             Hook::PostReceive => server = standing.is_installed(),
             _ => client &= standing.is_installed(),
         }
@@ -175,8 +199,8 @@ fn status(repo: &Repo, hooks: &Hooks) -> Result<bool, Failure> {
     text += &format!("{:<15}  {}\n", "ci.hookMode", mode.as_str());
     text += &format!("{:<15}  {} noted\n", "commits", pending.entries.len());
     output::print(&text)?;
-    // Few have a use for the server's hook.
-    left.retain(|(hook, ..)| *hook != Hook::PostReceive);
+    // Who has no use for these need not be told.
+    left.retain(|(hook, ..)| Hook::CLIENT.contains(hook));
     if !server {
         show_left(&left);
     }

@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::config::LoadError;
+use crate::config::{self, JobChoice, LoadError};
 use crate::engine::control::{self, Kind, Listener, Process};
 use crate::engine::{self, OnError, Summary, Superseded};
 use crate::error::{Failure, FailureKind};
 use crate::git::{Look, Repo, auto_gc, revs, snapshot};
 use crate::logs::LogStore;
-use crate::model::{CommandLine, Commit, JSON_FORMAT, Job, JobName, Oid, Task};
+use crate::model::{CommandLine, Commit, JSON_FORMAT, Job, JobName, Oid, Stage, Task};
 use crate::notes::{NoteStore, Records};
 use crate::plan::{Action, Entry, Plan, PlannedJob, ReusePolicy};
 use crate::reporter::{JOB_WIDTH, Reporter, Verbosity, subject_text};
@@ -70,6 +70,16 @@ pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
 
+    /// Only the jobs of this stage, whether they run by default or not, and what they need.
+    ///
+    /// Those of `commit` are what the hook pre-commit runs with `--staged`, if it is installed.
+    #[arg(long, value_name = "STAGE", value_parser = clap::builder::PossibleValuesParser::new(["commit"]), conflicts_with_all = ["exec", "new"])]
+    stage: Option<String>,
+
+    /// For a hook: fail only where a job failed or could not be run, and say how to go on.
+    #[arg(long, hide = true, requires = "stage")]
+    gate: bool,
+
     /// How many tasks to run at once [default: `ci.slots`, else the number of CPUs].
     #[arg(short = 'j', long = "slots", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     slots: Option<u32>,
@@ -118,6 +128,14 @@ impl Args {
         given.chain(self.revs.typed()).collect()
     }
 
+    /// Which jobs are meant.
+    fn choice(&self) -> JobChoice {
+        JobChoice {
+            stage: self.stage.as_ref().map(|_| Stage::Commit),
+            ..self.config.choice()
+        }
+    }
+
     fn reuse_policy(&self) -> ReusePolicy {
         match (self.force || self.clean, self.retry_failed) {
             (_, true) => ReusePolicy::Passed,
@@ -142,6 +160,13 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         (_, true) => Some(snapshot::Source::WorkTree),
         _ => None,
     };
+    if args.gate && !select::has_commit(&repo) {
+        output::note("nothing is tested before the first commit");
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.gate && is_without_jobs(&repo, &settings) {
+        return Ok(ExitCode::SUCCESS);
+    }
     let commits = match source {
         Some(source) => vec![snapshot::take(&repo, source)?],
         None => args.revs.commits(&repo, select::bisected(&repo))?,
@@ -149,7 +174,10 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let look = look(&args, &repo, &commits);
     let commits: Vec<_> = commits.into_iter().map(Arc::new).collect();
     let records = super::ui::reading::records(&repo, &settings)?;
-    let plan = plan(&args, &repo, &settings, &commits, &records)?;
+    let (plan, left_out) = plan(&args, &repo, &settings, &commits, &records)?;
+    if !args.talk.json && args.talk.verbosity() >= Verbosity::Normal {
+        left_out.iter().for_each(|message| output::note(message));
+    }
 
     if args.dry_run {
         return print_plan(&args, &plan);
@@ -161,7 +189,11 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     if plan.entries.is_empty() {
         // `--json` says so by an empty run.
         if !args.talk.json {
-            output::note("no commits in that range: nothing to run");
+            if commits.is_empty() {
+                output::note("no commits in that range: nothing to run");
+            } else if left_out.is_empty() && !args.gate {
+                output::note("no job is meant: nothing to run");
+            }
             return Ok(ExitCode::SUCCESS);
         }
     }
@@ -171,7 +203,27 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     if said && !args.clean && summary.signal.is_none() {
         suspects.tell(&repo, |job, commit| again(&args, job, commit));
     }
+    if args.gate {
+        return Ok(gate(&summary));
+    }
     launch::finish(summary, args.fail_flaky)
+}
+
+/// Whether there is no jobs file, as on a branch from before it.
+fn is_without_jobs(repo: &Repo, settings: &Settings) -> bool {
+    let loaded = config::load(repo, &settings.config_from);
+    matches!(loaded, Err(LoadError::Missing(_)))
+}
+
+/// What a hook says to git: that it may go on, unless something speaks against it.
+fn gate(summary: &Summary) -> ExitCode {
+    let counts = &summary.counts;
+    let bad = counts.failed + counts.errored + counts.unstored > 0;
+    if !bad && summary.signal.is_none() && summary.error.is_none() && summary.cancelled == 0 {
+        return ExitCode::SUCCESS;
+    }
+    output::note("nothing was committed; `git commit --no-verify` commits it all the same");
+    ExitCode::from(1)
 }
 
 /// Says which patterns of jobs match nothing in the first commit.
@@ -264,18 +316,18 @@ fn plan(
     settings: &Settings,
     commits: &[Arc<Commit>],
     records: &Records,
-) -> Result<Plan, Failure> {
+) -> Result<(Plan, Vec<String>), Failure> {
     let mut jobs = match &args.exec {
         Some(command) => {
             let kinds = Kinds::asking(repo, settings);
-            Jobs::Same(Arc::new([ad_hoc(command, args.as_.as_ref(), &kinds)]))
+            Jobs::only(repo, ad_hoc(command, args.as_.as_ref(), &kinds))
         }
         None => {
             let kinds = Kinds::asking(repo, settings);
-            Jobs::configured(&args.config, repo, settings, kinds)?
+            Jobs::chosen(&args.config, args.choice(), repo, settings, kinds)?
         }
     };
-    Ok(Plan::new(
+    let plan = Plan::new(
         commits,
         |commit| {
             let jobs = jobs.of(commit)?;
@@ -288,7 +340,8 @@ fn plan(
         |commit, criteria| records.known(commit, criteria),
         |commit, criteria| records.why_not(commit, criteria),
         args.reuse_policy(),
-    )?)
+    )?;
+    Ok((plan, jobs.left_out()))
 }
 
 /// The job that `--exec` asks for.

@@ -64,6 +64,12 @@ enum Platform {
 
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case")]
+enum Stage {
+    Commit,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
 enum Reuse {
     Auto,
     Tree,
@@ -97,6 +103,9 @@ struct Job {
     allow_failure: Option<bool>,
     /// What is removed from the worktree before the job starts.
     clean: Option<Clean>,
+    /// Patterns of branches: it runs only for commits that one of these reaches.
+    #[schemars(length(min = 1))]
+    branches: Option<Vec<String>>,
     /// Whether it runs where nobody names it, and nothing needs it.
     default: Option<bool>,
     /// What the job is for.
@@ -134,6 +143,8 @@ struct Job {
     setup: Option<Vec<String>>,
     /// How long it may run without printing anything.
     silence: Option<Duration>,
+    /// When it runs besides.
+    stage: Option<Stage>,
     /// How long it may run.
     timeout: Option<Duration>,
 }

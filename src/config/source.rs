@@ -11,8 +11,8 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::git::revs::{self, RevError};
-use crate::git::{ReadError, Repo};
-use crate::model::{Job, JobName, Oid};
+use crate::git::{ReadError, RefError, Repo};
+use crate::model::{Job, JobName, Oid, Stage};
 
 use super::JOBS_FILE;
 use super::parse::{ConfigError, nearest, parse};
@@ -72,6 +72,9 @@ pub enum LoadError {
         /// Why.
         source: ReadError,
     },
+    /// It cannot be told which branches there are.
+    #[error(transparent)]
+    Refs(#[from] RefError),
     /// A job was asked for that is not in the file.
     #[error("find a job named \"{name}\": {}", the_jobs(.known))]
     NoSuchJob {
@@ -269,6 +272,8 @@ pub struct JobChoice {
     pub names: Vec<String>,
     /// The same of those that are left out.
     pub skipped: Vec<String>,
+    /// Only those of this stage, whether they run by default or not.
+    pub stage: Option<Stage>,
 }
 
 impl JobChoice {
@@ -276,8 +281,20 @@ impl JobChoice {
     pub fn of_names(names: &[String]) -> Self {
         Self {
             names: names.to_vec(),
-            skipped: Vec::new(),
+            ..Self::default()
         }
+    }
+
+    /// Whether a job is meant, and not only needed by one that is.
+    pub fn is_wanted(&self, job: &Job) -> bool {
+        let any = |names: &[String]| names.iter().any(|name| job.name.is_meant_by(name));
+        let is_named = match (self.names.as_slice(), self.stage) {
+            ([], None) => !job.on_request,
+            ([], Some(_)) => true,
+            (names, _) => any(names),
+        };
+        let is_of_stage = self.stage.is_none() || job.stage == self.stage;
+        is_named && is_of_stage && !any(&self.skipped)
     }
 
     /// The jobs that are meant and those that they need, in the order of the file.
@@ -290,15 +307,10 @@ impl JobChoice {
                 return Err(no_such_job(name, jobs.iter().map(|job| job.name.as_str())));
             }
         }
-        let any = |names: &[String], job: &Job| names.iter().any(|name| job.name.is_meant_by(name));
         let mut chosen: HashSet<&JobName> = HashSet::new();
         let mut next: Vec<&Job> = Vec::new();
         for job in &jobs {
-            let is_wanted = match self.names.as_slice() {
-                [] => !job.on_request,
-                names => any(names, job),
-            };
-            if is_wanted && !any(&self.skipped, job) && chosen.insert(&job.name) {
+            if self.is_wanted(job) && chosen.insert(&job.name) {
                 next.push(job);
             }
         }
@@ -308,7 +320,8 @@ impl JobChoice {
                 let Some(needed) = by_name.get(&need.job) else {
                     continue;
                 };
-                if any(&self.skipped, needed) {
+                let mut skipped = self.skipped.iter();
+                if skipped.any(|name| needed.name.is_meant_by(name)) {
                     return Err(LoadError::SkippedNeed {
                         job: job.name.clone(),
                         need: need.job.clone(),

@@ -19,7 +19,7 @@ use crate::model::{Commit, Oid};
 
 /// So many commits that are older than all that was found are looked at, in case a
 /// clock was wrong; git takes as many.
-const SLOP: u32 = 5;
+pub(super) const SLOP: u32 = 5;
 
 /// More commits than this are not kept in mind, about 8 MB.
 const MOST_KEPT: usize = 50_000;
@@ -103,6 +103,20 @@ impl Graph {
             commits,
             unreadable: BTreeMap::new(),
             places,
+        }
+    }
+
+    /// The same with more commits, of which some may be here already.
+    #[must_use]
+    pub fn with(self, more: Vec<GraphCommit>) -> Self {
+        let more = more.into_iter().filter(|one| !self.contains(&one.id));
+        let more: Vec<_> = more.collect();
+        let mut seen = HashSet::new();
+        let mut all = self.commits;
+        all.extend(more.into_iter().filter(|one| seen.insert(one.id)));
+        Self {
+            unreadable: self.unreadable,
+            ..Self::new(all)
         }
     }
 
@@ -309,6 +323,13 @@ impl History {
     /// Where the commit cannot be read.
     pub fn parents(&mut self, id: &Oid) -> Result<Arc<[Oid]>, HistoryError> {
         Ok(self.node(id)?.parents)
+    }
+
+    /// When a commit comes in a walk, newest first, and its parents; `None` where it cannot be
+    /// read.
+    pub(super) fn place(&mut self, id: &Oid) -> Option<(i64, Arc<[Oid]>)> {
+        let node = self.node(id).ok()?;
+        Some((node.time, node.parents))
     }
 
     /// A commit with all that tasks need of it.

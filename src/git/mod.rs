@@ -5,6 +5,7 @@
 
 pub(crate) mod attributes;
 mod auto_gc;
+mod branches;
 mod cache;
 mod checkpoint;
 pub(crate) mod command;
@@ -40,6 +41,7 @@ mod uncommitted;
 pub(crate) mod worktrees;
 
 pub use auto_gc::auto_gc;
+pub use branches::{Branches, is_named as is_branch_named};
 pub use cache::{Beyond, Cache, CacheError};
 pub use checkpoint::{CHECKPOINTS, CheckpointError, Checkpoints, Move};
 pub use command::{
@@ -55,7 +57,7 @@ pub use history::{Graph, GraphCommit, History, HistoryError};
 pub use hook_repo::{Head, HookRepo};
 pub use inputs::{InputReader, JobInputs};
 pub use litter::{Leftover, StaleKeep};
-pub use queries::{has_reflog, identity, setting_scope};
+pub use queries::{branch, has_reflog, identity, setting_scope};
 pub use ref_writer::{Obstacle, obstacle};
 pub use refs::{RefError, RefReader, Wanted as WantedRefs};
 pub use repo::{Repo, RepoError};

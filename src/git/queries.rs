@@ -1,5 +1,7 @@
 //! Questions to git that only those ask who want to know whether all is well.
 
+use crate::model::RefName;
+
 use super::{GitError, Repo};
 
 /// Whether a ref has a log.
@@ -18,6 +20,17 @@ pub fn identity(repo: &Repo) -> Result<String, GitError> {
     command.arg("--git-dir").arg(repo.git_dir());
     repo.git()
         .read(command.args(["var", "GIT_COMMITTER_IDENT"]))
+}
+
+/// The branch that is checked out, also where it has no commit yet; `None` where `HEAD` is
+/// detached.
+pub fn branch(repo: &Repo) -> Option<RefName> {
+    let mut command = repo.git().as_the_user();
+    command.arg("--git-dir").arg(repo.git_dir());
+    let said = repo
+        .git()
+        .read(command.args(["symbolic-ref", "-q", "HEAD"]));
+    RefName::parse(said.ok()?.trim_end_matches('\n').as_bytes())
 }
 
 /// Where a configuration key has its value from: `system`, `global`, `local`,

@@ -96,12 +96,17 @@ impl Manager {
     /// What to add, and where.
     pub(super) fn advice(self, hook: Hook) -> String {
         let line = script::line(hook);
-        let call = format!("git-ci notify --hook {hook}");
+        let call = format!("git-ci {}", hook.call());
+        let (or_pass, or_true) = if hook.is_gate() {
+            ("", "")
+        } else {
+            (" || :", " || true")
+        };
         match self {
             Self::Husky => format!("add this line to .husky/{hook}:\n    {line}"),
             Self::OldHusky => format!(
                 "add this to \"husky\": {{ \"hooks\": {{ … }} }} in package.json:\n    \
-                 \"{hook}\": \"{call} || :\""
+                 \"{hook}\": \"{call}{or_pass}\""
             ),
             Self::Lefthook => {
                 let input = if hook.reads_input() {
@@ -111,7 +116,7 @@ impl Manager {
                 };
                 format!(
                     "add this to lefthook-local.yml (yours alone) or lefthook.yml:\n    \
-                     {hook}:\n      commands:\n        git-ci:\n          run: {call} || true{input}"
+                     {hook}:\n      commands:\n        git-ci:\n          run: {call}{or_true}{input}"
                 )
             }
             Self::PreCommit => format!(
@@ -125,7 +130,7 @@ impl Manager {
                 format!(
                     "add this to .local-overcommit.yml (yours alone) or .overcommit.yml:\n    \
                      {kind}:\n      GitCi:\n        enabled: true\n        \
-                     command: ['sh', '-c', '{call} || :']"
+                     command: ['sh', '-c', '{call}{or_pass}']"
                 )
             }
         }

@@ -1,4 +1,5 @@
-//! The hooks that call `git ci notify`: where they belong, whose hooks are there
+//! The hooks that call `git ci`, to tell it of commits or to have it look at one before it is
+//! made: where they belong, whose hooks are there
 //! already, and how ours come and go without a trace.
 //!
 //! Nothing of somebody's is ever overwritten: a shell script of the user's gets a marked
@@ -23,13 +24,11 @@ use self::script::Removed;
 
 pub(crate) use hook_dir::{HookDir, HookDirError};
 
-/// A hook that tells of new commits.
-#[expect(
-    clippy::enum_variant_names,
-    reason = "these are the names of hooks in git"
-)]
+/// A hook that tells of new commits, or looks at one before it is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hook {
+    /// Before `git commit`: it can keep the commit from being made.
+    PreCommit,
     /// After `git commit`, `cherry-pick`, `revert` and each pick of a rebase.
     PostCommit,
     /// After `git merge` and `git pull`.
@@ -54,8 +53,12 @@ impl Hook {
     /// Those of a repository that others push to.
     pub(crate) const SERVER: [Self; 1] = [Self::PostReceive];
 
+    /// That which looks at what is to be committed.
+    pub(crate) const GATE: [Self; 1] = [Self::PreCommit];
+
     /// All.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
+        Self::PreCommit,
         Self::PostCommit,
         Self::PostMerge,
         Self::PostRewrite,
@@ -66,11 +69,25 @@ impl Hook {
     /// What git calls it.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::PreCommit => "pre-commit",
             Self::PostCommit => "post-commit",
             Self::PostMerge => "post-merge",
             Self::PostRewrite => "post-rewrite",
             Self::PostApplypatch => "post-applypatch",
             Self::PostReceive => "post-receive",
+        }
+    }
+
+    /// Whether git asks it, instead of telling it something.
+    pub(crate) fn is_gate(self) -> bool {
+        self == Self::PreCommit
+    }
+
+    /// The command that it is for, as a shell has it.
+    pub(crate) fn call(self) -> String {
+        match self {
+            Self::PreCommit => "run --staged --stage commit --gate".to_owned(),
+            hook => format!("notify --hook {hook}"),
         }
     }
 
@@ -95,7 +112,8 @@ impl FromStr for Hook {
     type Err = UnknownHook;
 
     fn from_str(name: &str) -> Result<Self, UnknownHook> {
-        let found = Self::ALL.into_iter().find(|hook| hook.name() == name);
+        let mut telling = Self::ALL.into_iter().filter(|hook| !hook.is_gate());
+        let found = telling.find(|hook| hook.name() == name);
         found.ok_or(UnknownHook)
     }
 }
@@ -162,7 +180,7 @@ pub(crate) enum Standing {
 }
 
 impl Standing {
-    /// Whether the hook calls `git ci notify`.
+    /// Whether the hook calls `git ci`.
     pub(crate) fn is_installed(&self) -> bool {
         matches!(
             self,
@@ -308,7 +326,7 @@ impl Hooks {
                 Standing::Within { path, current }
             };
         }
-        if script::calls_notify(&file.bytes, hook) {
+        if script::calls(&file.bytes, hook) {
             return Standing::ByHand { path };
         }
         match file.sharing().or_else(|| script::obstacle(&file.bytes)) {
@@ -340,7 +358,7 @@ impl Hooks {
         let top = self.work_tree.as_ref()?;
         let files = manager.files(hook).into_iter().map(|name| top.join(name));
         files
-            .filter(|path| fs::read(path).is_ok_and(|bytes| script::calls_notify(&bytes, hook)))
+            .filter(|path| fs::read(path).is_ok_and(|bytes| script::calls(&bytes, hook)))
             .map(|path| Standing::ByHand { path })
             .next()
     }
@@ -353,7 +371,7 @@ impl Hooks {
         }
         let path = dir.dir().map(|dir| dir.join(hook.name()));
         if let Some(path) = path
-            && fs::read(&path).is_ok_and(|bytes| script::calls_notify(&bytes, hook))
+            && fs::read(&path).is_ok_and(|bytes| script::calls(&bytes, hook))
         {
             return Ok(Standing::ByHand { path });
         }

@@ -28,7 +28,10 @@ pub(super) enum Removed {
 
 /// The line for people to add where we must not.
 pub(super) fn line(hook: Hook) -> String {
-    format!("git-ci notify --hook {hook} \"$@\" || :")
+    if hook.is_gate() {
+        return format!("git-ci {} || exit 1", hook.call());
+    }
+    format!("git-ci {} \"$@\" || :", hook.call())
 }
 
 /// A whole hook.
@@ -50,9 +53,17 @@ fn block(hook: Hook, program: Option<&str>, shared: bool) -> String {
         ),
         None => "git_ci=git-ci\n".to_owned(),
     };
-    let call = format!(
-        "command -v \"$git_ci\" >/dev/null 2>&1 && \"$git_ci\" notify --hook {hook} \"$@\""
-    );
+    let call = hook.call();
+    if hook.is_gate() {
+        // What is not there keeps nobody from committing.
+        return format!(
+            "{begin}\n{find}if command -v \"$git_ci\" >/dev/null 2>&1; then\n  \
+             \"$git_ci\" {call} </dev/null || exit 1\n\
+             else\n  echo 'git-ci is not found: nothing is tested' >&2\nfi\n\
+             unset git_ci\n{end}\n"
+        );
+    }
+    let call = format!("command -v \"$git_ci\" >/dev/null 2>&1 && \"$git_ci\" {call} \"$@\"");
     let body = match (hook.reads_input(), shared) {
         (false, _) => format!("{find}{call} </dev/null >/dev/null || :\nunset git_ci\n"),
         (true, false) => format!("{find}{call} >/dev/null || :\nunset git_ci\n"),
@@ -129,8 +140,12 @@ pub(super) fn without_block(script: &[u8]) -> Removed {
 }
 
 /// Whether somebody wrote the call into it.
-pub(super) fn calls_notify(text: &[u8], hook: Hook) -> bool {
-    let call = format!("notify --hook {hook}");
+pub(super) fn calls(text: &[u8], hook: Hook) -> bool {
+    let call = match hook {
+        // With options of their own.
+        Hook::PreCommit => "run --staged".to_owned(),
+        hook => hook.call(),
+    };
     text.split(|&byte| byte == b'\n').any(|line| {
         !line.trim_ascii_start().starts_with(b"#")
             && line.windows(call.len()).any(|part| part == call.as_bytes())
@@ -201,7 +216,7 @@ mod tests {
             for hook in Hook::ALL {
                 let script = script.as_bytes();
                 let with = with_block(script, hook, Some("/opt/it's here/git-ci"));
-                assert!(has_block(&with) && !is_own(&with) && calls_notify(&with, hook));
+                assert!(has_block(&with) && !is_own(&with) && calls(&with, hook));
                 assert_eq!(with_block(&with, hook, Some("/opt/it's here/git-ci")), with);
                 let moved = with_block(&with, hook, None);
                 assert_ne!(moved, with);
@@ -247,12 +262,9 @@ mod tests {
     #[test]
     fn a_call_in_a_comment_is_none() {
         let hook = Hook::PostCommit;
-        assert!(calls_notify(line(hook).as_bytes(), hook));
-        assert!(calls_notify(
-            b"  run: git ci notify --hook post-commit",
-            hook
-        ));
-        assert!(!calls_notify(b"# git-ci notify --hook post-commit", hook));
-        assert!(!calls_notify(line(Hook::PostMerge).as_bytes(), hook));
+        assert!(calls(line(hook).as_bytes(), hook));
+        assert!(calls(b"  run: git ci notify --hook post-commit", hook));
+        assert!(!calls(b"# git-ci notify --hook post-commit", hook));
+        assert!(!calls(line(Hook::PostMerge).as_bytes(), hook));
     }
 }

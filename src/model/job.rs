@@ -34,6 +34,14 @@ pub enum Clean {
     None,
 }
 
+/// When a job runs besides where commits are tested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Before a commit, on what is staged.
+    Commit,
+}
+
 /// What a verdict may be reused for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -154,6 +162,13 @@ pub struct Job {
     /// Patterns of the files in which its tests say how they went, as JUnit's XML.
     #[serde(default)]
     pub junit: Vec<String>,
+    /// Patterns of branches: it runs only for commits that one of these reaches. Empty where
+    /// it runs for any.
+    #[serde(default)]
+    pub branches: Vec<String>,
+    /// When it runs besides.
+    #[serde(default)]
+    pub stage: Option<Stage>,
     /// Patterns of the files that are kept beside what it leaves in its directory for artifacts.
     #[serde(default)]
     pub artifacts: Vec<String>,
@@ -184,6 +199,8 @@ impl Job {
             on_request: false,
             junit: Vec::new(),
             artifacts: Vec::new(),
+            branches: Vec::new(),
+            stage: None,
         }
     }
 
@@ -214,7 +231,7 @@ impl Job {
     /// The name is one of them, since a job is told it; `labels` are, since they choose
     /// what kind of machine is asked. `timeout` and `grace` are left out: a verdict that
     /// they bring about is never reused. So is what says which verdicts count
-    /// (`allow_failure`, `reuse`, `platform`, `key`, `paths`, `retries`, `junit`, `artifacts`), and not what is run.
+    /// (`allow_failure`, `reuse`, `platform`, `key`, `paths`, `retries`, `junit`, `artifacts`, `branches`, `stage`), and not what is run.
     pub fn definition(&self) -> DefId {
         #[derive(Serialize)]
         struct Defining<'a> {

@@ -29,7 +29,7 @@ pub use hash::{DefId, EnvId, InputId, KeyId};
 pub use ids::{JobName, LogId, Oid, ParseIdError, Platform, RunnerLabel};
 pub use job::{
     COMMIT_VARIABLE, Clean, CommandLine, DEFAULT_GRACE, Job, Need, REPOSITORY_VARIABLE, Reuse,
-    Setup,
+    Setup, Stage,
 };
 pub use note::{Census, Line, Note};
 pub use outcome::{Outcome, Status, Why};

@@ -32,6 +32,8 @@ const BOOKKEEPING: &[&str] = &[
     "SSH_TTY",
     "SUDO_ASKPASS",
     "GIT_EXEC_PATH",
+    // What `git commit` tells its hooks.
+    "GIT_INDEX_FILE",
     "GIT_LITERAL_PATHSPECS",
     "GIT_GLOB_PATHSPECS",
     "GIT_NOGLOB_PATHSPECS",

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::{self, CommitJobs, ConfigFrom, JobChoice, LoadError};
-use crate::git::Repo;
-use crate::model::{Commit, Criteria, Job, Oid};
+use crate::git::{Branches, Repo, is_branch_named};
+use crate::model::{Commit, Criteria, Job, Oid, RefName};
 use crate::plan::PlannedJob;
 
 /// Where the jobs come from.
@@ -42,6 +42,7 @@ pub(crate) struct WatchJobs<'a> {
     /// The same for all commits, unless each brings its own.
     same: Option<Arc<[PlannedJob]>>,
     files: CommitJobs<'a>,
+    branches: Branches<'a>,
     /// Of each file that commits bring.
     planned: HashMap<Oid, Arc<[PlannedJob]>>,
     /// What was said of the file last.
@@ -66,6 +67,7 @@ impl<'a> WatchJobs<'a> {
             criteria,
             same: None,
             files: CommitJobs::new(repo),
+            branches: Branches::new(repo),
             planned: HashMap::new(),
             complaint: None,
         };
@@ -85,6 +87,9 @@ impl<'a> WatchJobs<'a> {
     /// Looks at the file again. `moved` says that refs have moved, so that a revision may
     /// mean another commit.
     pub(crate) fn look(&mut self, moved: bool) -> Option<Change> {
+        if moved {
+            self.branches.refresh();
+        }
         if matches!(self.source, Source::From(ConfigFrom::Rev(_))) && !moved {
             return None;
         }
@@ -117,6 +122,18 @@ impl<'a> WatchJobs<'a> {
     /// # Errors
     /// Where its own jobs file is not right.
     pub(crate) fn of(&mut self, commit: &Commit) -> Result<Arc<[PlannedJob]>, LoadError> {
+        let jobs = self.of_any_branch(commit)?;
+        if jobs.iter().all(|planned| planned.job.branches.is_empty()) {
+            return Ok(jobs);
+        }
+        let (choice, branches) = (&self.choice, &mut self.branches);
+        PlannedJob::wanted(&jobs, |job| {
+            let is_reached = job.branches.is_empty() || branches.reach(&job.branches, commit)?;
+            Ok(choice.is_wanted(job) && is_reached)
+        })
+    }
+
+    fn of_any_branch(&mut self, commit: &Commit) -> Result<Arc<[PlannedJob]>, LoadError> {
         if let Some(jobs) = &self.same {
             return Ok(Arc::clone(jobs));
         }
@@ -135,6 +152,16 @@ impl<'a> WatchJobs<'a> {
     fn planned(&self, jobs: Vec<Job>) -> Result<Arc<[PlannedJob]>, LoadError> {
         let chosen = self.choice.of(jobs)?;
         Ok(PlannedJob::all(chosen, &self.criteria))
+    }
+
+    /// Whether a job runs only where branches reach of which this is one.
+    pub(crate) fn ask_for(&self, branch: &RefName) -> bool {
+        let same = self.same.iter();
+        let jobs = same
+            .chain(self.planned.values())
+            .flat_map(|jobs| jobs.iter());
+        let mut patterns = jobs.map(|planned| &planned.job.branches);
+        patterns.any(|patterns| is_branch_named(branch, patterns))
     }
 
     /// The file to keep an eye on, where it is one of the file system.

@@ -60,6 +60,7 @@ mod shell;
 mod signals;
 mod slots;
 mod snapshot;
+mod stages;
 mod storm;
 mod submodules;
 mod submodules_any;

@@ -123,10 +123,7 @@ impl<'a> Configured<'a> {
 
     /// The jobs that are the same for all commits, where they are.
     pub(in crate::commands) fn same(&self) -> Option<&[PlannedJob]> {
-        match &self.jobs {
-            Some(Jobs::Same(jobs)) => Some(jobs),
-            _ => None,
-        }
+        self.jobs.as_ref().and_then(Jobs::same)
     }
 
     fn complain(&mut self, error: LoadError) -> Result<(), Failure> {
@@ -236,7 +233,7 @@ pub(in crate::commands) fn check_names(
     records: &Records,
     running: &[Running],
 ) -> Result<Vec<JobName>, Failure> {
-    let JobChoice { names, skipped } = choice;
+    let JobChoice { names, skipped, .. } = choice;
     if names.is_empty() && skipped.is_empty() {
         return Ok(Vec::new());
     }

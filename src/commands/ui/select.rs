@@ -1,6 +1,6 @@
 //! What commands about commits have in common: which commits, and which jobs of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -11,9 +11,9 @@ use clap::ValueEnum;
 
 use crate::config::{self, CommitJobs, ConfigFrom, JobChoice, LoadError};
 use crate::error::Failure;
-use crate::git::Repo;
 use crate::git::revs::{self, RevError, Selection};
-use crate::model::{Commit, Job, Oid};
+use crate::git::{Branches, Repo};
+use crate::model::{Commit, Job, JobName, Oid, printable_line};
 use crate::plan::PlannedJob;
 use crate::settings::Settings;
 use crate::watch;
@@ -198,6 +198,7 @@ impl ConfigArgs {
         JobChoice {
             names: self.job.clone(),
             skipped: self.skip.clone(),
+            stage: None,
         }
     }
 
@@ -211,16 +212,21 @@ impl ConfigArgs {
     }
 }
 
-/// The jobs of each commit: the same for all, unless each commit brings its own.
-pub(in crate::commands) enum Jobs<'a> {
-    /// These, whatever the commit.
+/// The jobs of each commit.
+pub(in crate::commands) struct Jobs<'a> {
+    all: AllJobs<'a>,
+    choice: JobChoice,
+    branches: Branches<'a>,
+    /// On how many commits which jobs were left out, since none of their branches reaches those.
+    left_out: BTreeMap<JobName, (usize, Vec<String>)>,
+}
+
+/// The jobs, whatever branch a commit is on: the same for all commits, unless each brings its own.
+enum AllJobs<'a> {
     Same(Arc<[PlannedJob]>),
     /// Those of the commit's own jobs file.
     OfEach {
-        /// Reads the files.
         files: CommitJobs<'a>,
-        /// Which of them are meant.
-        choice: JobChoice,
         /// What verdicts must agree in.
         kinds: Box<Kinds>,
         /// What came of each file so far.
@@ -229,6 +235,20 @@ pub(in crate::commands) enum Jobs<'a> {
 }
 
 impl<'a> Jobs<'a> {
+    fn new(repo: &'a Repo, choice: JobChoice, all: AllJobs<'a>) -> Self {
+        Self {
+            all,
+            choice,
+            branches: Branches::new(repo),
+            left_out: BTreeMap::new(),
+        }
+    }
+
+    /// One job, for every commit.
+    pub(in crate::commands) fn only(repo: &'a Repo, job: PlannedJob) -> Self {
+        Self::new(repo, JobChoice::default(), AllJobs::Same([job].into()))
+    }
+
     /// The configured jobs that `args` choose.
     ///
     /// # Errors
@@ -239,51 +259,103 @@ impl<'a> Jobs<'a> {
         settings: &Settings,
         kinds: Kinds,
     ) -> Result<Self, LoadError> {
-        if let Some(file) = &args.config {
-            let jobs = config::load_file(file)?;
-            return Ok(Self::Same(planned(jobs, &args.choice(), &kinds)?));
-        }
-        let from = match &args.config_from {
-            Some(from) => ConfigFrom::from(from.as_str()),
-            None => settings.config_from.clone(),
+        Self::chosen(args, args.choice(), repo, settings, kinds)
+    }
+
+    /// The same with another choice than that of `args`.
+    ///
+    /// # Errors
+    /// As for [`configured`](Self::configured).
+    pub(in crate::commands) fn chosen(
+        args: &ConfigArgs,
+        choice: JobChoice,
+        repo: &'a Repo,
+        settings: &Settings,
+        kinds: Kinds,
+    ) -> Result<Self, LoadError> {
+        let from = match (&args.config, &args.config_from) {
+            (Some(file), _) => {
+                let jobs = planned(config::load_file(file)?, &choice, &kinds)?;
+                return Ok(Self::new(repo, choice, AllJobs::Same(jobs)));
+            }
+            (None, Some(from)) => ConfigFrom::from(from.as_str()),
+            (None, None) => settings.config_from.clone(),
         };
-        Ok(match from {
-            ConfigFrom::Commit => Self::OfEach {
+        let all = match from {
+            ConfigFrom::Commit => AllJobs::OfEach {
                 files: CommitJobs::new(repo),
-                choice: args.choice(),
                 kinds: Box::new(kinds),
                 planned: HashMap::new(),
             },
-            other => Self::Same(planned(load(repo, &other)?, &args.choice(), &kinds)?),
-        })
+            other => AllJobs::Same(planned(load(repo, &other)?, &choice, &kinds)?),
+        };
+        Ok(Self::new(repo, choice, all))
     }
 
     /// The jobs of one commit.
     ///
     /// # Errors
-    /// Where the commit's own jobs file is missing or not right.
+    /// Where the commit's own jobs file is missing or not right, or the branches cannot be read.
     pub(in crate::commands) fn of(
         &mut self,
         commit: &Commit,
     ) -> Result<Arc<[PlannedJob]>, LoadError> {
-        match self {
-            Self::Same(jobs) => Ok(Arc::clone(jobs)),
-            Self::OfEach {
+        let jobs = match &mut self.all {
+            AllJobs::Same(jobs) => Arc::clone(jobs),
+            AllJobs::OfEach {
                 files,
-                choice,
                 kinds,
                 planned: seen,
             } => {
                 let (file, jobs) = files.of(&commit.id)?;
-                if let Some(jobs) = seen.get(&file) {
-                    return Ok(Arc::clone(jobs));
+                match seen.get(&file) {
+                    Some(jobs) => Arc::clone(jobs),
+                    None => {
+                        let jobs = planned(jobs.to_vec(), &self.choice, kinds)?;
+                        seen.insert(file, Arc::clone(&jobs));
+                        jobs
+                    }
                 }
-                let jobs = planned(jobs.to_vec(), choice, kinds)?;
-                seen.insert(file, Arc::clone(&jobs));
-                Ok(jobs)
             }
+        };
+        if jobs.iter().all(|planned| planned.job.branches.is_empty()) {
+            return Ok(jobs);
+        }
+        let (choice, branches, left_out) = (&self.choice, &mut self.branches, &mut self.left_out);
+        PlannedJob::wanted(&jobs, |job| {
+            let is_wanted = choice.is_wanted(job);
+            let is_reached = job.branches.is_empty() || branches.reach(&job.branches, commit)?;
+            if is_wanted && !is_reached {
+                let count = left_out.entry(job.name.clone()).or_default();
+                *count = (count.0 + 1, job.branches.clone());
+            }
+            Ok(is_wanted && is_reached)
+        })
+    }
+
+    /// The jobs that are the same for all commits, where they are.
+    pub(in crate::commands) fn same(&self) -> Option<&[PlannedJob]> {
+        match &self.all {
+            AllJobs::Same(jobs) => Some(jobs),
+            AllJobs::OfEach { .. } => None,
         }
     }
+
+    /// What there is to say of jobs that were left out, in sentences.
+    pub(in crate::commands) fn left_out(&self) -> Vec<String> {
+        let text = |(name, (count, branches)): (&JobName, &(usize, Vec<String>))| {
+            let commits = if *count == 1 { "commit" } else { "commits" };
+            let branches = branches.join(", ");
+            let branches = printable_line(branches.as_bytes());
+            format!("{name} is left out on {count} {commits}: it runs only on {branches}")
+        };
+        self.left_out.iter().map(text).collect()
+    }
+}
+
+/// Whether there is a commit that `HEAD` leads to.
+pub(in crate::commands) fn has_commit(repo: &Repo) -> bool {
+    revs::resolve(repo, "HEAD").is_ok()
 }
 
 /// What a run is about where no commit is named: `HEAD`, unless a bisect that checks nothing

@@ -8,15 +8,16 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::model::{Clean, CommandLine, Job, JobName, Reuse};
+use crate::model::{Clean, CommandLine, Job, JobName, Reuse, Stage};
 
 use super::matrix::Cell;
 use super::{Reader, list, unknown};
 
 /// The keys of a job; a page of the manual has them all.
-pub const KEYS: [&str; 21] = [
+pub const KEYS: [&str; 23] = [
     "allow-failure",
     "artifacts",
+    "branches",
     "clean",
     "default",
     "description",
@@ -35,11 +36,12 @@ pub const KEYS: [&str; 21] = [
     "run",
     "setup",
     "silence",
+    "stage",
     "timeout",
 ];
 
 /// Keys that the format has in mind and this version does not know yet.
-const LATER: [&str; 4] = ["branches", "cpus", "resources", "stage"];
+const LATER: [&str; 2] = ["cpus", "resources"];
 
 /// Keys that are of one job and no other.
 const OWN: [&str; 3] = ["default", "description", "extends"];
@@ -179,6 +181,8 @@ impl Reader<'_> {
                 "artifacts" => {
                     job.artifacts = self.path_or_paths(value, name).unwrap_or_default();
                 }
+                "branches" => job.branches = self.branches(value, name),
+                "stage" => job.stage = self.one_of(value, name, &[("commit", Stage::Commit)]),
                 "matrix" => cells = self.matrix(value),
                 "extends" => {}
                 later if LATER.contains(&later) => {

@@ -210,7 +210,29 @@ impl Reader<'_> {
         Some(patterns.into_iter().map(|(_, pattern)| pattern).collect())
     }
 
-    /// The same, where one pattern need not be a list.
+    /// Patterns of the names of branches.
+    pub(super) fn branches(&mut self, value: &Spanned<DeValue<'_>>, key: &str) -> Vec<String> {
+        let patterns = self.strings(value, key);
+        if let DeValue::Array(items) = value.get_ref()
+            && items.is_empty()
+        {
+            let message = format!("`{key}` names no branch, so that the job would never run");
+            self.problem(value.span(), message);
+        }
+        for (at, pattern) in &patterns {
+            let message = if pattern.is_empty() || pattern.starts_with('!') {
+                "a pattern is the name of a branch, in which `*` is any text"
+            } else if pattern.starts_with("refs/") {
+                "a branch is named without `refs/heads/`"
+            } else {
+                continue;
+            };
+            self.problem(at.clone(), message);
+        }
+        patterns.into_iter().map(|(_, pattern)| pattern).collect()
+    }
+
+    /// Patterns as of [`paths`](Self::paths), where one need not be a list.
     pub(super) fn path_or_paths(
         &mut self,
         value: &Spanned<DeValue<'_>>,

@@ -113,7 +113,7 @@ fn jobs(repo: &Repo, settings: Option<&Settings>, findings: &mut Findings) {
         LoadError::Missing(_) if from == ConfigFrom::Worktree => {
             findings.warning("jobs", message, &["git ci init"]);
         }
-        LoadError::SkippedNeed { .. } => {}
+        LoadError::SkippedNeed { .. } | LoadError::Refs(_) => {}
         LoadError::NoWorkTree => {
             findings.warning("jobs", message, &["git ci run --config-from commit"]);
         }

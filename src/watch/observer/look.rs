@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
 
 use crate::fail;
-use crate::git::{Move, RefReader, WantedRefs};
+use crate::git::{GraphCommit, Move, RefReader, WantedRefs};
 use crate::watch::jobs::Change;
 use crate::watch::wanted;
 
@@ -73,7 +73,9 @@ impl Observer<'_> {
         };
         let spooled = self.read_spool(moved || self.pace.unseen);
         let moved = moved || spooled;
-        let jobs = self.look_at_jobs(moved);
+        let mut jobs = self.look_at_jobs(moved);
+        // What branches reach now may be wanted with other jobs than before.
+        jobs |= moved && self.tips.at.keys().any(|name| self.jobs.ask_for(name));
         match self.notice.extend() {
             // What came there before it was watched gave no event.
             Ok(true) => self.inbox.bell()(),
@@ -172,6 +174,30 @@ impl Observer<'_> {
         switched
     }
 
+    /// What branches reach that jobs ask for and their own checkpoints do not: another branch
+    /// may have brought it, where those jobs did not run. What such a branch has come to reach
+    /// since the last time is not handled any more.
+    fn new_to_branches(&mut self) -> Vec<GraphCommit> {
+        let jobs = &self.jobs;
+        let asked_for = self.tips.at.iter().filter(|(name, _)| jobs.ask_for(name));
+        let asked_for: Vec<_> = asked_for.map(|(name, tip)| (name.clone(), *tip)).collect();
+        let mut all = Vec::new();
+        for (name, tip) in asked_for {
+            let before = self.tips.asked_for.insert(name.clone(), tip);
+            let Some(checkpoint) = self.checkpoints.of(&name) else {
+                continue;
+            };
+            let new = self.history.unseen(&[tip], &[checkpoint]).commits;
+            if let Some(before) = before.filter(|before| *before != tip) {
+                for commit in self.history.unseen(&[tip], &[before]).commits {
+                    self.backlog.handled.remove(&commit.id);
+                }
+            }
+            all.extend(new);
+        }
+        all
+    }
+
     pub(super) fn look_at_jobs(&mut self, moved: bool) -> bool {
         match self.jobs.look(moved) {
             None => return false,
@@ -205,7 +231,11 @@ impl Observer<'_> {
         tips.retain(|id| !hidden.contains(id));
         tips.sort_unstable();
         tips.dedup();
-        let graph = self.history.unseen(&tips, &seen);
+        let mut graph = self.history.unseen(&tips, &seen);
+        let asked_for = self.new_to_branches();
+        if !asked_for.is_empty() {
+            graph = graph.with(asked_for);
+        }
         for (id, error) in &graph.unreadable {
             if self.tips.ends.insert(*id) {
                 let why = describe(error);

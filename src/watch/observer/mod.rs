@@ -241,6 +241,8 @@ struct Tips {
     at: BTreeMap<RefName, Oid>,
     /// When each ref was last seen to move: the number of the look.
     moved: HashMap<RefName, u64>,
+    /// Where those were at the last look for which jobs ask.
+    asked_for: HashMap<RefName, Oid>,
     /// The number of the last look.
     look: u64,
     /// What refs name and nobody can read.
