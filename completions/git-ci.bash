@@ -116,6 +116,12 @@ __git_ci_complete () {
         __git_ci_files ;;
     artifacts,--color=)
         __git_ci_offer "always auto never" ;;
+    flaky,--job=|flaky,--job)
+        __git_ci_jobs ;;
+    flaky,--since=|flaky,--since)
+        : ;;
+    flaky,--color=)
+        __git_ci_offer "always auto never" ;;
     wait,--order=|wait,--order)
         __git_ci_offer "newest oldest" ;;
     wait,--job=|wait,--job)
@@ -215,6 +221,11 @@ __git_ci_complete () {
         -*) __git_ci_offer "--extract --json --color --help" ;;
         *) __git_ci_revisions; __git_ci_jobs ;;
         esac ;;
+    flaky,*)
+        case "$cur" in
+        -*) __git_ci_offer "--job --since --json --color --help" ;;
+        *) : ;;
+        esac ;;
     wait,*)
         case "$cur" in
         -*) __git_ci_offer "--all --branches --first-parent --stdin --order --job --skip --config --config-from --timeout --keep-going --json --help" ;;
@@ -278,7 +289,7 @@ __git_ci_complete () {
     ,*)
         case "$cur" in
         -*) __git_ci_offer "--help --version" ;;
-        *) __git_ci_offer "init run hook notify status log show logs artifacts wait shell config gc doctor completions watch cancel forget hosts help version" ;;
+        *) __git_ci_offer "init run hook notify status log show logs artifacts flaky wait shell config gc doctor completions watch cancel forget hosts help version" ;;
         esac ;;
     esac
 }

@@ -9,6 +9,7 @@ mod cancel;
 mod completions;
 mod config;
 mod doctor;
+mod flaky;
 mod forget;
 mod gc;
 mod help;
@@ -67,6 +68,7 @@ enum Command {
     Show(show::Args),
     Logs(logs::Args),
     Artifacts(artifacts::Args),
+    Flaky(flaky::Args),
     Wait(wait::Args),
     Shell(shell::Args),
     Config(config::Args),
@@ -131,6 +133,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Log(args) => log::execute(args),
         Command::Show(args) => show::execute(args),
         Command::Logs(args) => logs::execute(args),
+        Command::Flaky(args) => flaky::execute(args),
         Command::Artifacts(args) => artifacts::execute(args),
         Command::Wait(args) => wait::execute(args),
         Command::Shell(args) => shell::execute(args),

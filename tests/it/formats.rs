@@ -225,7 +225,13 @@ fn what_is_printed_as_json_is_what_the_schema_says() {
     .job("again", "exit 1")
     .jobs_file("retries = 1\ndefault = false\n")
     .job("after", "true")
-    .jobs_file("needs = ['again']\ndefault = false\n");
+    .jobs_file("needs = ['again']\ndefault = false\n")
+    .job(
+        "shaky",
+        "echo \"<testsuite><testcase name='t'>$(test $GIT_CI_TRY = 2 || echo '<failure/>')\
+         </testcase></testsuite>\" >out.xml; test $GIT_CI_TRY = 2",
+    )
+    .jobs_file("retries = 1\ndefault = false\njunit = 'out.xml'\n");
     for subject in ["one", "two \u{1b}[31m", "three"] {
         repo.commit(subject);
     }
@@ -251,12 +257,14 @@ fn what_is_printed_as_json_is_what_the_schema_says() {
         // Not in the jobs file: a watcher would try it again, with pauses.
         &["run", "-x", "exit 127", "--as", "away"],
         &["run", "--job", "after"],
+        &["run", "--job", "shaky", "HEAD~2"],
         &["status", "-n3"],
         &["log"],
         &["show", "HEAD~1"],
         &["show", "HEAD~2"],
         &["logs", "HEAD~1", "test"],
         &["artifacts", "HEAD~1", "test"],
+        &["flaky"],
         &["wait", "HEAD~1", "--job", "test"],
         &["hosts"],
         &["hosts", "--check"],

@@ -20,6 +20,7 @@ mod control;
 mod doctor;
 mod environment;
 mod fault;
+mod flaky;
 mod formats;
 mod formats_note;
 mod gc;

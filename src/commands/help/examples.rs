@@ -123,6 +123,19 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "flaky",
+        &[
+            (
+                "git ci flaky",
+                "the jobs and tests that sometimes fail, and how often",
+            ),
+            (
+                "git ci flaky --job test --since '2 weeks ago'",
+                "those of one job, lately",
+            ),
+        ],
+    ),
+    (
         "artifacts",
         &[
             (

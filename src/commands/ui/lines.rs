@@ -92,6 +92,46 @@ pub(in crate::commands) enum Line<'a> {
         /// The task's record, where there is one.
         record: Option<RecordLine<'a>>,
     },
+    /// The first line of `flaky`; a `flaky-job` follows for each job that gave both verdicts on
+    /// the same content, then a `flaky-test` for each test that did.
+    Flaky {
+        /// The version of the format.
+        format: u32,
+    },
+    /// A job that gave both verdicts on the same content.
+    FlakyJob {
+        /// The job.
+        job: &'a JobName,
+        /// On how much content it did.
+        flaky: u32,
+        /// On how much it ran at all.
+        contents: u32,
+        /// How often it ran on the former; each try counts.
+        runs: u32,
+        /// How many of those failed.
+        failures: u32,
+        /// When the last of those runs was.
+        last: Timestamp,
+        /// On which commit that was.
+        commit: Oid,
+    },
+    /// A test that gave both verdicts on the same content.
+    FlakyTest {
+        /// Its job.
+        job: &'a JobName,
+        /// What it is grouped under; empty where that is nothing.
+        suite: &'a str,
+        /// Its name.
+        name: &'a str,
+        /// How often it ran where it gave both.
+        runs: u32,
+        /// How many of those failed.
+        failures: u32,
+        /// When it failed last.
+        last: Timestamp,
+        /// On which commit that was.
+        commit: Oid,
+    },
     /// The first line of `artifacts`; an `artifact` follows for each file.
     Artifacts {
         /// The version of the format.
