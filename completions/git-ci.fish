@@ -77,6 +77,7 @@ complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l fail-flaky -d 'A j
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l force -d 'Run again whatever is cached; the newest record counts'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l retry-failed -d 'Run again what failed'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l clean -d 'Run again whatever is cached, each task in a worktree that holds nothing but the commit, as after a fresh clone'
+complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l keep-failed -d 'Keep the slot of a task that fails as it is left, for `git ci shell REV JOB`'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -s n -l dry-run -d 'Say what would run, what is cached, and why; do nothing'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -l json -d 'Print events as JSON, one a line'
 complete -c git-ci -n "__fish_git_ci_using_subcommand run" -s q -l quiet -d 'Say less: failures only'

@@ -109,6 +109,13 @@ pub(super) struct Args {
     #[arg(long, conflicts_with_all = ["new", "force"])]
     clean: bool,
 
+    /// Keep the slot of a task that fails as it is left, for `git ci shell REV JOB`.
+    ///
+    /// No other task gets it until that shell was in it and has ended; another slot takes its
+    /// place. At most eight are kept, on this machine only.
+    #[arg(long, conflicts_with = "new")]
+    keep_failed: bool,
+
     /// Say what would run, what is cached, and why; do nothing.
     ///
     /// The exit code is 125 where something would run, else 0.
@@ -378,7 +385,7 @@ fn run(
         None
     };
     let slots = args.slots.unwrap_or(settings.slots);
-    let runners = fleet::runners(repo, settings, slots, to_run)?;
+    let runners = fleet::runners(repo, settings, slots, to_run, args.keep_failed)?;
     let wanted = plan
         .entries
         .iter()

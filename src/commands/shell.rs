@@ -25,6 +25,9 @@ use super::ui::{fleet, output};
 /// needed. Nothing is recorded, and nothing of yours is touched; what is left in the slot goes
 /// before the next task.
 ///
+/// Where `git ci run --keep-failed` has kept the slot of this job on this commit, it opens
+/// there, with everything as the job left it; when it ends the slot is one as any other again.
+///
 /// The exit code is that of the shell.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

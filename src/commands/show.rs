@@ -24,7 +24,7 @@ use crate::plan::PlannedJob;
 use crate::reporter::{human_duration, status_style, tail_text, tests_text};
 use crate::settings::Settings;
 use crate::verdict::{Standing, Verdict};
-use crate::worktree::as_left;
+use crate::worktree::{AsLeft, as_left};
 
 use super::log::remarks;
 use super::ui::color;
@@ -314,12 +314,21 @@ impl Shown<'_> {
         } else {
             format!("      {dim}ran: {}{dim:#}\n", parts.join(", "))
         };
-        if let Some((slot, path)) = as_left(&self.ci_dir, &verdict.record.log) {
-            let path = path.as_os_str().as_encoded_bytes();
-            let path = printable_line(path);
-            text += &format!("      {dim}slot {slot} is as it was left: {path}{dim:#}\n");
-        }
         let (commit, job) = (&self.commit.id, &verdict.record.job);
+        if let Some(left) = as_left(&self.ci_dir, &verdict.record.log) {
+            let AsLeft { slot, path, .. } = &left;
+            let how = if left.is_kept {
+                let job = shell_words::quote(job.as_str());
+                format!(
+                    "is kept as it was left: git ci shell {} {job}",
+                    commit.short()
+                )
+            } else {
+                let path = path.as_os_str().as_encoded_bytes();
+                format!("is as it was left: {}", printable_line(path))
+            };
+            text += &format!("      {dim}slot {slot} {how}{dim:#}\n");
+        }
         if ArtifactStore::new(&self.ci_dir).path(commit, job).is_dir() {
             let job = shell_words::quote(job.as_str());
             let short = commit.short();
@@ -375,7 +384,7 @@ impl Shown<'_> {
                 command: self.command(verdict),
                 usual_ms: self.usual(record).map(millis),
                 tests: self.logs.tests(&record.log),
-                slot: as_left(&self.ci_dir, &record.log).map(|(slot, _)| slot),
+                slot: as_left(&self.ci_dir, &record.log).map(|left| left.slot),
                 tail: tail.map(|tail| tail.iter().map(|line| lossy(line)).collect()),
                 ..RecordLine::new(record, self.commit.id)
             };

@@ -313,7 +313,7 @@ pub(super) fn observe(
         options,
         jobs,
         // How much there will be to do nobody knows.
-        runners: fleet::runners(repo, settings, slots, usize::MAX)?,
+        runners: fleet::runners(repo, settings, slots, usize::MAX, false)?,
         records: super::ui::reading::records(repo, settings)?,
         store: NoteStore::open(repo, &settings.notes_ref)?,
         reporter,

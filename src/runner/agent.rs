@@ -225,10 +225,41 @@ fn run<I: Read + AsFd + Send, O: Write + AsFd + Send>(
     process::end_everything().map_err(AgentError::Processes)?;
     if outcome.is_ok() {
         observed.changed = lease.look().unwrap_or(0);
+        if let Ok(outcome) = &outcome {
+            keep_failed(channel, &mut lease, (setup, task), outcome)?;
+        }
         tracing::debug!(target: "agent", since = ?begun.elapsed(), ?outcome, "ended");
         lease.release();
     }
     outcome
+}
+
+/// Keeps the slot of a task that failed for good, where that is wanted, and says so.
+fn keep_failed<I: Read + AsFd, O: Write + AsFd>(
+    channel: &mut Channel<I, O>,
+    lease: &mut Lease<'_, '_>,
+    (setup, task): (&Setup, &RunTask),
+    outcome: &Outcome,
+) -> Result<(), AgentError> {
+    let is_over = !outcome.is_failure() || task.try_ > task.job.retries;
+    let is_bad = match outcome {
+        Outcome::Passed | Outcome::Skipped | Outcome::Cancelled => false,
+        // There is nothing to look at.
+        Outcome::Errored { why, .. } => !matches!(why, Why::Worktree | Why::Disk),
+        _ => true,
+    };
+    if !setup.keep_failed || !is_bad || !is_over {
+        return Ok(());
+    }
+    let (slot, job, commit) = (lease.slot(), &task.job.name, &task.commit);
+    let message = if lease.keep_for(commit, job) {
+        let quoted = shell_words::quote(job.as_str());
+        let short = commit.short();
+        format!("slot {slot} is kept as {job} left it: git ci shell {short} {quoted}")
+    } else {
+        format!("slot {slot} is not kept as {job} left it: enough of them are")
+    };
+    channel.send(&FromAgent::Note { message })
 }
 
 /// What a job said, unless what it said it about is no longer there: the machine has

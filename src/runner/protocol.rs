@@ -82,6 +82,8 @@ pub struct Setup {
     pub output: OutputLimits,
     /// What becomes of what a job leaves.
     pub artifacts: ArtifactSetup,
+    /// Whether the slot of a task that fails is kept as it is, for somebody to look at.
+    pub keep_failed: bool,
 }
 
 /// What becomes of what a job leaves.

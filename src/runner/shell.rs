@@ -97,6 +97,12 @@ pub(crate) fn run(
     let holder = Holder::new(spec.setup.dispatcher, spec.task.commit, job, log);
     let begun = Instant::now();
     let mut is_told = false;
+    let kept = pool.lease_kept(&spec.task.commit, job, &holder)?;
+    if let Some(mut lease) = kept {
+        say(format!("slot {} is as {job} left it", lease.slot()));
+        let done = in_kept_slot(&mut lease, ctx, spec, &mut say);
+        return end(repo, spec, lease, done);
+    }
     let mut lease = loop {
         if let Some(lease) = pool.try_lease(&spec.task.commit, &holder)? {
             break lease;
@@ -109,6 +115,16 @@ pub(crate) fn run(
         thread::sleep(INTERVAL);
     };
     let done = in_slot(&mut lease, ctx, spec, &mut say);
+    end(repo, spec, lease, done)
+}
+
+/// Gives a slot back, whatever came of the shell.
+fn end(
+    repo: &Repo,
+    spec: &ShellSpec,
+    mut lease: Lease<'_, '_>,
+    done: Result<ExitStatus, ShellError>,
+) -> Result<ExitStatus, ShellError> {
     ArtifactStore::new(&repo.ci_dir()).clear_for_shell(&spec.task.commit, &spec.task.job.name);
     // Whatever it left running is not for the next task.
     process::end_everything().map_err(ShellError::Prepare)?;
@@ -153,7 +169,28 @@ fn in_slot(
             say(format!("{} did not pass: {status}", job.name));
         }
     }
-    let mut env = environment_of(ctx, lease, &task.job, &mut kept);
+    open(lease, ctx, spec, &mut kept, say)
+}
+
+/// The same in a slot that is to be seen as it is.
+fn in_kept_slot(
+    lease: &mut Lease<'_, '_>,
+    ctx: Context<'_>,
+    spec: &ShellSpec,
+    say: &mut impl FnMut(String),
+) -> Result<ExitStatus, ShellError> {
+    open(lease, ctx, spec, &mut Vec::new(), say)
+}
+
+/// Opens the shell, with what the job is given.
+fn open(
+    lease: &Lease<'_, '_>,
+    ctx: Context<'_>,
+    spec: &ShellSpec,
+    kept: &mut Vec<Artifacts>,
+    say: &mut impl FnMut(String),
+) -> Result<ExitStatus, ShellError> {
+    let mut env = environment_of(ctx, lease, &ctx.task.job, kept);
     if let Some(term) = &spec.term {
         env.insert("TERM".into(), term.clone());
     }

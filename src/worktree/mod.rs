@@ -41,7 +41,7 @@ pub(crate) use crate::git::MARK;
 pub(crate) use pool::{Lease, Pool};
 pub(crate) use reclaim::{IdleSlot, remove_tree, slots_on_disk, stale_pins, tidy, tree_size};
 pub(crate) use room::check as check_room;
-pub(crate) use state::{Holder, as_left, holders, slow_reasons};
+pub(crate) use state::{AsLeft, Holder, as_left, holders, slow_reasons};
 pub(crate) use waiting::{standstill, wait_for_orphans};
 
 /// Why there is no worktree.

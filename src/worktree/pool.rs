@@ -15,12 +15,15 @@ use crate::private;
 use crate::process;
 
 use super::linked;
-use super::state::{self, SlotState, slot_lock, try_lock};
+use super::state::{self, KeptFor, SlotState, slot_lock, try_lock};
 use super::waiting::end_orphan;
 use super::{Holder, LeaseError, MARK};
 
 /// More slots than this are not used in place of others.
 const MOST_SPARE: u32 = 16;
+
+/// No more slots than this are kept as tasks left them.
+const MOST_KEPT: usize = 8;
 
 /// How often to look who has the slots that are taken.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -128,7 +131,44 @@ impl<'a> Pool<'a> {
         // Until the file says who has the slot: see `standstill`.
         let _ticket = self.ticket.take();
         self.free_since = None;
+        self.lease(slot, locks, old, holder).map(Some)
+    }
 
+    /// Takes the slot that is kept as a job on a commit has left it, where there is one. Once it
+    /// is released it is a slot as any other.
+    ///
+    /// # Errors
+    /// Where it cannot be used.
+    pub(crate) fn lease_kept(
+        &mut self,
+        commit: &Oid,
+        job: &JobName,
+        holder: &Holder,
+    ) -> Result<Option<Lease<'_, 'a>>, LeaseError> {
+        let wanted = KeptFor {
+            commit: *commit,
+            job: job.clone(),
+        };
+        for slot in 1..=self.slots + MOST_SPARE {
+            if state::is_kept(&slot_lock(&self.locks, slot))
+                && let Some((locks, Some(old))) = self.find(slot)?
+                && old.kept_for.as_ref() == Some(&wanted)
+                && old.path == Some(self.path(slot))
+            {
+                return self.lease(slot, locks, Some(old), holder).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes a slot that is locked.
+    fn lease(
+        &mut self,
+        slot: u32,
+        locks: Locks,
+        old: Option<SlotState>,
+        holder: &Holder,
+    ) -> Result<Lease<'_, 'a>, LeaseError> {
         let path = self.path(slot);
         let kept = self.kept.remove(&slot);
         let old = old.unwrap_or_default();
@@ -154,6 +194,7 @@ impl<'a> Pool<'a> {
             token: old.token.wrapping_add(1),
             clean: false,
             last: None,
+            kept_for: None,
             slow: None,
             path: Some(path),
             commit: None,
@@ -164,7 +205,7 @@ impl<'a> Pool<'a> {
         };
         let written = state.write(&locks.slot);
         written.map_err(|source| LeaseError::Lock { slot, source })?;
-        Ok(Some(Lease {
+        Ok(Lease {
             pool: self,
             slot,
             locks,
@@ -172,7 +213,7 @@ impl<'a> Pool<'a> {
             checkout,
             before,
             passed,
-        }))
+        })
     }
 
     /// Waits for no slot any more: somebody else may be next.
@@ -229,6 +270,9 @@ impl<'a> Pool<'a> {
         while slot < self.numbers() {
             slot += 1;
             let Some(holder) = state::holder(&slot_lock(&self.locks, slot)) else {
+                if state::is_kept(&slot_lock(&self.locks, slot)) {
+                    self.out.insert(slot);
+                }
                 continue;
             };
             let nested = holder.agent().is_ancestor() || mark == Some(self.path(slot));
@@ -313,6 +357,11 @@ impl<'a> Pool<'a> {
                     continue;
                 }
             };
+            if state.as_ref().is_some_and(|state| state.kept_for.is_some()) {
+                // Another one takes its place, once it is looked for again.
+                busy |= self.out.insert(slot);
+                continue;
+            }
             let exact = state
                 .as_ref()
                 .is_some_and(|state| state.commit == Some(*near));
@@ -565,6 +614,35 @@ impl Lease<'_, '_> {
     /// Those of [`Checkout::verify`].
     pub(crate) fn verify(&self, commit: &Oid, failed: bool) -> Result<(), CheckoutError> {
         self.checkout.verify(commit, failed)
+    }
+
+    /// Has the slot kept, once it is released, until somebody has looked at what this task left;
+    /// `false` where enough are.
+    pub(crate) fn keep_for(&mut self, commit: &Oid, job: &JobName) -> bool {
+        let kept_for = Some(KeptFor {
+            commit: *commit,
+            job: job.clone(),
+        });
+        let others = 1..=self.pool.slots + MOST_SPARE;
+        let others = others.filter(|slot| *slot != self.slot);
+        let mut count = 0;
+        for slot in others {
+            if !state::is_kept(&slot_lock(&self.pool.locks, slot)) {
+                continue;
+            }
+            count += 1;
+            // What it left before is of no interest any more.
+            if let Ok(Some((locks, Some(mut state)))) = self.pool.find(slot)
+                && state.kept_for == kept_for
+            {
+                state.kept_for = None;
+                count -= usize::from(state.write(&locks.slot).is_ok());
+            }
+        }
+        if count < MOST_KEPT {
+            self.state.kept_for = kept_for;
+        }
+        count < MOST_KEPT
     }
 
     /// Gives the slot back; nothing of the task may be running any more.

@@ -108,6 +108,15 @@ impl Holder {
     }
 }
 
+/// The task whose slot is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct KeptFor {
+    /// Its commit.
+    pub(super) commit: Oid,
+    /// Its job.
+    pub(super) job: JobName,
+}
+
 /// What a slot's lock file says.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct SlotState {
@@ -123,6 +132,9 @@ pub(super) struct SlotState {
     /// The log of the last task that ended there in good order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) last: Option<LogId>,
+    /// It stays as it is until somebody has looked at what this task left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) kept_for: Option<KeptFor>,
     /// Why its checkouts take longer than they might, where that will not change by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) slow: Option<String>,
@@ -242,11 +254,33 @@ pub(crate) fn slow_reasons(ci_dir: &Path) -> Vec<String> {
     found.into_iter().collect()
 }
 
-/// The slot, and its worktree, that is as the task with this log left it.
-pub(crate) fn as_left(ci_dir: &Path, log: &LogId) -> Option<(u32, PathBuf)> {
+/// A slot that is as a task left it.
+#[derive(Debug)]
+pub(crate) struct AsLeft {
+    /// The slot.
+    pub slot: u32,
+    /// Its worktree.
+    pub path: PathBuf,
+    /// No other task gets it, until somebody was in it.
+    pub is_kept: bool,
+}
+
+/// The slot that is as the task with this log left it.
+pub(crate) fn as_left(ci_dir: &Path, log: &LogId) -> Option<AsLeft> {
     let mut states = all_states(ci_dir).filter(|(_, state)| state.clean);
     let (slot, state) = states.find(|(_, state)| state.last.as_ref() == Some(log))?;
-    Some((slot, state.path?))
+    Some(AsLeft {
+        slot,
+        path: state.path?,
+        is_kept: state.kept_for.is_some(),
+    })
+}
+
+/// Whether a slot is kept for somebody to look at.
+pub(super) fn is_kept(lock: &Path) -> bool {
+    let file = private::open(lock, private::Open::Read).ok();
+    let state = file.and_then(|file| SlotState::read(&file));
+    state.is_some_and(|state| state.kept_for.is_some())
 }
 
 fn holders_in(locks: &Path, found: &mut Vec<(u32, Holder)>) {

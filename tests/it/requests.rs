@@ -25,6 +25,7 @@ fn runner(repo: &TestRepo) -> LocalRunner {
                 most: 1 << 20,
                 send: false,
             },
+            keep_failed: false,
         },
     })
 }

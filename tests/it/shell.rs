@@ -81,3 +81,58 @@ fn it_has_the_terminal_and_its_slot_to_itself() {
     assert_eq!(out.status.code(), Some(0));
     assert_eq!(repo.verdicts("HEAD"), ["pass test"]);
 }
+
+#[test]
+fn what_a_failed_job_left_is_kept_until_somebody_was_there() {
+    let repo = TestRepo::new();
+    repo.git(["config", "ci.slots", "1"]);
+    repo.write(
+        ".git-ci.toml",
+        "[jobs.test]\nrun = 'echo left >untracked; echo changed >n; exit $(cat code)'\n\
+         [jobs.shaky]\nrun = 'test $GIT_CI_TRY = 2'\nretries = 1\n",
+    );
+    repo.write("code", "1").commit("bad");
+    let bad = repo.git(["rev-parse", "HEAD"]);
+    repo.write("code", "0").commit("good");
+    let kept = |said: &str| said.matches("is kept as").count();
+    let ran = repo
+        .ci(["run", "--keep-failed", &bad, "HEAD"])
+        .expect_code(1);
+    let said = ran.stderr();
+    let line = format!("is kept as test left it: git ci shell {} test", &bad[..10]);
+    assert_eq!(kept(&said), 1, "{said}");
+    assert!(said.contains(&line), "{said}");
+    let shown = repo.ci(["show", &bad]).stdout();
+    assert!(
+        shown.contains("is kept as it was left: git ci shell"),
+        "{shown}"
+    );
+    // Others do not get it, and there is no want of slots.
+    repo.ci(["run", "--force", "HEAD"]).expect_code(0);
+    let look = [
+        "shell",
+        &bad,
+        "test",
+        "-c",
+        "cat untracked; git status --short; exit 7",
+    ];
+    let seen = repo.ci(look).expect_code(7);
+    assert_eq!(seen.stdout(), "left\n M n\n?? untracked\n");
+    // Once somebody was there it is as any other, and clean.
+    let seen = repo.ci(look).expect_code(7);
+    assert_eq!(seen.stdout(), "");
+    assert!(!repo.ci(["show", &bad]).stdout().contains("kept"));
+
+    // The same job on the same commit once more takes the place of what was kept.
+    for _ in 0..2 {
+        let said = repo.ci(["run", "--force", "--keep-failed", &bad]);
+        assert_eq!(kept(&said.expect_code(1).stderr()), 1);
+    }
+    let slots = repo.git_dir().join("ci/slots");
+    let states = std::fs::read_dir(slots).unwrap().flatten();
+    let kept = states.filter(|state| {
+        let text = std::fs::read_to_string(state.path()).unwrap_or_default();
+        text.contains("kept_for")
+    });
+    assert_eq!(kept.count(), 1);
+}

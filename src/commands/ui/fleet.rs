@@ -16,12 +16,14 @@ use crate::settings::{HostKind, HostSettings, Retention, Settings};
 /// How many tasks wait at a host for a slot there, where jobs are short.
 const AHEAD: u32 = 8;
 
-/// The runners for a run of `tasks` tasks with `slots` slots on this machine.
+/// The runners for a run of `tasks` tasks with `slots` slots on this machine, which may keep
+/// those of tasks that fail.
 pub(in crate::commands) fn runners(
     repo: &Repo,
     settings: &Settings,
     slots: u32,
     tasks: usize,
+    keep_failed: bool,
 ) -> Result<Vec<Box<dyn Runner>>, Failure> {
     let mut runners: Vec<Box<dyn Runner>> = Vec::new();
     if tasks == 0 {
@@ -34,7 +36,8 @@ pub(in crate::commands) fn runners(
         say_what_is_kept(&keep_surroundings_from_jobs(repo));
         crate::worktree::wait_for_orphans(&repo.ci_dir())?;
         crate::worktree::tidy(repo, &settings.worktree_root);
-        let spec = local_spec(repo, settings, slots)?;
+        let mut spec = local_spec(repo, settings, slots)?;
+        spec.setup.keep_failed = keep_failed;
         for _ in 0..(slots as usize).min(tasks) {
             runners.push(Box::new(LocalRunner::new(spec.clone())));
         }
@@ -140,6 +143,7 @@ pub(in crate::commands) fn local_spec(
                 most: most_artifacts(repo)?,
                 send: false,
             },
+            keep_failed: false,
         },
     })
 }

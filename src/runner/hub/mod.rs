@@ -474,6 +474,8 @@ impl Hub {
                     most: self.setup.artifacts,
                     send: true,
                 },
+                // Nobody has a shell there.
+                keep_failed: false,
             },
         });
         let control = runner.control();
