@@ -199,6 +199,14 @@ fn of_job(job: &Job) -> Table {
         names(job.setups.iter().map(|setup| setup.name.as_str()).collect()),
     );
     set("paths", list(&job.paths));
+    let resources = job.resources.iter();
+    let resources = resources.map(|(name, count)| (name.clone(), i64::from(*count).into()));
+    let resources: toml::Table = resources.collect();
+    set(
+        "resources",
+        (!resources.is_empty()).then_some(Value::Table(resources)),
+    );
+    set("cpus", (job.cpus != 1).then(|| i64::from(job.cpus).into()));
     set("branches", list(&job.branches));
     set("stage", job.stage.map(|_| "commit".into()));
     set("artifacts", list(&job.artifacts));

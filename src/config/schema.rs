@@ -106,6 +106,11 @@ struct Job {
     /// Patterns of branches: it runs only for commits that one of these reaches.
     #[schemars(length(min = 1))]
     branches: Option<Vec<String>>,
+    /// How many slots it takes of its machine.
+    #[schemars(range(min = 0, max = 1024))]
+    cpus: Option<u32>,
+    /// What it takes of its machine: tokens of each kind.
+    resources: Option<BTreeMap<String, u32>>,
     /// Whether it runs where nobody names it, and nothing needs it.
     default: Option<bool>,
     /// What the job is for.

@@ -169,9 +169,20 @@ pub struct Job {
     /// When it runs besides.
     #[serde(default)]
     pub stage: Option<Stage>,
+    /// What it takes of its machine: tokens of each kind.
+    #[serde(default)]
+    pub resources: BTreeMap<String, u32>,
+    /// How many slots it takes of its machine.
+    #[serde(default = "one")]
+    pub cpus: u32,
     /// Patterns of the files that are kept beside what it leaves in its directory for artifacts.
     #[serde(default)]
     pub artifacts: Vec<String>,
+}
+
+/// What a job takes that does not say.
+fn one() -> u32 {
+    1
 }
 
 impl Job {
@@ -201,6 +212,8 @@ impl Job {
             artifacts: Vec::new(),
             branches: Vec::new(),
             stage: None,
+            resources: BTreeMap::new(),
+            cpus: 1,
         }
     }
 
@@ -231,7 +244,8 @@ impl Job {
     /// The name is one of them, since a job is told it; `labels` are, since they choose
     /// what kind of machine is asked. `timeout` and `grace` are left out: a verdict that
     /// they bring about is never reused. So is what says which verdicts count
-    /// (`allow_failure`, `reuse`, `platform`, `key`, `paths`, `retries`, `junit`, `artifacts`, `branches`, `stage`), and not what is run.
+    /// (`allow_failure`, `reuse`, `platform`, `key`, `paths`, `retries`, `junit`, `artifacts`, `branches`, `stage`,
+    /// `resources`, `cpus`), and not what is run.
     pub fn definition(&self) -> DefId {
         #[derive(Serialize)]
         struct Defining<'a> {

@@ -5,6 +5,7 @@
 //! below it is its own; and when its input ends (the dispatcher was told to stop, was
 //! killed, or lost the connection) it kills them all, gives the slot back, and ends.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -30,6 +31,7 @@ use super::key::Keys;
 use super::protocol::{Files, FromAgent, Observed, PROTOCOL, RunTask, Setup, ToAgent};
 use super::steps::{Context, Steps};
 use super::test_files;
+use super::tokens::Tokens;
 use super::waiting::Waiting;
 
 /// How often a slot that others hold is tried again.
@@ -93,6 +95,7 @@ fn serve_on<I: Read + AsFd + Send, O: Write + AsFd + Send>(
                             repo: &repo,
                             inputs: &inputs,
                             task: &task,
+                            granted: &BTreeMap::new(),
                         };
                         run(channel, &mut pool, ctx, seen)?
                     }
@@ -157,7 +160,7 @@ fn run<I: Read + AsFd + Send, O: Write + AsFd + Send>(
     );
     let mut waiting = Waiting::new(task.task);
     let mut paused = false;
-    let mut lease = loop {
+    let (mut lease, tokens) = loop {
         while let Some(request) = channel.request(task.task)? {
             match request {
                 Request::Terminate | Request::Kill => {
@@ -171,18 +174,32 @@ fn run<I: Read + AsFd + Send, O: Write + AsFd + Send>(
                 Request::Resume => paused = false,
             }
         }
+        let mut interval = LEASE_INTERVAL;
         if !paused {
-            match pool.try_lease(&task.commit, &holder) {
-                Ok(Some(lease)) => break lease,
-                Ok(None) => {}
+            match Tokens::try_take(&setup.machine, &setup.worktrees, &task.jobs()) {
+                Ok(Ok(tokens)) => match pool.try_lease(&task.commit, &holder) {
+                    Ok(Some(lease)) => break (lease, tokens),
+                    Ok(None) => waiting.tell(channel, pool)?,
+                    Err(error) => {
+                        pool.give_up();
+                        return Ok(no_worktree(&error));
+                    }
+                },
+                Ok(Err(reason)) => {
+                    pool.give_up();
+                    waiting.tell_of(channel, reason)?;
+                    interval = waiting.interval();
+                }
                 Err(error) => {
                     pool.give_up();
-                    return Ok(no_worktree(&error));
+                    return Ok(Outcome::Errored {
+                        why: Why::Spawn,
+                        reason: format!("take what it needs of the machine: {error}"),
+                    });
                 }
             }
-            waiting.tell(channel, pool)?;
         }
-        let timeout = (!paused).then_some(LEASE_INTERVAL);
+        let timeout = (!paused).then_some(interval);
         channel.poll([], timeout)?;
     };
     for message in lease.take_notes() {
@@ -219,6 +236,10 @@ fn run<I: Read + AsFd + Send, O: Write + AsFd + Send>(
         observed.files = Files::By(lease.made_by());
     }
     let seen = (head, &mut *observed);
+    let ctx = Context {
+        granted: &tokens.variables,
+        ..ctx
+    };
     let outcome = run_in(channel, &mut lease, ctx, seen);
     let outcome = outcome.map(|outcome| about_the_commit(&lease, task, outcome));
     // Whatever happened: the slot is given back only once nothing runs in it.

@@ -352,6 +352,8 @@ impl Runner for LocalRunner {
     fn place(&self) -> Location {
         Location {
             labels: Arc::clone(&self.spec.labels),
+            slots: self.spec.setup.slots,
+            resources: Arc::new(self.spec.setup.machine.counts()),
             ..Location::default()
         }
     }

@@ -27,23 +27,26 @@ pub mod protocol;
 pub(crate) mod shell;
 mod steps;
 mod test_files;
+mod tokens;
 mod unstarted;
 mod waiting;
 pub mod wire;
 mod within;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{LogId, Oid, Outcome, Platform, RunnerLabel, Task, TaskId, Why};
+use crate::model::{Job, LogId, Oid, Outcome, Platform, RunnerLabel, Task, TaskId, Why};
 
 pub use host::{Host, HostError, HostRunner, HostSpec, Probe, Transport, probe, protocol_line};
 pub use key::{KeyError, Keys};
 pub use local::{LocalRunner, LocalSpec};
 pub use memory::Memory;
 pub use protocol::{ArtifactPart, Files, Head, Observed};
+pub use tokens::Machine;
 pub use within::{WITHIN, is_within};
 
 /// One try of a task, as it is handed to a runner.
@@ -145,15 +148,21 @@ pub struct Location {
     pub machine: usize,
     /// What a job's `labels` are looked up in.
     pub labels: Arc<[String]>,
+    /// How many slots the machine has, of which a job takes as many as its `cpus` say.
+    pub slots: u32,
+    /// How many tokens of each of its `resources` there are.
+    pub resources: Arc<BTreeMap<String, u32>>,
     /// It only keeps a task ready for when a slot there becomes free, and so hides the
     /// time that requests travel. It does not count as a slot.
     pub ahead: bool,
 }
 
 impl Location {
-    /// Whether a job that asks for `labels` may run here.
-    pub fn has(&self, labels: &[String]) -> bool {
-        labels.iter().all(|label| self.labels.contains(label))
+    /// Whether a job may run here: it finds the labels and the resources that it asks for.
+    pub fn suits(&self, job: &Job) -> bool {
+        let enough = |(name, count): (&String, &u32)| self.resources.get(name) >= Some(count);
+        job.labels.iter().all(|label| self.labels.contains(label))
+            && job.resources.iter().all(enough)
     }
 }
 

@@ -24,6 +24,7 @@ use crate::model::{
     EnvId, Job, KeyId, LogId, Oid, Outcome, Platform, RunnerLabel, TaskId, TestReport,
 };
 
+use super::tokens::Machine;
 use super::{Assignment, Request};
 
 /// The version of everything in this module.
@@ -82,6 +83,9 @@ pub struct Setup {
     pub output: OutputLimits,
     /// What becomes of what a job leaves.
     pub artifacts: ArtifactSetup,
+    /// What all repositories on the machine share.
+    #[serde(default)]
+    pub machine: Machine,
     /// Whether the slot of a task that fails is kept as it is, for somebody to look at.
     pub keep_failed: bool,
 }
@@ -197,6 +201,11 @@ impl RunTask {
             upstream: task.upstream.iter().map(|job| Job::clone(job)).collect(),
             log: log.clone(),
         }
+    }
+
+    /// The jobs that it may have to run: those that it needs, and its own.
+    pub(super) fn jobs(&self) -> Vec<&Job> {
+        self.upstream.iter().chain([&self.job]).collect()
     }
 }
 

@@ -21,6 +21,7 @@ use crate::worktree::{Holder, Lease, LeaseError, Pool};
 
 use super::protocol::{RunTask, Setup};
 use super::steps::{Context, Step, environment};
+use super::tokens::Tokens;
 
 /// How often it is tried to get a slot.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -86,11 +87,29 @@ pub(crate) fn run(
     process::outlast_signals().map_err(ShellError::Prepare)?;
     let mut pool = Pool::new(repo, spec.setup.worktrees.clone(), spec.setup.slots);
     let inputs = InputReader::new(repo);
+    let mut is_told = false;
+    let tokens = loop {
+        let taken = Tokens::try_take(
+            &spec.setup.machine,
+            &spec.setup.worktrees,
+            &spec.task.jobs(),
+        );
+        match taken.map_err(ShellError::Prepare)? {
+            Ok(tokens) => break tokens,
+            Err(_) if is_told => {}
+            Err(reason) => {
+                say(format!("waiting: {reason}"));
+                is_told = true;
+            }
+        }
+        thread::sleep(INTERVAL);
+    };
     let ctx = Context {
         setup: &spec.setup,
         repo,
         inputs: &inputs,
         task: &spec.task,
+        granted: &tokens.variables,
     };
     let log = spec.task.log.clone();
     let job = &spec.task.job.name;

@@ -40,6 +40,8 @@ pub(super) struct Context<'a> {
     pub(super) repo: &'a Repo,
     pub(super) inputs: &'a InputReader,
     pub(super) task: &'a RunTask,
+    /// The variables that tell of what it has of the machine.
+    pub(super) granted: &'a BTreeMap<String, String>,
 }
 
 impl Context<'_> {
@@ -421,6 +423,11 @@ pub(super) fn environment(
         .into_iter()
         .map(|(key, value)| (key.into(), value))
         .collect();
+    env.extend(
+        ctx.granted
+            .iter()
+            .map(|(name, value)| (name.into(), value.into())),
+    );
     let store = ArtifactStore::new(&repo.ci_dir());
     for job in &task.upstream {
         let path = store.path(&task.commit, &job.name);

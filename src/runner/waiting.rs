@@ -17,6 +17,10 @@ const SILENT: Duration = Duration::from_secs(1);
 /// How often to look who is waited for.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often what others have of the machine is tried, at first and later on.
+const SOON: Duration = Duration::from_millis(25);
+const LATE: Duration = Duration::from_millis(250);
+
 /// When the same is said again: whoever looks at the end of a log wants to know.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -27,6 +31,8 @@ pub(super) struct Waiting {
     looked: Instant,
     /// The first of those who have slots and whether it was stopped, and when that was said.
     said: Option<((Option<Holder>, bool), Instant)>,
+    /// For what else it waits, and when that was said.
+    waits_for: Option<(String, Instant)>,
 }
 
 impl Waiting {
@@ -38,7 +44,31 @@ impl Waiting {
             since: now,
             looked: now,
             said: None,
+            waits_for: None,
         }
+    }
+
+    /// How long until what the machine has is asked for again: the longer the more it has waited.
+    pub(super) fn interval(&self) -> Duration {
+        (self.since.elapsed() / 16).clamp(SOON, LATE)
+    }
+
+    /// Says for what the task waits that is no slot, where that is new.
+    pub(super) fn tell_of<I: Read + AsFd, O: Write + AsFd>(
+        &mut self,
+        channel: &mut Channel<I, O>,
+        reason: String,
+    ) -> Result<(), AgentError> {
+        let is_news = self
+            .waits_for
+            .as_ref()
+            .is_none_or(|(said, at)| *said != reason || at.elapsed() >= AGAIN);
+        if self.since.elapsed() >= SILENT && is_news {
+            self.waits_for = Some((reason.clone(), Instant::now()));
+            let task = self.task;
+            channel.send(&FromAgent::Waiting { task, reason })?;
+        }
+        Ok(())
     }
 
     /// Says for whom the task waits, where that is new, and what is wrong with slots.

@@ -33,6 +33,7 @@ use crate::worktree::Holder;
 
 use super::Request;
 use super::protocol::{ArtifactPart, Observed, OutputLimits, RunTask, bytes};
+use super::tokens::Machine;
 
 /// The version of everything in this module.
 pub const WIRE: u32 = 3;
@@ -123,6 +124,9 @@ pub struct HostSetup {
     pub silence: Duration,
     /// The bounds of a task's output.
     pub output: OutputLimits,
+    /// What the host has for all who use it.
+    #[serde(default)]
+    pub machine: Machine,
     /// How many bytes one task may leave in its directory for artifacts.
     pub artifacts: u64,
 }

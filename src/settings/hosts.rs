@@ -1,6 +1,7 @@
 //! Other machines: `ci-host.NAME.*`, in git configuration alone. A tree must not be
 //! able to name one.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{MAX_SLOTS, SettingsError};
@@ -18,7 +19,7 @@ const LEASE: Duration = Duration::from_secs(45);
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// The settings of a host.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "account",
     "address",
     "agent",
@@ -31,6 +32,7 @@ const KEYS: [&str; 16] = [
     "lease",
     "partition",
     "release",
+    "resource",
     "root",
     "silence",
     "slots",
@@ -48,6 +50,8 @@ pub struct HostSettings {
     pub slots: u32,
     /// `labels`: what jobs may ask for. The name is always one of them.
     pub labels: Vec<String>,
+    /// `resource`, once for each: `NAME=COUNT` or `NAME=VALUE`.
+    pub resources: BTreeMap<String, Vec<String>>,
     /// `root`: where it keeps its things.
     pub root: Option<String>,
     /// `agent`: where git-ci is there.
@@ -148,6 +152,7 @@ fn host(repo: &Repo, name: &str) -> Result<HostSettings, SettingsError> {
     Ok(HostSettings {
         slots: one.slots()?,
         labels: one.labels()?,
+        resources: one.resources()?,
         root: one.path("root")?,
         agent: one.path("agent")?,
         drain: one.flag("drain")?,
@@ -249,6 +254,24 @@ impl One<'_> {
             .ok_or_else(|| self.bad("labels", LABELS))?;
         labels.push(self.name.to_owned());
         Ok(labels)
+    }
+
+    fn resources(&self) -> Result<BTreeMap<String, Vec<String>>, SettingsError> {
+        let key = self.key("resource");
+        let mut entries = self.repo.config_entries();
+        let values = entries.find(|(name, _)| *name == key);
+        let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for value in values.into_iter().flat_map(|(_, values)| values) {
+            let (name, token) = value
+                .split_once('=')
+                .ok_or_else(|| self.bad("resource", "NAME=COUNT or NAME=VALUE"))?;
+            let tokens = found.entry(name.trim().to_lowercase()).or_default();
+            tokens.push(token.to_owned());
+        }
+        let tokens = |(name, values): (String, Vec<String>)| {
+            Ok((name, super::machine::tokens(&key, &values)?))
+        };
+        found.into_iter().map(tokens).collect()
     }
 
     /// A path there; a shell there reads it, so it must hold nothing that means something to one.

@@ -5,6 +5,7 @@
 //! from `git config`, whose scopes (system, user, repository, `-c`) are git's own.
 
 mod hosts;
+mod machine;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::git::Repo;
 use crate::model::{RunnerLabel, UnitError, parse_duration, parse_size};
 
 pub use hosts::{HostKind, HostSettings};
+pub use machine::MachineSettings;
 
 /// More slots than this are a slip of the pen.
 pub const MAX_SLOTS: u32 = 1024;
@@ -136,6 +138,8 @@ pub struct Settings {
     pub local: bool,
     /// `ci.labels`: what jobs may ask this machine for. Its name is always one of them.
     pub labels: Vec<String>,
+    /// What all repositories share.
+    pub machine: MachineSettings,
     /// `ci.onResult`: what is run for each commit that a watcher is done with.
     pub on_result: Option<String>,
     /// `ci-host.*`: other machines.
@@ -154,6 +158,7 @@ impl Settings {
             local: local(repo)?,
             labels: labels(repo, &name)?,
             hosts: hosts::hosts(repo)?,
+            machine: MachineSettings::of(repo)?,
             on_result: on_result(repo),
             slots: slots(repo)?,
             notes_ref: notes_ref(repo)?,
@@ -291,6 +296,21 @@ pub const KEYS: &[Key] = &[
     key("ci.logMaxAge", "how long logs are kept", "30d"),
     key("ci.logMaxSize", "what they may take together", "1g"),
     key(
+        "ci.machineSlots",
+        "tasks at once in all repositories together",
+        "no limit",
+    ),
+    key(
+        "ci.minFreeDisk",
+        "nothing begins while less is free where the worktrees are",
+        "0",
+    ),
+    key(
+        "ci.minFreeMemory",
+        "nothing begins while less memory is free",
+        "0",
+    ),
+    key(
         "ci.name",
         "what records call this machine",
         "the host's short name",
@@ -344,6 +364,7 @@ pub fn problems(repo: &Repo) -> Vec<SettingsError> {
         HookMode::of(repo.config("ci.hookmode")).err(),
         local(repo).err(),
         sparse(repo).err(),
+        MachineSettings::of(repo).err(),
         hosts::hosts(repo).err(),
     ];
     all.into_iter().flatten().collect()
@@ -355,7 +376,7 @@ pub fn unknown_keys(repo: &Repo) -> Vec<(String, Option<&'static str>)> {
     let known = |name: &str| KEYS.iter().any(|key| key.name.eq_ignore_ascii_case(name));
     let mut found = Vec::new();
     for (name, _) in repo.config_entries() {
-        if name.starts_with("ci.") && !known(name) {
+        if name.starts_with("ci.") && !known(name) && !name.starts_with(machine::RESOURCE) {
             let lower: Vec<_> = KEYS.iter().map(|key| key.name.to_lowercase()).collect();
             let near = nearest(name, lower.iter().map(String::as_str));
             let near = near.and_then(|near| {

@@ -9,7 +9,7 @@ use crate::support::{Ran, TestRepo};
 const FILE: &str = "[defaults]\ntimeout = '5m'\n[setup.deps]\nrun = ['x', 'y']\ninputs = ['lock']\n\
     [jobs.base]\nrun = 'true'\nenv = { A = '1' }\ndefault = false\nretries = 2\n\
     [jobs.test]\nextends = 'base'\nsetup = ['deps']\npaths = ['src/**', 'nothing', '!src/x']\n\
-    description = 'a test'\njunit = 'out/*.xml'\nartifacts = 'report'\nbranches = ['*']\nstage = 'commit'\nsilence = '1m'\nclean = 'all'\nallow-failure = true\n\
+    description = 'a test'\njunit = 'out/*.xml'\nartifacts = 'report'\nbranches = ['*']\nstage = 'commit'\ncpus = 2\nresources = { gpu = 1 }\nsilence = '1m'\nclean = 'all'\nallow-failure = true\n\
     [jobs.more]\nrun = 'true'\nneeds = ['test']\nmatrix = { v = ['a', 2] }\nplatform = 'any'\n";
 
 #[test]

@@ -95,6 +95,8 @@ fn every_key_of_a_job_is_on_its_page_with_its_default_and_what_it_identifies() {
             "env" => "{ A = '1' }",
             "extends" => "'base'",
             "grace" => "'3s'",
+            "cpus" => "2",
+            "resources" => "{ gpu = 1 }",
             "branches" => "['main', 'release/*']",
             "stage" => "'commit'",
             "artifacts" => "['target/report', '*.png']",

@@ -55,6 +55,7 @@ mod read;
 mod readme;
 mod repositories;
 mod requests;
+mod resources;
 mod run;
 mod screens;
 mod shell;

@@ -25,6 +25,7 @@ fn runner(repo: &TestRepo) -> LocalRunner {
                 most: 1 << 20,
                 send: false,
             },
+            machine: git_ci::runner::Machine::default(),
             keep_failed: false,
         },
     })

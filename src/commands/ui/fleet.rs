@@ -1,5 +1,6 @@
 //! Where the tasks of a run may go: this machine's slots and the hosts, as runners.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -10,8 +11,10 @@ use crate::model::Job;
 use crate::process;
 use crate::runner::protocol::{ArtifactSetup, OutputLimits, Setup};
 use crate::runner::wire::HostSetup;
-use crate::runner::{Host, HostRunner, HostSpec, LocalRunner, LocalSpec, Runner, Transport};
-use crate::settings::{HostKind, HostSettings, Retention, Settings};
+use crate::runner::{
+    Host, HostRunner, HostSpec, LocalRunner, LocalSpec, Machine, Runner, Transport,
+};
+use crate::settings::{HostKind, HostSettings, MachineSettings, Retention, Settings};
 
 /// How many tasks wait at a host for a slot there, where jobs are short.
 const AHEAD: u32 = 8;
@@ -110,8 +113,33 @@ pub(in crate::commands) fn check_labels<'j>(
 ) -> Result<(), Failure> {
     let places: Vec<_> = runners.iter().map(|runner| runner.place()).collect();
     for job in jobs {
-        if job.labels.is_empty() || places.iter().any(|place| place.has(&job.labels)) {
+        if places.is_empty() || places.iter().any(|place| place.suits(job)) {
             continue;
+        }
+        let without = Job {
+            resources: BTreeMap::new(),
+            ..job.clone()
+        };
+        if let Some((name, count)) = job.resources.iter().next()
+            && places.iter().any(|place| place.suits(&without))
+        {
+            let most = |name| {
+                places
+                    .iter()
+                    .filter_map(move |place| place.resources.get(name))
+                    .max()
+            };
+            let lacking = job
+                .resources
+                .iter()
+                .find(|(name, count)| most(*name) < Some(*count));
+            let (name, count) = lacking.unwrap_or((name, count));
+            let most = most(name).copied().unwrap_or(0);
+            return Err(Failure::fatal(format!(
+                "{} takes {count} of the resource {name}, and no runner has more than {most}",
+                job.name
+            ))
+            .hint(format!("git config --global ci.resource.{name} {count}")));
         }
         let wanted = job.labels.join(", ");
         return Err(Failure::fatal(format!(
@@ -143,9 +171,26 @@ pub(in crate::commands) fn local_spec(
                 most: most_artifacts(repo)?,
                 send: false,
             },
+            machine: machine(settings),
             keep_failed: false,
         },
     })
+}
+
+/// What this machine has for all repositories.
+fn machine(settings: &Settings) -> Machine {
+    let MachineSettings {
+        resources,
+        slots,
+        min_free_memory,
+        min_free_disk,
+    } = settings.machine.clone();
+    Machine {
+        resources,
+        slots,
+        min_free_memory,
+        min_free_disk,
+    }
 }
 
 /// How many bytes of artifacts one task may leave: as many as all may.
@@ -229,6 +274,10 @@ impl Specs {
                 silence: host.silence,
                 output: OutputLimits::far(),
                 artifacts: self.artifacts,
+                machine: Machine {
+                    resources: host.resources.clone(),
+                    ..Machine::default()
+                },
             },
             lease: host.lease,
             timeout: host.connect,

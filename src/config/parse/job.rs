@@ -14,11 +14,12 @@ use super::matrix::Cell;
 use super::{Reader, list, unknown};
 
 /// The keys of a job; a page of the manual has them all.
-pub const KEYS: [&str; 23] = [
+pub const KEYS: [&str; 25] = [
     "allow-failure",
     "artifacts",
     "branches",
     "clean",
+    "cpus",
     "default",
     "description",
     "env",
@@ -31,6 +32,7 @@ pub const KEYS: [&str; 23] = [
     "needs",
     "paths",
     "platform",
+    "resources",
     "retries",
     "reuse",
     "run",
@@ -40,11 +42,11 @@ pub const KEYS: [&str; 23] = [
     "timeout",
 ];
 
-/// Keys that the format has in mind and this version does not know yet.
-const LATER: [&str; 2] = ["cpus", "resources"];
-
 /// Keys that are of one job and no other.
 const OWN: [&str; 3] = ["default", "description", "extends"];
+
+/// A job takes no more of anything.
+pub(super) const MOST_TOKENS: u32 = 1024;
 
 /// A job is tried again at most so often.
 const MOST_RETRIES: u32 = 10;
@@ -181,14 +183,12 @@ impl Reader<'_> {
                 "artifacts" => {
                     job.artifacts = self.path_or_paths(value, name).unwrap_or_default();
                 }
+                "cpus" => job.cpus = self.count(value, name, MOST_TOKENS).unwrap_or(1).max(1),
+                "resources" => job.resources = self.resources(value, name),
                 "branches" => job.branches = self.branches(value, name),
                 "stage" => job.stage = self.one_of(value, name, &[("commit", Stage::Commit)]),
                 "matrix" => cells = self.matrix(value),
                 "extends" => {}
-                later if LATER.contains(&later) => {
-                    let message = format!("`{later}` is not supported by this version of git-ci");
-                    self.problem(key.span(), message);
-                }
                 other => {
                     let rest = format!("a job has {}", list(&KEYS));
                     self.problem(key.span(), unknown("key", other, &KEYS, &rest));

@@ -256,16 +256,16 @@ mod tests {
          3 | run = 'y'
            | ^
         ");
-        insta::assert_snapshot!(problems("[jobs.Bad]\nrun = 'x'\n[jobs.b]\nrun = []\nresources = {}\n"), @r#"
+        insta::assert_snapshot!(problems("[jobs.Bad]\nrun = 'x'\n[jobs.b]\nrun = []\nresources = { GPU = 1 }\n"), @r#"
         .git-ci.toml:1:7: bad job name "Bad": a job name starts with a-z or 0-9 and goes on with at most 63 of a-z, 0-9, '.', '_', '/', '[', ']', '=', ',' and '-'
          1 | [jobs.Bad]
            |       ^
         .git-ci.toml:4:7: `run` is empty: there is no command to execute
          4 | run = []
            |       ^
-        .git-ci.toml:5:1: `resources` is not supported by this version of git-ci
-         5 | resources = {}
-           | ^
+        .git-ci.toml:5:15: a resource is named by at most 32 of a-z, 0-9 and '-', the first a letter
+         5 | resources = { GPU = 1 }
+           |               ^
         "#);
         insta::assert_snapshot!(
             problems("[jobs.t]\nrun = 'x'\ntimeout = '10 parsecs'\nenv = { A = 1 }\nclean = 'untrackd'\n"),

@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::model::{CommandLine, parse_duration};
 
+use super::job::MOST_TOKENS;
 use super::{Reader, is_label, list, unknown};
 
 impl Reader<'_> {
@@ -148,6 +149,39 @@ impl Reader<'_> {
             self.problem(value.span(), format!("`{key}` is {wanted}, not {number}"));
         }
         count
+    }
+
+    /// How many tokens of what.
+    pub(super) fn resources(
+        &mut self,
+        value: &Spanned<DeValue<'_>>,
+        key: &str,
+    ) -> BTreeMap<String, u32> {
+        let DeValue::Table(table) = value.get_ref() else {
+            self.mismatch(value, key, "a table of numbers", value.get_ref());
+            return BTreeMap::new();
+        };
+        let mut found = BTreeMap::new();
+        for (name, count) in table.iter() {
+            let text = name.get_ref();
+            // As git takes it for the name of a variable.
+            let is_name = text.len() <= 32
+                && text.starts_with(|c: char| c.is_ascii_lowercase())
+                && text
+                    .bytes()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-');
+            if !is_name {
+                let message =
+                    "a resource is named by at most 32 of a-z, 0-9 and '-', the first a letter";
+                self.problem(name.span(), message);
+            }
+            if let Some(count) = self.count(count, text, MOST_TOKENS)
+                && count > 0
+            {
+                found.insert(text.to_string(), count);
+            }
+        }
+        found
     }
 
     /// Text for people, on one line.

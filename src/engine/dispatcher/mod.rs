@@ -458,7 +458,7 @@ impl<'a, 'scope> Dispatcher<'a, 'scope> {
         };
         let at = self.workers[worker].place();
         self.tasks
-            .bind(id, worker, |other| at.has(&other.task.job.labels));
+            .bind(id, worker, |other| at.suits(&other.task.job));
         let state = &mut self.workers[worker];
         state.near = Some(place);
         state.idle = false;

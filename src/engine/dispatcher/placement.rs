@@ -135,25 +135,48 @@ fn faster<'w>(
 /// Whether a worker may have a task: it has the labels, and has not just lost it while
 /// another machine can take it.
 fn may_have(workers: &[Worker], place: &Location, waiting: &Entry) -> bool {
-    place.has(&waiting.task.job.labels)
+    place.suits(&waiting.task.job)
         && !(waiting.lost_by == Some(place.machine)
             && has_elsewhere(workers, waiting, place.machine))
+}
+
+/// Whether what else runs on a machine leaves a job what it takes of it. One that takes more
+/// slots than there are takes all.
+fn has_free(workers: &[Worker], place: &Location, job: &Job) -> bool {
+    let beside = || {
+        workers
+            .iter()
+            .filter(|one| one.place().machine == place.machine)
+    };
+    let running = || beside().filter_map(|one| Some(&one.running.as_ref()?.task.job));
+    let taken: u64 = running().map(|job| u64::from(job.cpus)).sum();
+    // Where each takes one, it is the workers that are counted, and some only keep tasks ready.
+    let is_plain = job.cpus == 1 && running().all(|job| job.cpus == 1);
+    let has_slots = is_plain || taken == 0 || taken + u64::from(job.cpus) <= u64::from(place.slots);
+    has_slots
+        && job.resources.iter().all(|(name, count)| {
+            let taken = running()
+                .filter_map(|job| job.resources.get(name))
+                .sum::<u32>();
+            let all = place.resources.get(name).copied().unwrap_or(0);
+            taken + count <= all
+        })
 }
 
 /// Whether nobody who may have a task of this job can be reached.
 fn is_hopeless(workers: &[Worker], job: &Job) -> bool {
     workers
         .iter()
-        .filter(|worker| worker.is_slot() && worker.place().has(&job.labels))
+        .filter(|worker| worker.is_slot() && worker.place().suits(job))
         .all(Worker::is_hopeless)
 }
 
 /// Whether somebody on another machine may have a task, and can be reached.
 fn has_elsewhere(workers: &[Worker], waiting: &Entry, machine: usize) -> bool {
-    let labels = &waiting.task.job.labels;
+    let job = &waiting.task.job;
     workers.iter().any(|other| {
         let place = other.place();
-        other.is_here() && other.is_slot() && place.machine != machine && place.has(labels)
+        other.is_here() && other.is_slot() && place.machine != machine && place.suits(job)
     })
 }
 
@@ -175,6 +198,7 @@ impl Dispatcher<'_, '_> {
                 faster(workers, &self.paces, place, count)
             };
             let fits = |waiting: &Entry| match waiting.bound() {
+                _ if !has_free(workers, place, &waiting.task.job) => false,
                 // It waits for this one and for nobody else.
                 Some(bound) => bound == worker,
                 // Who only keeps tasks ready has no worktree in which one could follow another.
@@ -201,16 +225,18 @@ impl Dispatcher<'_, '_> {
 
     /// Whether some worker has the labels that a task asks for, here or away.
     pub(super) fn has_place(&self, task: &Task) -> bool {
-        let labels = &task.job.labels;
         let mut workers = self.workers.iter();
-        workers.any(|worker| worker.place().has(labels))
+        workers.any(|worker| worker.place().suits(&task.job))
     }
 
     /// Ends a task that no worker may have without a verdict. Only where jobs change
     /// while the run goes on; a plan with such a task is refused.
     pub(super) fn turn_away(&mut self, task: Task) {
-        let labels = task.job.labels.join(", ");
-        let reason = format!("find a runner with the labels {labels}");
+        let labels = task.job.labels.iter().cloned();
+        let resources = task.job.resources.iter();
+        let resources = resources.map(|(name, count)| format!("{count} {name}"));
+        let wanted: Vec<_> = labels.chain(resources).collect();
+        let reason = format!("find a runner with {}", wanted.join(", "));
         let why = Why::Spawn;
         self.end_without_runner(task, Outcome::Errored { why, reason });
     }
@@ -254,7 +280,7 @@ impl Dispatcher<'_, '_> {
             let workers = &self.workers;
             let hopeless = |waiting: &Entry| {
                 let job = &waiting.task.job;
-                handle.place.has(&job.labels) && is_hopeless(workers, job)
+                handle.place.suits(job) && is_hopeless(workers, job)
             };
             // The worker will say why there is no verdict; that goes into the log.
             if let Some(entry) = self.tasks.take(None, None, 1, hopeless) {
@@ -326,7 +352,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::CommandLine;
+    use crate::model::{CommandLine, Commit, Reason, TaskId};
     use crate::runner::Control;
 
     fn worker(machine: usize, labels: &[&str], ahead: bool) -> Worker {
@@ -339,6 +365,7 @@ mod tests {
                 machine,
                 labels: Arc::from(labels),
                 ahead,
+                ..Location::default()
             },
             presence: Presence::Here,
         })
@@ -403,6 +430,66 @@ mod tests {
         assert!(!keep(&paces(&[(1, 10)]), 1), "the slot takes it itself");
         assert!(!keep(&paces(&[(1, 301)]), 2), "long jobs hide the way");
         assert!(!keep(&paces(&[]), 2), "how long they take is not known");
+    }
+
+    #[test]
+    fn what_runs_leaves_what_it_does_not_take() {
+        let with = |cpus: u32, gpu: u32| {
+            let mut job = job(&[]);
+            job.cpus = cpus;
+            if gpu > 0 {
+                job.resources.insert("gpu".to_owned(), gpu);
+            }
+            job
+        };
+        let at = |runs: &[Job]| {
+            let mut workers: Vec<_> = (0..4).map(|_| worker(0, &[], false)).collect();
+            for (worker, job) in workers.iter_mut().zip(runs) {
+                worker.handle.place.slots = 4;
+                worker.running = Some(running(job.clone()));
+            }
+            workers
+        };
+        let place = Location {
+            slots: 4,
+            resources: Arc::new([("gpu".to_owned(), 2)].into()),
+            ..Location::default()
+        };
+        let free = |runs: &[Job], job: &Job| has_free(&at(runs), &place, job);
+        assert!(free(&[], &with(9, 0)), "who asks for more gets all");
+        assert!(!free(&[with(1, 0)], &with(9, 0)));
+        assert!(free(&[with(2, 0)], &with(2, 0)));
+        assert!(!free(&[with(2, 0), with(1, 0)], &with(2, 0)));
+        assert!(!free(&[with(9, 0)], &with(1, 0)));
+        assert!(free(&[with(1, 1)], &with(1, 1)));
+        assert!(!free(&[with(1, 1)], &with(1, 2)));
+        assert!(!free(&[with(1, 2)], &with(1, 1)));
+        assert!(free(&[with(1, 2)], &with(1, 0)));
+        // On another machine it takes nothing here.
+        let mut workers = at(&[with(9, 2)]);
+        workers[0].handle.place.machine = 1;
+        assert!(has_free(&workers, &place, &with(4, 2)));
+    }
+
+    fn running(job: Job) -> Running {
+        let commit = Commit {
+            id: "11".repeat(20).parse().unwrap(),
+            tree: "22".repeat(20).parse().unwrap(),
+            subject: String::new(),
+            time: 0,
+            snapshot: None,
+        };
+        let planned = crate::plan::PlannedJob::unrecorded(job);
+        Running {
+            task: planned.task(TaskId(0), &Arc::new(commit), Reason::Unrecorded),
+            try_: 1,
+            log: new_log_id(),
+            claim: None,
+            claiming: false,
+            started: false,
+            let_go: false,
+            recalled: false,
+        }
     }
 
     #[test]

@@ -384,6 +384,8 @@ impl Runner for HostRunner {
         Location {
             machine: spec.machine,
             labels: Arc::clone(&spec.labels),
+            slots: spec.setup.slots,
+            resources: Arc::new(spec.setup.machine.counts()),
             ahead: self.ahead,
         }
     }

@@ -474,6 +474,7 @@ impl Hub {
                     most: self.setup.artifacts,
                     send: true,
                 },
+                machine: self.setup.machine.clone(),
                 // Nobody has a shell there.
                 keep_failed: false,
             },
