@@ -174,6 +174,7 @@ fn of_setup(setup: &Setup) -> Table {
         |key: &str, value: Option<Value>| keys.extend(value.map(|value| (key.to_owned(), value)));
     set("run", Some(command(&setup.run)));
     set("inputs", list(&setup.inputs));
+    set("key", setup.key.as_ref().map(command));
     set("env", variables(&setup.env));
     set(
         "timeout",

@@ -161,6 +161,8 @@ struct Setup {
     env: Option<BTreeMap<String, String>>,
     /// Patterns of the files on which it depends.
     inputs: Option<Vec<String>>,
+    /// It is done again when what this command prints is something else.
+    key: Option<CommandLine>,
     /// The command.
     run: CommandLine,
     /// How long it may run.

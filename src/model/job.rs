@@ -72,6 +72,9 @@ pub struct Setup {
     pub run: CommandLine,
     /// Patterns of the files on which it depends.
     pub inputs: Vec<String>,
+    /// Its output is part of what it depends on, beside its inputs.
+    #[serde(default)]
+    pub key: Option<CommandLine>,
     /// Variables set for it.
     pub env: BTreeMap<String, String>,
     /// Running time after which it is ended; `None` is no limit.
@@ -83,7 +86,12 @@ impl Setup {
     /// its inputs.
     pub fn definition(&self) -> DefId {
         let defining = (&self.name, &self.run, &self.inputs, &self.env);
-        let json = serde_json::to_vec(&defining).unwrap_or_default();
+        let json = match &self.key {
+            // As before there were keys.
+            None => serde_json::to_vec(&defining),
+            Some(key) => serde_json::to_vec(&(defining, key)),
+        };
+        let json = json.unwrap_or_default();
         DefId::of("git-ci definition 2", &[("setup", &json)])
     }
 

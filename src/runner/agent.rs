@@ -5,6 +5,7 @@
 //! below it is its own; and when its input ends (the dispatcher was told to stop, was
 //! killed, or lost the connection) it kills them all, gives the slot back, and ends.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -76,7 +77,7 @@ fn serve_on<I: Read + AsFd + Send, O: Write + AsFd + Send>(
     let repo = Repo::open_common(&setup.repository)?;
     let mut pool = Pool::new(&repo, setup.worktrees.clone(), setup.slots);
     let inputs = InputReader::new(&repo);
-    let mut keys = Keys::default();
+    let keys = RefCell::new(Keys::default());
     let mut head = HeadWatch::default();
     loop {
         match channel.wait()? {
@@ -85,7 +86,7 @@ fn serve_on<I: Read + AsFd + Send, O: Write + AsFd + Send>(
                     on: Some(super::platform()),
                     ..Observed::default()
                 };
-                let unready = ask_key(channel, &mut keys, &repo, &task, &mut observed)?;
+                let unready = ask_key(channel, &keys, &repo, &task, &mut observed)?;
                 let result = match unready {
                     Some(outcome) => outcome,
                     None => {
@@ -94,6 +95,7 @@ fn serve_on<I: Read + AsFd + Send, O: Write + AsFd + Send>(
                             setup: &setup,
                             repo: &repo,
                             inputs: &inputs,
+                            keys: &keys,
                             task: &task,
                             granted: &BTreeMap::new(),
                         };
@@ -117,7 +119,7 @@ fn serve_on<I: Read + AsFd + Send, O: Write + AsFd + Send>(
 /// task where it cannot run.
 fn ask_key<I: Read + AsFd + Send, O: Write + AsFd + Send>(
     channel: &mut Channel<I, O>,
-    keys: &mut Keys,
+    keys: &RefCell<Keys>,
     repo: &Repo,
     task: &RunTask,
     observed: &mut Observed,
@@ -125,9 +127,10 @@ fn ask_key<I: Read + AsFd + Send, O: Write + AsFd + Send>(
     if task.job.key.is_none() {
         return Ok(None);
     }
-    let (said, ending) = attend(channel, repo.git().gate(), task, || keys.ask(&task.job))?;
+    let ask = || keys.borrow_mut().ask(&task.job);
+    let (said, ending) = attend(channel, repo.git().gate(), task, ask)?;
     if let Some(ending) = ending {
-        keys.forget(&task.job);
+        keys.borrow_mut().forget(&task.job);
         return Ok(Some(unready(ending, task, "ask the job's `key`")));
     }
     match said {

@@ -22,7 +22,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use serde::{Deserialize, Serialize};
 
 use crate::git::forget_repository;
-use crate::model::{CommandLine, Job, KeyId, Outcome, printable_line};
+use crate::model::{CommandLine, Job, KeyId, Outcome, Setup, printable_line};
 use crate::process::{self, ExitKind, Leader, Streams};
 
 use super::protocol::{receive, send};
@@ -44,10 +44,10 @@ const COMPLAINT: usize = 200;
 #[derive(Debug, Clone, thiserror::Error, Serialize, Deserialize)]
 pub enum KeyError {
     /// It cannot be asked.
-    #[error("ask the job's `key`: {0}")]
+    #[error("ask the `key`: {0}")]
     Start(String),
     /// It did not end with 0.
-    #[error("ask the job's `key`: it ended with {ended}{said}")]
+    #[error("ask the `key`: it ended with {ended}{said}")]
     Failed {
         /// How, in words.
         ended: String,
@@ -55,10 +55,10 @@ pub enum KeyError {
         said: String,
     },
     /// It did not end in time.
-    #[error("ask the job's `key`: it did not end within {LIMIT:?}")]
+    #[error("ask the `key`: it did not end within {LIMIT:?}")]
     TooSlow,
     /// It does not stop to print.
-    #[error("ask the job's `key`: it printed more than {MOST} bytes")]
+    #[error("ask the `key`: it printed more than {MOST} bytes")]
     TooMuch,
 }
 
@@ -85,9 +85,7 @@ impl Keys {
     /// What stands for the question that the key of `job` is, in a list of answers; `None` where
     /// it has none.
     pub fn question(job: &Job) -> Option<KeyId> {
-        let key = job.key.as_ref()?;
-        let asked = serde_json::to_vec(&(key, &job.env)).unwrap_or_default();
-        Some(KeyId::of_question(&asked))
+        Some(question(job.key.as_ref()?, &job.env))
     }
 
     /// What the key of `job` says on this machine; `None` where it has none. Asks at most
@@ -96,17 +94,34 @@ impl Keys {
     /// # Errors
     /// Where it says nothing.
     pub fn ask(&mut self, job: &Job) -> Result<Option<KeyId>, KeyError> {
-        let (Some(key), Some(question)) = (&job.key, Self::question(job)) else {
+        self.ask_command(job.key.as_ref(), &job.env)
+    }
+
+    /// The same of a set-up.
+    ///
+    /// # Errors
+    /// Where it says nothing.
+    pub(super) fn ask_setup(&mut self, setup: &Setup) -> Result<Option<KeyId>, KeyError> {
+        self.ask_command(setup.key.as_ref(), &setup.env)
+    }
+
+    fn ask_command(
+        &mut self,
+        key: Option<&CommandLine>,
+        env: &BTreeMap<String, String>,
+    ) -> Result<Option<KeyId>, KeyError> {
+        let Some(key) = key else {
             return Ok(None);
         };
+        let question = question(key, env);
         let kept = self.answers.get(&question);
         let kept = kept.filter(|(at, _)| at.elapsed() < FRESH);
         if let Some((_, answer)) = kept {
             return answer.clone().map(Some);
         }
         let answer = match &self.program {
-            Some(program) => ask_agent(program, &(key.clone(), job.env.clone())),
-            None => ask(key, &job.env).map(|output| KeyId::of(&output)),
+            Some(program) => ask_agent(program, &(key.clone(), env.clone())),
+            None => ask(key, env).map(|output| KeyId::of(&output)),
         };
         self.answers
             .insert(question, (Instant::now(), answer.clone()));
@@ -119,6 +134,12 @@ impl Keys {
             self.answers.remove(&question);
         }
     }
+}
+
+/// What stands for a command with its variables.
+fn question(key: &CommandLine, env: &BTreeMap<String, String>) -> KeyId {
+    let asked = serde_json::to_vec(&(key, env)).unwrap_or_default();
+    KeyId::of_question(&asked)
 }
 
 /// Starts an agent that asks. It ends with its input, that is with this process.
@@ -300,10 +321,7 @@ mod tests {
     #[test]
     fn what_fails_says_why() {
         let error = said("echo oh >&2; echo dear >&2; exit 3").unwrap_err();
-        assert_eq!(
-            error,
-            "ask the job's `key`: it ended with exit status: 3: dear"
-        );
+        assert_eq!(error, "ask the `key`: it ended with exit status: 3: dear");
         let error = said("while :; do echo more; done").unwrap_err();
         assert!(error.contains("printed more than"), "{error}");
         let none = ask(

@@ -4,6 +4,7 @@
 //! agent, nothing is recorded of it, and no time is over for it. What it leaves is gone with the
 //! next task, as what a job leaves is.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
@@ -108,6 +109,7 @@ pub(crate) fn run(
         setup: &spec.setup,
         repo,
         inputs: &inputs,
+        keys: &RefCell::default(),
         task: &spec.task,
         granted: &tokens.variables,
     };
@@ -237,8 +239,7 @@ fn set_up(
         name: setup.name.to_string(),
         how,
     };
-    let identity = ctx.identity(setup);
-    let identity = identity.ok_or_else(|| failed("the tree cannot be read".to_owned()))?;
+    let identity = ctx.identity(setup).map_err(failed)?;
     if lease.has_setup(&setup.name, identity) {
         return Ok(());
     }

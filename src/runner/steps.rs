@@ -2,6 +2,7 @@
 //! it needs where they have not passed there, and the job itself. It is all one task, with one
 //! log, and only the last step says something of the commit.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -25,6 +26,7 @@ use super::channel::Channel;
 use super::complaints::Complaints;
 use super::course::{Ending, Limits};
 use super::follow::{Followed, follow};
+use super::key::Keys;
 use super::output::Output;
 use super::protocol::{ARTIFACT_PIECE, ArtifactPart, FromAgent, RunTask, Setup};
 use super::unstarted::not_started;
@@ -39,28 +41,36 @@ pub(super) struct Context<'a> {
     pub(super) setup: &'a Setup,
     pub(super) repo: &'a Repo,
     pub(super) inputs: &'a InputReader,
+    pub(super) keys: &'a RefCell<Keys>,
     pub(super) task: &'a RunTask,
     /// The variables that tell of what it has of the machine.
     pub(super) granted: &'a BTreeMap<String, String>,
 }
 
 impl Context<'_> {
-    /// The identity of what a set-up does for this task; `None` where its tree cannot be read.
-    pub(super) fn identity(&self, setup: &model::Setup) -> Option<InputId> {
+    /// The identity of what a set-up does for this task.
+    ///
+    /// # Errors
+    /// Where its tree cannot be read, or its key says nothing.
+    pub(super) fn identity(&self, setup: &model::Setup) -> Result<InputId, String> {
         let lists = [setup.inputs.clone()];
         let inputs = if setup.inputs.is_empty() {
             InputId::of_entries(&[])
         } else {
-            self.inputs.input(&lists, &self.task.tree)?
+            let inputs = self.inputs.input(&lists, &self.task.tree);
+            inputs.ok_or("the tree cannot be read")?
         };
+        let key = self.keys.borrow_mut().ask_setup(setup);
+        let key = key.map_err(|error| error.to_string())?;
         // The last says that what does not last is not on record: once it was.
         let parts = [
             setup.definition().to_string(),
             inputs.to_string(),
             "lasting".to_owned(),
         ];
-        let parts = parts.map(|part| (part.into_bytes(), Vec::new()));
-        Some(InputId::of_entries(&parts))
+        let parts = parts.into_iter().chain(key.map(|key| key.to_string()));
+        let parts: Vec<_> = parts.map(|part| (part.into_bytes(), Vec::new())).collect();
+        Ok(InputId::of_entries(&parts))
     }
 }
 
@@ -174,8 +184,15 @@ impl<'s, I: Read + AsFd + Send, O: Write + AsFd + Send> Steps<'s, I, O> {
                 reason: format!("set up {}: {reason}", setup.name),
             }))
         };
-        let Some(identity) = self.ctx.identity(setup) else {
-            return failed("the tree cannot be read".to_owned());
+        let (ctx, task) = (self.ctx, self.ctx.task);
+        let gate = ctx.repo.git().gate();
+        let (identity, ending) = attend(self.channel, gate, task, || ctx.identity(setup))?;
+        if ending.is_some_and(|ending| ending == Ending::Asked) {
+            return Ok(Some(Outcome::Cancelled));
+        }
+        let identity = match identity {
+            Ok(identity) => identity,
+            Err(reason) => return failed(reason),
         };
         if lease.has_setup(&setup.name, identity) {
             return Ok(None);

@@ -19,6 +19,81 @@ pub(super) struct Suggestion {
     pub(super) reuse_tree: bool,
     /// It needs a decision first, and so is a comment.
     pub(super) asleep: bool,
+    /// What must be there before.
+    pub(super) setup: Option<SetUp>,
+}
+
+/// What a worktree must have before a job can run in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SetUp {
+    /// What it is called.
+    pub(super) name: &'static str,
+    /// A shell script.
+    pub(super) run: String,
+    /// The files on which it depends.
+    pub(super) inputs: Vec<String>,
+    /// The command whose output it depends on, too; empty for none.
+    pub(super) key: &'static str,
+    pub(super) env: Vec<(&'static str, &'static str)>,
+}
+
+impl SetUp {
+    /// One that depends on files and on the version that a command prints.
+    pub(super) fn new(
+        name: &'static str,
+        run: impl Into<String>,
+        inputs: &[&str],
+        key: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            run: run.into(),
+            inputs: inputs.iter().map(|file| (*file).to_owned()).collect(),
+            key,
+            env: Vec::new(),
+        }
+    }
+
+    pub(super) fn env(mut self, env: &[(&'static str, &'static str)]) -> Self {
+        self.env.extend_from_slice(env);
+        self
+    }
+
+    /// It as TOML, for the directory `dir` of the project; as a comment unless it is `active`.
+    pub(super) fn written(&self, name: &str, dir: &str, active: bool) -> String {
+        let run = within(dir, &self.run);
+        let mut text = format!("[setup.{}]\nrun = {}\n", key(name), toml_string(&run));
+        let below = |file: &String| match dir {
+            "" => toml_string(file),
+            dir => toml_string(&format!("{dir}/{file}")),
+        };
+        let inputs: Vec<_> = self.inputs.iter().map(below).collect();
+        if !inputs.is_empty() {
+            text += &format!("inputs = [{}]\n", inputs.join(", "));
+        }
+        if !self.key.is_empty() {
+            text += &format!("key = {}\n", toml_string(self.key));
+        }
+        text += &env_text(&self.env);
+        if active { text } else { commented(&text) }
+    }
+}
+
+/// A script in a directory of the project.
+fn within(dir: &str, run: &str) -> String {
+    match dir {
+        "" => run.to_owned(),
+        dir => format!("cd {} || exit 126\n{run}", quoted(dir)),
+    }
+}
+
+fn env_text(env: &[(&'static str, &'static str)]) -> String {
+    if env.is_empty() {
+        return String::new();
+    }
+    let pair = |(key, value): &(&str, &str)| format!("{key} = {}", toml_string(value));
+    let pairs: Vec<_> = env.iter().map(pair).collect();
+    format!("env = {{ {} }}\n", pairs.join(", "))
 }
 
 impl Suggestion {
@@ -37,7 +112,14 @@ impl Suggestion {
             env: Vec::new(),
             reuse_tree: false,
             asleep: false,
+            setup: None,
         }
+    }
+
+    /// The same where this is set up.
+    pub(super) fn with(mut self, setup: Option<&SetUp>) -> Self {
+        self.setup = setup.cloned();
+        self
     }
 
     /// The same after `preparation`, which is a step of its own.
@@ -68,23 +150,22 @@ impl Suggestion {
         self
     }
 
-    /// The job as TOML, for the directory `dir` of the project; as a comment unless it is
-    /// `active`.
-    pub(super) fn written(&self, name: &str, dir: &str, active: bool) -> String {
-        let mut run = self.run.clone();
-        if !dir.is_empty() {
-            run = format!("cd {} || exit 126\n{run}", quoted(dir));
-        }
+    /// The job as TOML, for the directory `dir` of the project, with the name of its set-up; as
+    /// a comment unless it is `active`.
+    pub(super) fn written(
+        &self,
+        name: &str,
+        setup: Option<&str>,
+        dir: &str,
+        active: bool,
+    ) -> String {
+        let run = within(dir, &self.run);
         let why: String = self.why.iter().map(|line| format!("# {line}\n")).collect();
         let mut text = format!("[jobs.{}]\nrun = {}\n", key(name), toml_string(&run));
-        if !self.env.is_empty() {
-            let pairs: Vec<_> = self
-                .env
-                .iter()
-                .map(|(key, value)| format!("{key} = {}", toml_string(value)))
-                .collect();
-            text += &format!("env = {{ {} }}\n", pairs.join(", "));
+        if let Some(setup) = setup {
+            text += &format!("setup = [{}]\n", toml_string(setup));
         }
+        text += &env_text(&self.env);
         if self.reuse_tree {
             text += "reuse = \"tree\"\n";
         }
@@ -131,16 +212,6 @@ impl Kind {
         let native = |kind: &Self| kind.prefix == "native";
         self.recursive && (self.prefix == other.prefix || native(self) && native(other))
     }
-}
-
-/// Runs `install` unless it has run in this worktree with the same `inputs`, which are
-/// what a shell command prints. A failure is no verdict.
-pub(super) fn install_once(inputs: &str, stamp: &str, install: &str) -> String {
-    let dir = stamp.rsplit_once('/').map_or(".", |(dir, _)| dir);
-    format!(
-        "{inputs} | cmp -s - {stamp} || {{\n  rm -f {stamp}\n  {install} &&\n  \
-         mkdir -p {dir} && {inputs} >{stamp}\n}} || exit 126"
-    )
 }
 
 /// One word for a shell.

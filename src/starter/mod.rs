@@ -3,8 +3,8 @@
 //! What it writes has to pass on a fresh clone, and has to test *the commit's* files: so
 //! dependencies are installed into the worktree that the job runs in, never taken from
 //! an environment that points at the user's own checkout; tools that repair instead of
-//! complaining are told not to; and an installation that fails is no verdict (exit code
-//! 126), since it says nothing about the commit.
+//! complaining are told not to; and an installation is a set-up, so that it is done again only
+//! where it must be, and is no verdict where it fails: that says nothing about the commit.
 //!
 //! Only what the project itself shows becomes a job: a lint that it has no settings for
 //! would fail on the first run and say nothing. What may run the same again, or needs a
@@ -173,7 +173,7 @@ fn write(found: Vec<(String, Kind)>, branch: &str) -> Starter {
         kinds: Vec::new(),
         jobs: Vec::new(),
     };
-    let mut used = BTreeSet::new();
+    let (mut used, mut used_setups) = (BTreeSet::new(), BTreeSet::new());
     for (dir, kind) in &found {
         starter.kinds.push(match dir.as_str() {
             "" => kind.label.to_owned(),
@@ -187,6 +187,7 @@ fn write(found: Vec<(String, Kind)>, branch: &str) -> Starter {
                 "\n# What {label} has, which may run the same as above:\n#"
             );
         }
+        let mut setups: Vec<(&job::SetUp, String)> = Vec::new();
         for job in &kind.jobs {
             let prefixed = own > 1 || !active || !dir.is_empty();
             let prefix = if dir.is_empty() { kind.prefix } else { dir };
@@ -198,7 +199,26 @@ fn write(found: Vec<(String, Kind)>, branch: &str) -> Starter {
             let name = job::unique(&wish, &mut used);
             let active = active && !job.asleep;
             starter.text.push('\n');
-            starter.text += &job.written(&name, dir, active);
+            let mut known = setups.iter();
+            let setup = match (
+                &job.setup,
+                known.find(|(one, _)| Some(*one) == job.setup.as_ref()),
+            ) {
+                (None, _) => None,
+                (Some(_), Some((_, name))) => Some(name.clone()),
+                (Some(setup), None) => {
+                    let wish = match dir.as_str() {
+                        "" => setup.name.to_owned(),
+                        dir => format!("{dir}-{}", setup.name),
+                    };
+                    let name = job::unique(&wish, &mut used_setups);
+                    starter.text += &setup.written(&name, dir, active);
+                    starter.text.push('\n');
+                    setups.push((setup, name.clone()));
+                    Some(name)
+                }
+            };
+            starter.text += &job.written(&name, setup.as_deref(), dir, active);
             if active {
                 starter.jobs.push(name);
             }

@@ -1,6 +1,6 @@
 //! JavaScript and TypeScript: npm, pnpm, Yarn, Bun and Deno.
 
-use super::job::{Kind, Suggestion, install_once};
+use super::job::{Kind, SetUp, Suggestion};
 use super::project::Dir;
 
 /// Scripts of a package that say whether it is right, in the order in which they are wanted.
@@ -24,8 +24,8 @@ const REPAIRS: [&str; 4] = ["--fix", "--write", "--apply", "-w "];
 /// How packages come into a worktree.
 struct Manager {
     label: &'static str,
-    /// Puts what the lock file says into `node_modules`; empty where nothing is needed.
-    install: String,
+    /// Puts what the lock file says into `node_modules`, where something is needed.
+    install: Option<SetUp>,
     run: &'static str,
 }
 
@@ -55,10 +55,10 @@ pub(super) fn node(dir: &Dir<'_>) -> Option<Kind> {
         if name == "test" && watches(script) {
             job = job.because("CI=true is set, so that this runs once and does not watch.");
         }
-        jobs.push(job.after(&manager.install));
+        jobs.push(job.with(manager.install.as_ref()));
     }
     if jobs.is_empty() && manager.label == "Bun" && has_tests(dir) {
-        jobs.push(Suggestion::new("test", "bun test").after(&manager.install));
+        jobs.push(Suggestion::new("test", "bun test").with(manager.install.as_ref()));
     }
     let mut kind = Kind::new(manager.label, "node", jobs)?;
     kind.recursive = manifest.get("workspaces").is_some() || dir.has(&["pnpm-workspace.yaml"]);
@@ -80,20 +80,27 @@ fn manager(dir: &Dir<'_>, manifest: &serde_json::Value) -> Manager {
         serde_json::Value::Array(list) => !list.is_empty(),
         _ => false,
     });
-    let stamp = "node_modules/.git-ci-inputs";
+    let version = "node --version";
+    let install = |run: String, lock: &[&str], version| {
+        // Those of workspaces, too.
+        let inputs = [&["package.json"], lock].concat();
+        Some(SetUp::new("node", run, &inputs, version))
+    };
     if dir.has(&["pnpm-lock.yaml"]) || named("pnpm") {
-        let install = "pnpm install --frozen-lockfile || exit 126".to_owned();
+        let locks = dir.those(&["pnpm-lock.yaml", "pnpm-workspace.yaml"]);
+        let run = "pnpm install --frozen-lockfile".to_owned();
         return Manager {
             label: "pnpm",
-            install,
+            install: install(run, &locks, version),
             run: "pnpm",
         };
     }
     if dir.has(&["bun.lock", "bun.lockb"]) || named("bun") {
-        let install = "bun install --frozen-lockfile || exit 126".to_owned();
+        let lock = dir.first(&["bun.lock", "bun.lockb"]);
+        let run = "bun install --frozen-lockfile".to_owned();
         return Manager {
             label: "Bun",
-            install,
+            install: install(run, lock.as_slice(), "bun --version"),
             run: "bun",
         };
     }
@@ -104,23 +111,18 @@ fn manager(dir: &Dir<'_>, manifest: &serde_json::Value) -> Manager {
         } else {
             "--immutable"
         };
+        let locks = dir.those(&["yarn.lock", ".yarnrc.yml"]);
         return Manager {
             label: "Yarn",
-            install: format!("yarn install {option} || exit 126"),
+            install: install(format!("yarn install {option}"), &locks, version),
             run: "yarn",
         };
     }
-    let install = match dir.first(&["npm-shrinkwrap.json", "package-lock.json"]) {
-        // `npm ci` begins by removing all packages, so it runs only where it must.
-        Some(lock) => {
-            let inputs = format!("{{ node --version && cat package.json {lock}; }}");
-            install_once(&inputs, stamp, "npm ci")
-        }
-        None if depends => {
-            let inputs = "{ node --version && cat package.json; }";
-            install_once(inputs, stamp, "npm install --no-package-lock")
-        }
-        None => String::new(),
+    let lock = dir.first(&["npm-shrinkwrap.json", "package-lock.json"]);
+    let install = match lock {
+        Some(_) => install("npm ci".to_owned(), lock.as_slice(), version),
+        None if depends => install("npm install --no-package-lock".to_owned(), &[], version),
+        None => None,
     };
     Manager {
         label: "npm",

@@ -1,6 +1,6 @@
 //! Go, Ruby, PHP, .NET, Swift, and the hooks of pre-commit.
 
-use super::job::{Kind, Suggestion};
+use super::job::{Kind, SetUp, Suggestion};
 use super::project::{Dir, has_line};
 
 pub(super) fn go(dir: &Dir<'_>) -> Option<Kind> {
@@ -31,8 +31,14 @@ pub(super) fn ruby(dir: &Dir<'_>) -> Option<Kind> {
     if !dir.has(&["Gemfile"]) {
         return None;
     }
-    let install = "mkdir -p .bundle/gems && echo '*' >.bundle/gems/.gitignore || exit 126\n\
-                   bundle check >/dev/null || bundle install || exit 126";
+    let env = [("BUNDLE_PATH", ".bundle/gems")];
+    let install = SetUp::new(
+        "ruby",
+        "mkdir -p .bundle/gems && echo '*' >.bundle/gems/.gitignore && bundle install",
+        &dir.those(&["Gemfile", "Gemfile.lock"]),
+        "ruby --version",
+    );
+    let install = install.env(&env);
     let mut jobs = Vec::new();
     let rakefile = dir.read("Rakefile");
     if dir.has(&[".rspec"]) || dir.has_dir("spec") {
@@ -47,7 +53,7 @@ pub(super) fn ruby(dir: &Dir<'_>) -> Option<Kind> {
     }
     let jobs = jobs
         .into_iter()
-        .map(|job| job.after(install).env(&[("BUNDLE_PATH", ".bundle/gems")]));
+        .map(|job| job.with(Some(&install)).env(&env));
     Kind::new("Bundler", "ruby", jobs.collect())
 }
 
@@ -57,7 +63,12 @@ pub(super) fn php(dir: &Dir<'_>) -> Option<Kind> {
     }
     let manifest: serde_json::Value =
         serde_json::from_str(&dir.read("composer.json")).unwrap_or_default();
-    let install = "composer install --no-interaction --no-progress || exit 126";
+    let install = SetUp::new(
+        "php",
+        "composer install --no-interaction --no-progress",
+        &dir.those(&["composer.json", "composer.lock"]),
+        "php --version",
+    );
     let needs = |name: &str| manifest["require-dev"].get(name).is_some();
     let mut jobs = Vec::new();
     if manifest["scripts"].get("test").is_some() {
@@ -73,7 +84,7 @@ pub(super) fn php(dir: &Dir<'_>) -> Option<Kind> {
             "vendor/bin/phpstan analyse --no-progress",
         ));
     }
-    let jobs = jobs.into_iter().map(|job| job.after(install));
+    let jobs = jobs.into_iter().map(|job| job.with(Some(&install)));
     Kind::new("Composer", "php", jobs.collect())
 }
 

@@ -106,6 +106,12 @@ impl Dir<'_> {
         }
     }
 
+    /// Those of these files that are there.
+    pub(super) fn those<'n>(&self, names: &[&'n str]) -> Vec<&'n str> {
+        let there = names.iter().filter(|name| self.has(&[name]));
+        there.copied().collect()
+    }
+
     /// The name of the first of these files that is there.
     pub(super) fn first<'n>(&self, names: &[&'n str]) -> Option<&'n str> {
         names.iter().find(|name| self.has(&[name])).copied()

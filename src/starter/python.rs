@@ -4,7 +4,7 @@
 //! the user has active would import the files of the user's checkout: every commit
 //! would pass or fail alike.
 
-use super::job::{Kind, Suggestion, install_once, quoted};
+use super::job::{Kind, SetUp, Suggestion, quoted};
 use super::project::{Dir, has_line};
 
 /// Names under which projects keep what their tests need.
@@ -84,16 +84,24 @@ struct Package<'a> {
 /// Where the commands run.
 struct Environment {
     label: &'static str,
+    setup: Option<SetUp>,
+    /// What each job does before, where anything.
     prepare: String,
     /// Goes before a command.
     within: &'static str,
     env: Vec<(&'static str, &'static str)>,
 }
 
+/// What is made of these files, with the Python that there is.
+fn python_setup(run: String, inputs: &[&str]) -> SetUp {
+    SetUp::new("python", run, inputs, "python3 --version")
+}
+
 impl Environment {
     fn job(&self, name: &str, command: &str) -> Suggestion {
         Suggestion::new(name, format!("{}{command}", self.within))
             .after(&self.prepare)
+            .with(self.setup.as_ref())
             .env(&self.env)
     }
 }
@@ -140,7 +148,11 @@ impl<'a> Package<'a> {
             let options: String = extras.chain(groups).collect();
             return Environment {
                 label: "uv",
-                prepare: format!("uv sync --locked{options} || exit 126"),
+                setup: Some(python_setup(
+                    format!("uv sync --locked{options}"),
+                    &dir.those(&["pyproject.toml", "uv.lock"]),
+                )),
+                prepare: String::new(),
                 within: "uv run --no-sync ",
                 env: Vec::new(),
             };
@@ -148,10 +160,14 @@ impl<'a> Package<'a> {
         if dir.has(&["poetry.lock"]) || self.manifest("tool.poetry.dependencies").is_some() {
             return Environment {
                 label: "Poetry",
-                prepare: format!(
-                    "poetry install --no-interaction{} || exit 126",
-                    self.poetry()
+                setup: Some(
+                    python_setup(
+                        format!("poetry install --no-interaction{}", self.poetry()),
+                        &dir.those(&["pyproject.toml", "poetry.lock"]),
+                    )
+                    .env(&[("POETRY_VIRTUALENVS_IN_PROJECT", "true")]),
                 ),
+                prepare: String::new(),
                 within: "poetry run ",
                 env: vec![("POETRY_VIRTUALENVS_IN_PROJECT", "true")],
             };
@@ -159,7 +175,14 @@ impl<'a> Package<'a> {
         if dir.has(&["pdm.lock"]) {
             return Environment {
                 label: "PDM",
-                prepare: "pdm install --frozen-lockfile || exit 126".to_owned(),
+                setup: Some(
+                    python_setup(
+                        "pdm install --frozen-lockfile".to_owned(),
+                        &dir.those(&["pyproject.toml", "pdm.lock"]),
+                    )
+                    .env(&[("PDM_CHECK_UPDATE", "false")]),
+                ),
+                prepare: String::new(),
                 within: "pdm run ",
                 env: vec![("PDM_CHECK_UPDATE", "false")],
             };
@@ -172,7 +195,11 @@ impl<'a> Package<'a> {
             };
             return Environment {
                 label: "Pipenv",
-                prepare: format!("{install} || exit 126"),
+                setup: Some(
+                    python_setup(install.to_owned(), &dir.those(&["Pipfile", "Pipfile.lock"]))
+                        .env(&[("PIPENV_VENV_IN_PROJECT", "1")]),
+                ),
+                prepare: String::new(),
                 within: "pipenv run ",
                 env: vec![("PIPENV_VENV_IN_PROJECT", "1")],
             };
@@ -180,6 +207,7 @@ impl<'a> Package<'a> {
         if self.manifest("tool.hatch.envs").is_some() && self.hatch_tests() {
             return Environment {
                 label: "Hatch",
+                setup: None,
                 prepare: String::new(),
                 within: "",
                 env: Vec::new(),
@@ -217,6 +245,7 @@ impl<'a> Package<'a> {
             // The standard library is all that is needed.
             return Environment {
                 label: "Python",
+                setup: None,
                 prepare: String::new(),
                 within: "",
                 env: Vec::new(),
@@ -229,21 +258,17 @@ impl<'a> Package<'a> {
         } else {
             format!("{pip} --upgrade pip && ")
         };
-        let names: Vec<_> = inputs.iter().map(|file| quoted(file)).collect();
-        let read = if names.is_empty() {
-            "python3 --version".to_owned()
-        } else {
-            format!("{{ python3 --version && cat {}; }}", names.join(" "))
-        };
         let install = format!(
-            "rm -rf .venv && python3 -m venv .venv && echo '*' >.venv/.gitignore &&\n  {newer}{pip}{wants}"
+            "rm -rf .venv && python3 -m venv .venv && echo '*' >.venv/.gitignore &&\n{newer}{pip}{wants}"
         );
-        let mut prepare = install_once(&read, ".venv/git-ci-inputs", &install);
-        if self.compiles() {
-            prepare += &format!("\n{pip} --no-deps -e . || exit 126");
-        }
+        let prepare = if self.compiles() {
+            format!("{pip} --no-deps -e . || exit 126")
+        } else {
+            String::new()
+        };
         Environment {
             label: "Python",
+            setup: Some(python_setup(install, &inputs)),
             prepare,
             within: ".venv/bin/python -m ",
             env: Vec::new(),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::config::parse;
-use crate::model::CommandLine;
+use crate::model::{CommandLine, Setup};
 
 /// A project of these files.
 fn project(dir: &Path, files: &[(&str, &str)]) -> Project {
@@ -32,8 +32,16 @@ fn read_back(made: &Starter) -> Vec<String> {
         CommandLine::Argv(words) => words.join(" ").trim_end().to_owned(),
     };
     let jobs = parsed.iter();
-    jobs.map(|job| format!("{}: {}", job.name, show(&job.run)))
-        .collect()
+    let setup = |setup: &Setup| {
+        let key = setup.key.as_ref().map(show);
+        let key = key.map_or_else(String::new, |key| format!(", {key}"));
+        format!("{} <- {}{key}\n", show(&setup.run), setup.inputs.join(" "))
+    };
+    jobs.map(|job| {
+        let setups: String = job.setups.iter().map(setup).collect();
+        format!("{}: {setups}{}", job.name, show(&job.run))
+    })
+    .collect()
 }
 
 fn jobs(files: &[(&str, &str)]) -> Vec<String> {
@@ -56,7 +64,7 @@ fn uncommented(text: &str) -> String {
     let mut out = String::new();
     for line in text.lines() {
         let rest = line.strip_prefix("# ").unwrap_or_default();
-        inside = if rest.starts_with("[jobs") {
+        inside = if rest.starts_with("[jobs") || rest.starts_with("[setup") {
             true
         } else {
             inside && line.starts_with('#')
@@ -112,14 +120,18 @@ fn each_kind_gets_the_jobs_that_it_shows() {
                 ("package.json", r#"{"scripts":{"typecheck":"tsc"}}"#),
                 ("pnpm-lock.yaml", ""),
             ],
-            &["typecheck: pnpm install --frozen-lockfile || exit 126\npnpm run typecheck"],
+            &[
+                "typecheck: pnpm install --frozen-lockfile <- package.json pnpm-lock.yaml, node --version\npnpm run typecheck",
+            ],
         ),
         (
             &[
                 ("package.json", r#"{"scripts":{"test":"jest"}}"#),
                 ("yarn.lock", ""),
             ],
-            &["test: yarn install --frozen-lockfile || exit 126\nyarn run test"],
+            &[
+                "test: yarn install --frozen-lockfile <- package.json yarn.lock, node --version\nyarn run test",
+            ],
         ),
         (
             &[
@@ -129,14 +141,18 @@ fn each_kind_gets_the_jobs_that_it_shows() {
                 ),
                 ("yarn.lock", ""),
             ],
-            &["test: yarn install --immutable || exit 126\nyarn run test"],
+            &[
+                "test: yarn install --immutable <- package.json yarn.lock, node --version\nyarn run test",
+            ],
         ),
         (
             &[
                 ("package.json", r#"{"scripts":{"format:check":"x"}}"#),
                 ("bun.lock", ""),
             ],
-            &["format-check: bun install --frozen-lockfile || exit 126\nbun run format:check"],
+            &[
+                "format-check: bun install --frozen-lockfile <- package.json bun.lock, bun --version\nbun run format:check",
+            ],
         ),
         (
             &[
@@ -162,7 +178,9 @@ fn each_kind_gets_the_jobs_that_it_shows() {
         ),
         (
             &[("pyproject.toml", "dev = ['pytest']\n"), ("uv.lock", "")],
-            &["test: uv sync --locked || exit 126\nuv run --no-sync pytest"],
+            &[
+                "test: uv sync --locked <- pyproject.toml uv.lock, python3 --version\nuv run --no-sync pytest",
+            ],
         ),
         (
             &[
@@ -173,8 +191,8 @@ fn each_kind_gets_the_jobs_that_it_shows() {
                 ("uv.lock", ""),
             ],
             &[
-                "test: uv sync --locked --extra test || exit 126\nuv run --no-sync pytest",
-                "lint: uv sync --locked --extra test || exit 126\nuv run --no-sync ruff check --no-fix .",
+                "test: uv sync --locked --extra test <- pyproject.toml uv.lock, python3 --version\nuv run --no-sync pytest",
+                "lint: uv sync --locked --extra test <- pyproject.toml uv.lock, python3 --version\nuv run --no-sync ruff check --no-fix .",
             ],
         ),
         (
@@ -185,11 +203,15 @@ fn each_kind_gets_the_jobs_that_it_shows() {
                 ),
                 ("poetry.lock", ""),
             ],
-            &["test: poetry install --no-interaction --with test || exit 126\npoetry run pytest"],
+            &[
+                "test: poetry install --no-interaction --with test <- pyproject.toml poetry.lock, python3 --version\npoetry run pytest",
+            ],
         ),
         (
             &[("Pipfile", "pytest = '*'"), ("Pipfile.lock", "")],
-            &["test: pipenv sync --dev || exit 126\npipenv run pytest"],
+            &[
+                "test: pipenv sync --dev <- Pipfile Pipfile.lock, python3 --version\npipenv run pytest",
+            ],
         ),
         (
             &[("setup.cfg", "[tox:tox]\n"), ("tox.ini", "")],
@@ -198,25 +220,24 @@ fn each_kind_gets_the_jobs_that_it_shows() {
         (
             &[("requirements.txt", ""), ("pytest.ini", "")],
             &[
-                "test: { python3 --version && cat requirements.txt; } | cmp -s - .venv/git-ci-inputs || {\n  \
-                   rm -f .venv/git-ci-inputs\n  \
-                   rm -rf .venv && python3 -m venv .venv && echo '*' >.venv/.gitignore &&\n  \
-                   .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt pytest &&\n  \
-                   mkdir -p .venv && { python3 --version && cat requirements.txt; } >.venv/git-ci-inputs\n\
-                 } || exit 126\n\
+                "test: rm -rf .venv && python3 -m venv .venv && echo '*' >.venv/.gitignore &&\n\
+                 .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt pytest \
+                 <- requirements.txt, python3 --version\n\
                  .venv/bin/python -m pytest",
             ],
         ),
         (
             &[("Gemfile", ""), (".rspec", "")],
             &[
-                "test: mkdir -p .bundle/gems && echo '*' >.bundle/gems/.gitignore || exit 126\n\
-                 bundle check >/dev/null || bundle install || exit 126\nbundle exec rspec",
+                "test: mkdir -p .bundle/gems && echo '*' >.bundle/gems/.gitignore && bundle install \
+                 <- Gemfile, ruby --version\nbundle exec rspec",
             ],
         ),
         (
             &[("composer.json", r#"{"require-dev":{"pestphp/pest":"^2"}}"#)],
-            &["test: composer install --no-interaction --no-progress || exit 126\nvendor/bin/pest"],
+            &[
+                "test: composer install --no-interaction --no-progress <- composer.json, php --version\nvendor/bin/pest",
+            ],
         ),
         (&[("App.sln", "")], &["test: dotnet test --nologo"]),
         (
@@ -275,11 +296,8 @@ fn packages_are_installed_once_for_each_lock_file() {
     ];
     let made = jobs(&files);
     assert_eq!(made.len(), 1, "a script that repairs is no check: {made:?}");
-    assert!(
-        made[0].contains("npm ci &&\n  mkdir -p node_modules && { node --version"),
-        "{made:?}"
-    );
-    assert!(made[0].ends_with("} || exit 126\nnpm run test"), "{made:?}");
+    let expected = "test: npm ci <- package.json package-lock.json, node --version\nnpm run test";
+    assert_eq!(made, [expected]);
 }
 
 #[test]
@@ -294,7 +312,7 @@ fn a_package_is_tested_from_the_worktree_and_what_it_needs_is_chosen() {
     ];
     let made = jobs(&files).join("\n");
     for part in [
-        " -e '.[tests]' -r requirements-dev.txt --group test pytest &&",
+        " -e '.[tests]' -r requirements-dev.txt --group test pytest <- pyproject.toml requirements-dev.txt, python3 --version\n",
         "--upgrade pip &&",
         "pip install --quiet --disable-pip-version-check --no-deps -e . || exit 126\n",
     ] {

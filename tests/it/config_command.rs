@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::formats::{block, page};
 use crate::support::{Ran, TestRepo};
 
-const FILE: &str = "[defaults]\ntimeout = '5m'\n[setup.deps]\nrun = ['x', 'y']\ninputs = ['lock']\n\
+const FILE: &str = "[defaults]\ntimeout = '5m'\n[setup.deps]\nrun = ['x', 'y']\ninputs = ['lock']\nkey = 'v'\n\
     [jobs.base]\nrun = 'true'\nenv = { A = '1' }\ndefault = false\nretries = 2\n\
     [jobs.test]\nextends = 'base'\nsetup = ['deps']\npaths = ['src/**', 'nothing', '!src/x']\n\
     description = 'a test'\njunit = 'out/*.xml'\nartifacts = 'report'\nbranches = ['*']\nstage = 'commit'\ncpus = 2\nresources = { gpu = 1 }\nsilence = '1m'\nclean = 'all'\nallow-failure = true\n\

@@ -291,6 +291,37 @@ fn a_setup_is_done_where_what_it_depends_on_changed_and_nowhere_else() {
 }
 
 #[test]
+fn a_setup_is_done_again_when_its_key_says_something_else() {
+    let repo = TestRepo::new();
+    let version = repo.root().join("version");
+    std::fs::write(&version, "1").unwrap();
+    let key = format!("cat {}", version.display());
+    repo.write(".gitignore", "deps\n").write(
+        ".git-ci.toml",
+        format!(
+            "[setup.deps]\nrun = 'echo setup; mkdir -p deps'\nkey = '{key}'\n\
+             [jobs.test]\nrun = 'test -d deps'\nsetup = ['deps']\n"
+        ),
+    );
+    repo.commit("one");
+    let done = || {
+        repo.ci(["run", "-j1", "--force"]).expect_code(0);
+        repo.ci(["logs", "HEAD", "test"]).stdout().contains("setup")
+    };
+    assert_eq!((done(), done()), (true, false));
+    std::fs::write(&version, "2").unwrap();
+    assert_eq!((done(), done()), (true, false));
+    std::fs::remove_file(&version).unwrap();
+    let said = repo.ci(["run", "--force"]).expect_code(125).stderr();
+    assert!(repo.note("HEAD").contains("why=setup"), "{said}");
+    let log = repo.ci(["logs", "HEAD", "test"]).stdout();
+    assert!(
+        log.contains("set up deps: ask the `key`") && log.contains("No such file"),
+        "{log}"
+    );
+}
+
+#[test]
 fn a_setup_whose_work_git_does_not_ignore_is_done_for_each_task() {
     let repo = TestRepo::new();
     repo.write(

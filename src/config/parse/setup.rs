@@ -11,7 +11,7 @@ use crate::model::{JobName, Setup};
 use super::{Reader, list, unknown};
 
 /// The keys of a set-up.
-const KEYS: [&str; 4] = ["env", "inputs", "run", "timeout"];
+const KEYS: [&str; 5] = ["env", "inputs", "key", "run", "timeout"];
 
 /// A table of `setup`.
 pub(super) struct SetupDraft {
@@ -49,10 +49,12 @@ impl Reader<'_> {
     ) -> Option<Setup> {
         let table = self.table(value, "a set-up")?;
         let (mut run, mut inputs, mut env, mut timeout) = (None, None, BTreeMap::new(), None);
+        let mut asks = None;
         for (key, value) in table {
             match key.get_ref().as_ref() {
                 "run" => run = self.command(value, "run"),
                 "inputs" => inputs = self.paths(value, "inputs"),
+                "key" => asks = self.command(value, "key"),
                 "env" => env = self.env(value),
                 "timeout" => timeout = self.duration(value, "timeout"),
                 other => {
@@ -68,6 +70,7 @@ impl Reader<'_> {
             name: name?,
             run: run?,
             inputs: inputs.unwrap_or_default(),
+            key: asks,
             env,
             timeout,
         })
