@@ -187,8 +187,13 @@ impl<'s, I: Read + AsFd + Send, O: Write + AsFd + Send> Steps<'s, I, O> {
         let (ctx, task) = (self.ctx, self.ctx.task);
         let gate = ctx.repo.git().gate();
         let (identity, ending) = attend(self.channel, gate, task, || ctx.identity(setup))?;
-        if ending.is_some_and(|ending| ending == Ending::Asked) {
-            return Ok(Some(Outcome::Cancelled));
+        match ending {
+            Some(Ending::Asked) => return Ok(Some(Outcome::Cancelled)),
+            Some(Ending::TimedOut(_) | Ending::Silent(_)) => {
+                gate.open();
+                return failed("its `key` took longer than the job may".to_owned());
+            }
+            None => {}
         }
         let identity = match identity {
             Ok(identity) => identity,
@@ -257,8 +262,12 @@ impl<'s, I: Read + AsFd + Send, O: Write + AsFd + Send> Steps<'s, I, O> {
         };
         let limits = ArtifactLimits::of(setup.artifacts.most);
         let keep = || artifacts.keep(limits, lease.path(), &job.artifacts);
-        // It is soon done, so that whoever asks it to end hears of it then.
-        let (kept, _) = attend(self.channel, repo.git().gate(), task, keep)?;
+        let gate = repo.git().gate();
+        let (kept, ending) = attend(self.channel, gate, task, keep)?;
+        if ending.is_some() {
+            // It is done all the same, and what follows is not for the job's time to end.
+            gate.open();
+        }
         for remark in &kept.remarks {
             self.remark(remark)?;
         }

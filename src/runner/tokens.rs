@@ -58,7 +58,7 @@ impl Machine {
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
     /// Each is locked.
-    _files: Vec<File>,
+    locked: Vec<File>,
     /// The variables that tell the job.
     pub(super) variables: BTreeMap<String, String>,
 }
@@ -90,7 +90,7 @@ impl Tokens {
                 }
                 let file = private::open(&dir.join(file_name(name, value)), private::Open::Update)?;
                 if lock::try_exclusive(&file)? {
-                    tokens._files.push(file);
+                    tokens.locked.push(file);
                     got.push(value.as_str());
                 }
             }

@@ -115,3 +115,29 @@ fn the_schema_is_that_of_the_jobs_file() {
     assert!(good.iter().all(|line| *line == "0"), "{said}");
     assert!(bad.iter().all(|line| !line.starts_with('0')), "{said}");
 }
+
+/// Whatever else is wrong, a value of a kind that a key cannot have is named with its line.
+#[test]
+fn a_value_of_the_wrong_kind_is_named_for_every_key() {
+    for key in git_ci::config::KEYS {
+        // No key is a number with a fraction, nor a list of lists.
+        for value in ["1.5", "[[1]]", "1979-05-27"] {
+            let run = if key == "run" { "" } else { "run = 'true'\n" };
+            let text = format!("[jobs.test]\n{run}{key} = {value}\n");
+            let error = git_ci::config::parse(&text, "file").unwrap_err();
+            let said = error.to_string();
+            let line = if key == "run" { 2 } else { 3 };
+            assert!(said.contains(&format!("file:{line}:")), "{key}: {said}");
+            assert!(said.contains(&format!("`{key}`")), "{key}: {said}");
+        }
+    }
+    for key in ["env", "inputs", "key", "run", "timeout"] {
+        let run = if key == "run" { "" } else { "run = 'true'\n" };
+        let text =
+            format!("[setup.s]\n{run}{key} = 1.5\n[jobs.test]\nrun = 'true'\nsetup = ['s']\n");
+        let said = git_ci::config::parse(&text, "file")
+            .unwrap_err()
+            .to_string();
+        assert!(said.contains(&format!("`{key}`")), "{key}: {said}");
+    }
+}
