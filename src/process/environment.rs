@@ -32,8 +32,11 @@ const BOOKKEEPING: &[&str] = &[
     "SSH_TTY",
     "SUDO_ASKPASS",
     "GIT_EXEC_PATH",
-    // What `git commit` tells its hooks.
+    // What git tells its hooks.
+    "GIT_DIR",
     "GIT_INDEX_FILE",
+    "GIT_PREFIX",
+    "GIT_WORK_TREE",
     "GIT_LITERAL_PATHSPECS",
     "GIT_GLOB_PATHSPECS",
     "GIT_NOGLOB_PATHSPECS",

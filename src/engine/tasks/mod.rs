@@ -24,8 +24,10 @@
 //! Jobs of one commit of which one needs the other are a chain. The worker that gets the first
 //! of them gets all, so that each finds in the worktree what those before have left.
 
+mod chain;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -35,6 +37,8 @@ use crate::model::{Commit, JobName, Oid, Reason, Status, Task, TaskId, TaskKey, 
 use crate::plan::{Action, PlannedJob};
 
 use super::message::{CommitDone, Superseded, Wanted};
+
+use chain::chains;
 
 /// What the end of a task without a verdict means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,25 +189,6 @@ struct Progress {
     blocked: BTreeSet<TaskId>,
     /// The jobs that are in a chain, and in which.
     chains: HashMap<JobName, usize>,
-}
-
-/// Which jobs are in a chain with which others: of each its number.
-fn chains(jobs: &[PlannedJob]) -> HashMap<JobName, usize> {
-    let mut chains: HashMap<JobName, usize> = HashMap::new();
-    for (number, job) in jobs.iter().enumerate() {
-        let job = &job.job;
-        if job.needs.is_empty() {
-            continue;
-        }
-        for name in job.needs.iter().map(|need| &need.job).chain([&job.name]) {
-            if let Some(before) = chains.insert(name.clone(), number) {
-                // What was a chain of its own is a part of this one.
-                let same = chains.values_mut().filter(|chain| **chain == before);
-                same.for_each(|chain| *chain = number);
-            }
-        }
-    }
-    chains
 }
 
 /// All tasks of a run.
@@ -362,93 +347,6 @@ impl Tasks {
             State::Blocked
         };
         self.add(new, task, state);
-    }
-
-    /// Queues the tasks of a commit that wait for nothing any more. Returns those of which a
-    /// job that they need has ended without having passed, and that job: see
-    /// [`end_blocked`](Self::end_blocked).
-    pub(super) fn unblock(&mut self, commit: &Oid) -> Vec<(TaskId, JobName)> {
-        let Some(progress) = self.commits.get(commit) else {
-            return Vec::new();
-        };
-        let (mut free, mut unmet) = (Vec::new(), Vec::new());
-        'tasks: for id in &progress.blocked {
-            let mut waits = false;
-            for need in &self.entries[id].task.job.needs {
-                let key = (*commit, need.job.clone(), need.def);
-                let live = self.live.get(&key).map(|id| &self.entries[id]);
-                match self.ended.get(&key) {
-                    Some(End::Passed) => {}
-                    None if live.is_some_and(|live| live.passed) => {}
-                    Some(_) => {
-                        unmet.push((*id, need.job.clone()));
-                        continue 'tasks;
-                    }
-                    // What is not wanted is made up for by whoever runs the task.
-                    None => waits |= progress.keys.contains(&key),
-                }
-            }
-            if !waits {
-                free.push(*id);
-            }
-        }
-        for id in free {
-            self.set(id, State::Queued);
-        }
-        unmet
-    }
-
-    /// A task has come to its end since a job that it needs did not pass. Says which commit is
-    /// done by it.
-    pub(super) fn end_blocked(&mut self, id: TaskId) -> Option<CommitDone> {
-        let entry = self.remove(id)?;
-        let commit = entry.task.commit.id;
-        self.ended.insert(entry.task.key(), End::Blocked);
-        self.done(&commit)
-    }
-
-    /// Gives what waits of a task's chain to the worker that has the task, as far as that
-    /// worker `can` have it.
-    pub(super) fn bind(&mut self, id: TaskId, worker: usize, can: impl Fn(&Entry) -> bool) {
-        for other in self.chain_of(id) {
-            if can(&self.entries[&other]) {
-                self.bind_one(other, Some(worker));
-            }
-        }
-    }
-
-    /// Whoever may have it gets what waits for a worker that is away.
-    pub(super) fn unbind(&mut self, worker: usize) {
-        let bound = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.bound == Some(worker));
-        let bound: Vec<_> = bound.map(|(id, _)| *id).collect();
-        for id in bound {
-            self.bind_one(id, None);
-        }
-    }
-
-    fn bind_one(&mut self, id: TaskId, worker: Option<usize>) {
-        self.displace(id);
-        if let Some(entry) = self.entries.get_mut(&id) {
-            entry.bound = worker;
-        }
-        self.place(id);
-    }
-
-    /// The tasks of the table that are in the chain of this one, and it.
-    fn chain_of(&self, id: TaskId) -> Vec<TaskId> {
-        let Some(entry) = self.entries.get(&id) else {
-            return Vec::new();
-        };
-        let progress = self.commits.get(&entry.task.commit.id);
-        let (Some(chain), Some(progress)) = (entry.chain, progress) else {
-            return Vec::new();
-        };
-        let live = progress.keys.iter().filter_map(|key| self.live.get(key));
-        let same = |id: &&TaskId| self.entries[id].chain == Some(chain);
-        live.filter(same).copied().collect()
     }
 
     /// Adds a task whose end is known.
@@ -746,13 +644,6 @@ impl Tasks {
         cancelled
     }
 
-    /// Whether a job of a commit was cancelled on request.
-    pub(super) fn is_cancelled(&self, commit: &Oid, job: &JobName) -> bool {
-        let keys = self.commits.get(commit).map(|progress| &progress.keys);
-        let key = keys.and_then(|keys| keys.iter().find(|key| key.1 == *job));
-        key.and_then(|key| self.ended.get(key)) == Some(&End::Cancelled)
-    }
-
     /// Drops all that waits; how many tasks of them have not been tried.
     pub(super) fn clear(&mut self) -> u64 {
         let sets = [&self.urgent, &self.queued]
@@ -767,52 +658,6 @@ impl Tasks {
         let removed = waiting.into_iter().filter_map(|id| self.remove(id));
         let untried = removed.filter(|entry| !matches!(entry.state, State::RetryAt(_)));
         untried.count() as u64
-    }
-
-    /// How many tasks wait for a worker.
-    pub(super) fn queued(&self) -> usize {
-        let bound = self.bound.values().map(BTreeSet::len);
-        self.urgent.len() + self.queued.len() + bound.sum::<usize>()
-    }
-
-    /// How many tasks wait for a worker, or for jobs that they need.
-    pub(super) fn to_come(&self) -> usize {
-        self.queued() + self.blocked
-    }
-
-    /// Whether nothing waits, and nothing can come back from a worker to wait again.
-    pub(super) fn is_over(&self) -> bool {
-        self.queued() == 0 && self.blocked == 0 && self.timers.is_empty() && self.busy == 0
-    }
-
-    /// How many tasks stayed without a verdict.
-    pub(super) fn gave_up(&self) -> u64 {
-        self.gave_up
-    }
-
-    /// The tasks whose process runs, and since when.
-    pub(super) fn running(&self) -> impl Iterator<Item = (&Task, Instant)> {
-        self.entries.values().filter_map(|entry| match entry.state {
-            State::Running(since) if !entry.abandoned => Some((&entry.task, since)),
-            _ => None,
-        })
-    }
-
-    /// The tasks that wait for their process, most urgent first.
-    pub(super) fn waiting(&self) -> Vec<&Task> {
-        let waits = |entry: &&Entry| {
-            !entry.abandoned && !matches!(entry.state, State::Running(_) | State::Storing)
-        };
-        let mut waiting: Vec<_> = self.entries.values().filter(waits).collect();
-        waiting.sort_unstable_by_key(|entry| (!entry.urgent, entry.rank));
-        waiting.iter().map(|entry| &entry.task).collect()
-    }
-
-    /// How many tasks are wanted, too, and not in the table yet: about as many a commit as
-    /// those have that are in it.
-    pub(super) fn more(&self) -> u64 {
-        let jobs = self.commits.values().map(|progress| progress.keys.len());
-        self.more * jobs.max().unwrap_or(1) as u64
     }
 
     /// A worker is gone with its task.
