@@ -204,6 +204,8 @@ struct Judged<'a> {
 #[derive(Clone, Copy)]
 enum Now {
     Nothing,
+    /// The job is none of the commit's: branches reach others.
+    Apart,
     Waits,
     Runs(Duration),
 }
@@ -225,6 +227,9 @@ impl<'a> Judged<'a> {
             match here.map(|task| task.elapsed).or_else(elsewhere) {
                 Some(elapsed) => Now::Runs(elapsed),
                 None if processes.waits(commit.id, name) => Now::Waits,
+                None if !jobs.is_empty() && jobs.iter().all(|job| job.job.name != *name) => {
+                    Now::Apart
+                }
                 None => Now::Nothing,
             }
         };
@@ -243,11 +248,12 @@ impl<'a> Judged<'a> {
         let cell = |(verdict, now): (&Option<Verdict>, &Now)| match (now, verdict) {
             (Now::Runs(elapsed), _) => Cell::Running(*elapsed),
             (Now::Waits, _) => Cell::Queued,
-            (Now::Nothing, Some(verdict)) => Cell::Verdict {
+            (Now::Nothing | Now::Apart, Some(verdict)) => Cell::Verdict {
                 status: verdict.record.status,
                 outdated: is_old(verdict),
             },
             (Now::Nothing, None) => Cell::Nothing,
+            (Now::Apart, None) => Cell::Apart,
         };
         Row {
             commit: self.commit.id,

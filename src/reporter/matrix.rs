@@ -37,6 +37,8 @@ const LEAST_SUBJECT: usize = 8;
 pub(crate) enum Cell {
     /// Nothing counts.
     Nothing,
+    /// The job does not run on this commit.
+    Apart,
     /// A verdict.
     Verdict {
         /// The verdict.
@@ -59,6 +61,7 @@ impl Cell {
         let symbol = |unicode, ascii| symbols.pick(unicode, ascii);
         match self {
             Self::Nothing => "-".to_owned(),
+            Self::Apart => String::new(),
             Self::Running(elapsed) => {
                 format!("{} running {}", symbol('▶', '>'), human_duration(elapsed))
             }
@@ -87,7 +90,7 @@ impl Cell {
             Self::Verdict { status, .. } => status_style(Some(status)),
             Self::Running(_) => Style::new().bold(),
             Self::Queued | Self::Cancelled | Self::Blocked => Style::new().dimmed(),
-            Self::Nothing => status_style(None),
+            Self::Nothing | Self::Apart => status_style(None),
         }
     }
 }

@@ -102,6 +102,9 @@ fn jobs_of_branches_run_for_what_these_reach() {
     assert_eq!(repo.verdicts(&one), all);
     assert_eq!(repo.verdicts(&two), ["pass test"]);
     // Nothing is missing there.
+    let shown = repo.ci(["status", &two, "--job", "deploy", "--job", "test"]);
+    let line = format!("{}          ✓ pass  two\n", &two[..10]);
+    assert!(shown.stdout().ends_with(&line), "{}", shown.stdout());
     repo.ci(["wait", &two]).expect_code(0);
     repo.ci(["run", "-n", &two]).expect_code(0);
     let said = repo.ci(["run", "--job", "deploy", &two]);
