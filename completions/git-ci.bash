@@ -116,6 +116,10 @@ __git_ci_complete () {
         __git_ci_files ;;
     artifacts,--color=)
         __git_ci_offer "always auto never" ;;
+    blame,--rev=|blame,--rev)
+        __git_ci_revisions ;;
+    blame,--color=)
+        __git_ci_offer "always auto never" ;;
     flaky,--job=|flaky,--job)
         __git_ci_jobs ;;
     flaky,--since=|flaky,--since)
@@ -221,6 +225,11 @@ __git_ci_complete () {
         -*) __git_ci_offer "--extract --json --color --help" ;;
         *) __git_ci_revisions; __git_ci_jobs ;;
         esac ;;
+    blame,*)
+        case "$cur" in
+        -*) __git_ci_offer "--rev --run --json --color --help" ;;
+        *) __git_ci_jobs ;;
+        esac ;;
     flaky,*)
         case "$cur" in
         -*) __git_ci_offer "--job --since --json --color --help" ;;
@@ -289,7 +298,7 @@ __git_ci_complete () {
     ,*)
         case "$cur" in
         -*) __git_ci_offer "--help --version" ;;
-        *) __git_ci_offer "init run hook notify status log show logs artifacts flaky wait shell config gc doctor completions watch cancel forget hosts help version" ;;
+        *) __git_ci_offer "init run hook notify status log show logs artifacts blame flaky wait shell config gc doctor completions watch cancel forget hosts help version" ;;
         esac ;;
     esac
 }

@@ -35,6 +35,7 @@ complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "log" -d 'Show the rec
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "show" -d 'Show everything about one commit'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "logs" -d 'Show the whole log of one task, also while it runs'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "artifacts" -d 'List the files that a task left, or copy them out'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "blame" -d 'Say since when a job fails, and which commit began it'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "flaky" -d 'List the jobs and tests that gave both verdicts on the same content'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "wait" -d 'Wait until there are verdicts on commits, and say what failed'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "shell" -d 'Open a shell in a slot, at a commit'
@@ -155,6 +156,13 @@ auto\t'On a terminal that can, unless NO_COLOR is set'
 never\t'Not at all'"
 complete -c git-ci -n "__fish_git_ci_using_subcommand artifacts" -l json -d 'Print JSON, one file a line'
 complete -c git-ci -n "__fish_git_ci_using_subcommand artifacts" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c git-ci -n "__fish_git_ci_using_subcommand blame" -l rev -d 'Begin at this commit' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand blame" -l color -d 'When to use colours; color.ci and color.ui of git\'s configuration set the default' -r -f -a "always\t'Even into a file or a pipe'
+auto\t'On a terminal that can, unless NO_COLOR is set'
+never\t'Not at all'"
+complete -c git-ci -n "__fish_git_ci_using_subcommand blame" -l run -d 'Run the job on commits between that have no verdict, as few as it takes'
+complete -c git-ci -n "__fish_git_ci_using_subcommand blame" -l json -d 'Print JSON, one job or test a line'
+complete -c git-ci -n "__fish_git_ci_using_subcommand blame" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c git-ci -n "__fish_git_ci_using_subcommand flaky" -l job -d 'Only this job; may be given several times' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand flaky" -l since -d 'Only what finished since then, as `git log --since` understands it' -r
 complete -c git-ci -n "__fish_git_ci_using_subcommand flaky" -l color -d 'When to use colours; color.ci and color.ui of git\'s configuration set the default' -r -f -a "always\t'Even into a file or a pipe'

@@ -5,6 +5,7 @@
 
 mod agent;
 mod artifacts;
+mod blame;
 mod cancel;
 mod completions;
 mod config;
@@ -68,6 +69,7 @@ enum Command {
     Show(show::Args),
     Logs(logs::Args),
     Artifacts(artifacts::Args),
+    Blame(blame::Args),
     Flaky(flaky::Args),
     Wait(wait::Args),
     Shell(shell::Args),
@@ -133,6 +135,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Log(args) => log::execute(args),
         Command::Show(args) => show::execute(args),
         Command::Logs(args) => logs::execute(args),
+        Command::Blame(args) => blame::execute(args),
         Command::Flaky(args) => flaky::execute(args),
         Command::Artifacts(args) => artifacts::execute(args),
         Command::Wait(args) => wait::execute(args),

@@ -7,6 +7,7 @@
 
 mod artifacts;
 mod beds;
+mod blame;
 mod borrowed;
 mod bytes;
 mod bytes_filters;

@@ -123,6 +123,19 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "blame",
+        &[
+            (
+                "git ci blame",
+                "since when each job fails, and which commit began it",
+            ),
+            (
+                "git ci blame test --run",
+                "the same of one job; runs it where it is not known",
+            ),
+        ],
+    ),
+    (
         "flaky",
         &[
             (

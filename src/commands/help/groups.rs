@@ -13,6 +13,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "show",
             "logs",
             "artifacts",
+            "blame",
             "flaky",
             "wait",
             "shell",

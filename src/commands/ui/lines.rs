@@ -92,6 +92,30 @@ pub(in crate::commands) enum Line<'a> {
         /// The task's record, where there is one.
         record: Option<RecordLine<'a>>,
     },
+    /// The first line of `blame`; a `blamed` follows for each job that fails, and for its tests.
+    Blame {
+        /// The version of the format.
+        format: u32,
+        /// The commit from which it goes back.
+        commit: Oid,
+    },
+    /// Since when something fails.
+    Blamed {
+        /// The job.
+        job: &'a JobName,
+        /// What the test is grouped under, where it is about one.
+        suite: Option<&'a str>,
+        /// The test, where it is about one.
+        test: Option<&'a str>,
+        /// The oldest failure with no pass after it.
+        since: Oid,
+        /// The last pass before it.
+        last_pass: Option<Oid>,
+        /// The commits that may have begun it, the newest first: one where it is known.
+        suspects: Vec<Oid>,
+        /// On how many commits it fails, as far as that is known.
+        commits: usize,
+    },
     /// The first line of `flaky`; a `flaky-job` follows for each job that gave both verdicts on
     /// the same content, then a `flaky-test` for each test that did.
     Flaky {
