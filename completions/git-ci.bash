@@ -187,7 +187,7 @@ __git_ci_complete () {
         esac ;;
     run,*)
         case "$cur" in
-        -*) __git_ci_offer "--all --branches --first-parent --stdin --order --new --staged --worktree --exec --as --job --skip --config --config-from --stage --slots --fail-fast --fail-flaky --force --retry-failed --clean --keep-failed --dry-run --json --quiet --verbose --color --help" ;;
+        -*) __git_ci_offer "--all --branches --first-parent --stdin --order --new --staged --worktree --exec --as --job --skip --config --config-from --stage --gate --slots --fail-fast --fail-flaky --force --retry-failed --clean --keep-failed --dry-run --json --quiet --verbose --color --help" ;;
         *) __git_ci_revisions ;;
         esac ;;
     hook,*)

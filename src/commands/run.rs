@@ -77,7 +77,10 @@ pub(super) struct Args {
     stage: Option<String>,
 
     /// For a hook: fail only where a job failed or could not be run, and say how to go on.
-    #[arg(long, hide = true, requires = "stage")]
+    ///
+    /// Skips keep nobody from committing, nor does it where there is no jobs file or no commit
+    /// yet.
+    #[arg(long, requires = "stage")]
     gate: bool,
 
     /// How many tasks to run at once [default: `ci.slots`, else the number of CPUs].
