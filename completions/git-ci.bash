@@ -126,6 +126,10 @@ __git_ci_complete () {
         : ;;
     flaky,--color=)
         __git_ci_offer "always auto never" ;;
+    stats,--since=|stats,--since)
+        : ;;
+    stats,--color=)
+        __git_ci_offer "always auto never" ;;
     wait,--order=|wait,--order)
         __git_ci_offer "newest oldest" ;;
     wait,--job=|wait,--job)
@@ -235,6 +239,11 @@ __git_ci_complete () {
         -*) __git_ci_offer "--job --since --json --color --help" ;;
         *) : ;;
         esac ;;
+    stats,*)
+        case "$cur" in
+        -*) __git_ci_offer "--since --json --color --help" ;;
+        *) __git_ci_jobs ;;
+        esac ;;
     wait,*)
         case "$cur" in
         -*) __git_ci_offer "--all --branches --first-parent --stdin --order --job --skip --config --config-from --timeout --keep-going --json --help" ;;
@@ -298,7 +307,7 @@ __git_ci_complete () {
     ,*)
         case "$cur" in
         -*) __git_ci_offer "--help --version" ;;
-        *) __git_ci_offer "init run hook notify status log show logs artifacts blame flaky wait shell config gc doctor completions watch cancel forget hosts help version" ;;
+        *) __git_ci_offer "init run hook notify status log show logs artifacts blame flaky stats wait shell config gc doctor completions watch cancel forget hosts help version" ;;
         esac ;;
     esac
 }

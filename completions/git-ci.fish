@@ -37,6 +37,7 @@ complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "logs" -d 'Show the wh
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "artifacts" -d 'List the files that a task left, or copy them out'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "blame" -d 'Say since when a job fails, and which commit began it'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "flaky" -d 'List the jobs and tests that gave both verdicts on the same content'
+complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "stats" -d 'Say how often jobs pass, how long they take, and what reuse has saved'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "wait" -d 'Wait until there are verdicts on commits, and say what failed'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "shell" -d 'Open a shell in a slot, at a commit'
 complete -c git-ci -n "__fish_git_ci_needs_command" -f -a "config" -d 'Check the jobs file, or show what applies'
@@ -170,6 +171,12 @@ auto\t'On a terminal that can, unless NO_COLOR is set'
 never\t'Not at all'"
 complete -c git-ci -n "__fish_git_ci_using_subcommand flaky" -l json -d 'Print JSON, one job or test a line'
 complete -c git-ci -n "__fish_git_ci_using_subcommand flaky" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c git-ci -n "__fish_git_ci_using_subcommand stats" -l since -d 'Only what finished since then, as `git log --since` understands it' -r
+complete -c git-ci -n "__fish_git_ci_using_subcommand stats" -l color -d 'When to use colours; color.ci and color.ui of git\'s configuration set the default' -r -f -a "always\t'Even into a file or a pipe'
+auto\t'On a terminal that can, unless NO_COLOR is set'
+never\t'Not at all'"
+complete -c git-ci -n "__fish_git_ci_using_subcommand stats" -l json -d 'Print JSON, one job a line'
+complete -c git-ci -n "__fish_git_ci_using_subcommand stats" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -l order -d 'The order of the commits of a range' -r -f -a "newest\t'Children before their parents'
 oldest\t'Parents before their children'"
 complete -c git-ci -n "__fish_git_ci_using_subcommand wait" -l job -d 'Only this job, and what it needs; may be given several times' -r

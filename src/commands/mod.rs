@@ -23,6 +23,7 @@ mod notify;
 mod run;
 mod shell;
 mod show;
+mod stats;
 mod status;
 mod ui;
 mod version;
@@ -71,6 +72,7 @@ enum Command {
     Artifacts(artifacts::Args),
     Blame(blame::Args),
     Flaky(flaky::Args),
+    Stats(stats::Args),
     Wait(wait::Args),
     Shell(shell::Args),
     Config(config::Args),
@@ -136,6 +138,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Show(args) => show::execute(args),
         Command::Logs(args) => logs::execute(args),
         Command::Blame(args) => blame::execute(args),
+        Command::Stats(args) => stats::execute(args),
         Command::Flaky(args) => flaky::execute(args),
         Command::Artifacts(args) => artifacts::execute(args),
         Command::Wait(args) => wait::execute(args),

@@ -267,6 +267,7 @@ fn what_is_printed_as_json_is_what_the_schema_says() {
         &["logs", "HEAD~1", "test"],
         &["artifacts", "HEAD~1", "test"],
         &["flaky"],
+        &["stats"],
         &["blame", "--rev", "HEAD~1"],
         &["wait", "HEAD~1", "--job", "test"],
         &["hosts"],

@@ -64,6 +64,7 @@ mod signals;
 mod slots;
 mod snapshot;
 mod stages;
+mod stats;
 mod storm;
 mod submodules;
 mod submodules_any;

@@ -149,6 +149,19 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "stats",
+        &[
+            (
+                "git ci stats",
+                "how often each job passes, how long it takes, what reuse saved",
+            ),
+            (
+                "git ci stats test --since '1 month ago'",
+                "the same of one job, lately",
+            ),
+        ],
+    ),
+    (
         "artifacts",
         &[
             (

@@ -15,6 +15,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "artifacts",
             "blame",
             "flaky",
+            "stats",
             "wait",
             "shell",
             "forget",

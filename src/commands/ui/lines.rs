@@ -92,6 +92,40 @@ pub(in crate::commands) enum Line<'a> {
         /// The task's record, where there is one.
         record: Option<RecordLine<'a>>,
     },
+    /// The first line of `stats`; a `job-stats` follows for each job.
+    Stats {
+        /// The version of the format.
+        format: u32,
+    },
+    /// How often a job passes and how long it takes.
+    JobStats {
+        /// The job.
+        job: &'a JobName,
+        /// How often it ran.
+        runs: u64,
+        /// How many of these passed at once.
+        passed: u64,
+        /// How many passed in another try.
+        flaky: u64,
+        /// How many failed.
+        failed: u64,
+        /// How many ended without a verdict.
+        errored: u64,
+        /// How many said that the commit cannot be tested.
+        skipped: u64,
+        /// The median of the running times of those that passed or failed, in milliseconds.
+        median_ms: u64,
+        /// The ninth decile of these.
+        ninth_decile_ms: u64,
+        /// The longest of these.
+        longest_ms: Option<u64>,
+        /// The commit that it was on.
+        longest_on: Option<Oid>,
+        /// How often a verdict was taken over for another commit.
+        reused: u64,
+        /// The running time that would have taken, in milliseconds.
+        saved_ms: u64,
+    },
     /// The first line of `blame`; a `blamed` follows for each job that fails, and for its tests.
     Blame {
         /// The version of the format.
