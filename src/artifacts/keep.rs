@@ -350,6 +350,49 @@ mod tests {
         }
     }
 
+    /// However many links lead through each other.
+    #[test]
+    fn no_links_together_lead_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap().join("in");
+        let mut state = 7u64;
+        let mut random = |most: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % most
+        };
+        let dirs = ["", "a", "b", "a/a", "a/b", "b/a", "a/a/a"];
+        dirs.iter()
+            .for_each(|dir| fs::create_dir_all(root.join(dir)).unwrap());
+        fs::write(dir.path().join("x"), "outside").unwrap();
+        let mut made = Vec::new();
+        for number in 0..3000 {
+            let parts = ["..", "a", "b", "x", "l", "m", "."];
+            let word = |at: u64| {
+                if at < 4 {
+                    format!("l{at}")
+                } else {
+                    parts[at as usize - 4].to_owned()
+                }
+            };
+            let target: Vec<_> = (0..=random(5)).map(|_| word(random(11))).collect();
+            let target = target.join("/");
+            let below = Path::new(dirs[random(7) as usize]);
+            let name = below.join(format!("l{}", number % 40));
+            let path = root.join(&name);
+            if stays_within(&name, Path::new(&target)) {
+                let _ = fs::remove_file(&path);
+                std::os::unix::fs::symlink(&target, &path).unwrap();
+                made.push(path);
+            }
+        }
+        let real = made.iter().filter_map(|path| path.canonicalize().ok());
+        let real: Vec<_> = real.collect();
+        assert!(real.len() > 100, "{}", real.len());
+        assert!(real.iter().all(|path| path.starts_with(&root)), "{real:?}");
+    }
+
     fn open(root: &Path, commit: &str) -> Artifacts {
         let store = ArtifactStore::new(root);
         let commit = commit.repeat(20).parse().unwrap();
