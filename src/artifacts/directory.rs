@@ -29,7 +29,8 @@ enum Before {
     All,
     /// It goes.
     Own,
-    /// It stays, as what this try left.
+    /// It stays, as what this try left, unless that is there: then it is of a run of the same try
+    /// whose machine was lost, and goes.
     Aside(u32),
 }
 
@@ -115,11 +116,13 @@ impl Artifacts {
             return Ok(None);
         }
         if alone {
-            if let Before::Aside(try_) = before
+            let aside = match before {
+                Before::Aside(try_) => Some(apart(&path, &try_.to_string())),
+                Before::All | Before::Own => None,
+            };
+            if let Some(aside) = aside.filter(|aside| !aside.exists())
                 && fs::read_dir(&path)?.next().is_some()
             {
-                let aside = apart(&path, &try_.to_string());
-                remove_tree(&aside)?;
                 fs::rename(&path, aside)?;
                 return Ok(None);
             }
@@ -209,6 +212,25 @@ mod tests {
         drop(store.open(&commit, &job, 1).unwrap());
         tries(&[]);
         assert!(shell.path().is_dir(), "somebody is in there");
+    }
+
+    #[test]
+    fn a_try_whose_machine_was_lost_is_no_try_of_its_own() {
+        let root = tempfile::tempdir().unwrap();
+        let store = ArtifactStore::new(root.path());
+        let commit = "11".repeat(20).parse().unwrap();
+        let job = "job".parse().unwrap();
+        for (try_, text) in [(1, "first"), (2, "lost"), (2, "second")] {
+            let dir = store.open(&commit, &job, try_).unwrap();
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+            fs::write(dir.path().join("file"), text).unwrap();
+        }
+        let tries = store.tries(&commit, &job).into_iter();
+        let read =
+            |(try_, path): (_, PathBuf)| (try_, fs::read_to_string(path.join("file")).unwrap());
+        let found: Vec<_> = tries.map(read).collect();
+        let expected = [(Some(1), "first".to_owned()), (None, "second".to_owned())];
+        assert_eq!(found, expected);
     }
 
     #[test]

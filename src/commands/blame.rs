@@ -4,9 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anstyle::Style;
-use clap::{Args as _, FromArgMatches as _};
-
+use crate::config::JobChoice;
 use crate::error::Failure;
 use crate::git::Repo;
 use crate::git::revs;
@@ -19,8 +17,10 @@ use crate::plan::PlannedJob;
 use crate::reporter::counted;
 use crate::settings::Settings;
 use crate::verdict::Standing;
+use anstyle::Style;
 
 use super::run;
+use super::ui::launch;
 use super::ui::lines::Line;
 use super::ui::pager::Page;
 use super::ui::reading::{Configured, judge, safe};
@@ -193,15 +193,19 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
         let report = history.report(&job);
         if let Some(word) = &args.test {
             let test = named(report.as_ref(), word, &job)?;
-            if args.run {
-                find_out(&mut history, &settings, &job, Some(&test))?;
+            if args.run
+                && let Some(code) = find_out(&mut history, &settings, &job, Some(&test))?
+            {
+                return Ok(code);
             }
             let since = history.since(&job, Some(&test));
             found.extend(since.map(|since| (job, Some(test), since)));
             continue;
         }
-        if args.run {
-            find_out(&mut history, &settings, &job, None)?;
+        if args.run
+            && let Some(code) = find_out(&mut history, &settings, &job, None)?
+        {
+            return Ok(code);
         }
         let Some(since) = history.since(&job, None) else {
             continue;
@@ -263,7 +267,7 @@ fn meant(
     word: &str,
 ) -> Result<JobName, Failure> {
     let configured = Configured::load(&ConfigArgs::default(), repo, settings)?;
-    let choice = crate::config::JobChoice::of_names(&[word.to_owned()]);
+    let choice = JobChoice::of_names(&[word.to_owned()]);
     let jobs = &history.commits[0].1;
     let names = configured.check_names(&choice, jobs, &history.records, &[])?;
     match names.as_slice() {
@@ -311,39 +315,38 @@ fn named(report: Option<&TestReport>, word: &str, job: &JobName) -> Result<Test,
 
 /// Runs a job on commits that may have begun it and have no verdict, until it is known which
 /// did, or no more can be known: each time as many at once as there are slots, evenly spread.
+/// Returns the exit code where that was ended before its time.
 fn find_out(
     history: &mut History<'_>,
     settings: &Settings,
     job: &JobName,
     test: Option<&Test>,
-) -> Result<(), Failure> {
+) -> Result<Option<ExitCode>, Failure> {
     let mut tried: Vec<usize> = Vec::new();
     loop {
         let Some(since) = history
             .since(job, test)
             .filter(|since| since.pass.is_some())
         else {
-            return Ok(());
+            return Ok(None);
         };
         let between = since.suspects().skip(1);
         let open: Vec<_> = between.filter(|at| !tried.contains(at)).collect();
         if open.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let count = open.len().min(settings.slots as usize);
         let spread = (1..=count).map(|part| open[part * open.len() / (count + 1)]);
         let mut chosen: Vec<usize> = spread.collect();
         chosen.dedup();
         tried.extend(&chosen);
-        let ids = chosen
-            .iter()
-            .map(|at| history.commits[*at].0.id.to_string());
-        let words = ["run", "--job", job.as_str()].map(str::to_owned);
-        let command = run::Args::augment_args(clap::Command::new("run"));
-        let parsed = command.try_get_matches_from(words.into_iter().chain(ids));
-        let parsed = parsed.and_then(|found| run::Args::from_arg_matches(&found));
-        let args = parsed.map_err(|error| Failure::usage(error.to_string()))?;
-        run::execute(args)?;
+        let commits = chosen.iter().map(|at| history.commits[*at].0.clone());
+        let commits: Vec<_> = commits.collect();
+        let summary = run::one_job(history.repo, settings, job, &commits)?;
+        // Whoever ended it, or what keeps it from going on, ends this, too.
+        if summary.signal.is_some() || summary.error.is_some() {
+            return launch::finish(summary, false).map(Some);
+        }
         history
             .records
             .refresh(history.repo)

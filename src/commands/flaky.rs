@@ -9,7 +9,6 @@ use jiff::Timestamp;
 
 use crate::error::Failure;
 use crate::git::Repo;
-use crate::git::revs;
 use crate::logs::LogStore;
 use crate::model::{
     DefId, EnvId, InputId, JSON_FORMAT, JobName, Oid, Platform, Record, Status, TestReport,
@@ -21,8 +20,7 @@ use super::ui::color;
 use super::ui::lines::Line;
 use super::ui::output;
 use super::ui::pager::Page;
-use super::ui::reading::{Configured, human_time};
-use super::ui::select::ConfigArgs;
+use super::ui::reading::{Meant, human_time};
 
 /// List the jobs and tests that gave both verdicts on the same content.
 ///
@@ -55,22 +53,9 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let repo = Repo::discover()?;
     let settings = Settings::of(&repo)?;
     let records = super::ui::reading::records(&repo, &settings)?;
-    let config = ConfigArgs {
-        job: args.job.clone(),
-        ..ConfigArgs::default()
-    };
-    let configured = Configured::load(&ConfigArgs::default(), &repo, &settings)?;
-    let same = configured.same().unwrap_or_default().to_vec();
-    let names = configured.check_names(&config.choice(), &same, &records, &[])?;
-    let since = match &args.since {
-        Some(date) => Timestamp::from_second(revs::since(&repo, date)?).ok(),
-        None => None,
-    };
-    let counts = |record: &Record| {
-        (names.is_empty() || names.contains(&record.job))
-            && since.is_none_or(|since| record.finished >= since)
-            && !records.is_forgotten(record)
-    };
+    let since = args.since.as_deref();
+    let meant = Meant::of(&repo, &settings, &records, &args.job, since)?;
+    let counts = |record: &Record| meant.covers(record) && !records.is_forgotten(record);
     let mut found = Contents::default();
     for (commit, of) in records.iter() {
         for record in of.iter().filter(|record| counts(record)) {

@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use clap::{Args as _, FromArgMatches as _};
+
 use crate::config::{self, JobChoice, LoadError};
 use crate::engine::control::{self, Kind, Listener, Process};
 use crate::engine::{self, OnError, Summary, Superseded};
@@ -234,6 +236,36 @@ fn gate(summary: &Summary) -> ExitCode {
     }
     output::note("nothing was committed; `git commit --no-verify` commits it all the same");
     ExitCode::from(1)
+}
+
+/// Runs one job on commits for another command, which says what came of it.
+///
+/// # Errors
+/// As for the command itself.
+pub(super) fn one_job(
+    repo: &Repo,
+    settings: &Settings,
+    job: &JobName,
+    commits: &[Commit],
+) -> Result<Summary, Failure> {
+    repo.refuse_quarantine("run anything here")?;
+    let command = Args::augment_args(clap::Command::new("run"));
+    let parsed = command.try_get_matches_from(["run", "--job", job.as_str()]);
+    let parsed = parsed.and_then(|found| Args::from_arg_matches(&found));
+    let args = parsed.map_err(|error| Failure::usage(error.to_string()))?;
+    let commits: Vec<_> = commits.iter().cloned().map(Arc::new).collect();
+    let records = super::ui::reading::records(repo, settings)?;
+    let (plan, _) = plan(&args, repo, settings, &commits, &records)?;
+    let mut reporter = args.talk.reporter(repo, Live::Rows)?;
+    run(
+        &args,
+        repo,
+        settings,
+        plan,
+        records,
+        None,
+        reporter.as_mut(),
+    )
 }
 
 /// Says which patterns of jobs match nothing in the first commit.

@@ -5,11 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anstyle::Style;
-use jiff::Timestamp;
 
 use crate::error::Failure;
 use crate::git::Repo;
-use crate::git::revs;
 use crate::model::{JSON_FORMAT, JobName, LogId, Oid, Record, Status};
 use crate::reporter::human_duration;
 use crate::settings::Settings;
@@ -18,8 +16,7 @@ use super::ui::color;
 use super::ui::lines::Line;
 use super::ui::output;
 use super::ui::pager::Page;
-use super::ui::reading::{Configured, millis};
-use super::ui::select::ConfigArgs;
+use super::ui::reading::{Meant, millis};
 
 /// Say how often jobs pass, how long they take, and what reuse has saved.
 ///
@@ -50,24 +47,11 @@ pub(super) fn execute(args: Args) -> Result<ExitCode, Failure> {
     let repo = Repo::discover()?;
     let settings = Settings::of(&repo)?;
     let records = super::ui::reading::records(&repo, &settings)?;
-    let config = ConfigArgs {
-        job: args.job.iter().cloned().collect(),
-        ..ConfigArgs::default()
-    };
-    let configured = Configured::load(&ConfigArgs::default(), &repo, &settings)?;
-    let same = configured.same().unwrap_or_default().to_vec();
-    let names = configured.check_names(&config.choice(), &same, &records, &[])?;
-    let since = match &args.since {
-        Some(date) => Timestamp::from_second(revs::since(&repo, date)?).ok(),
-        None => None,
-    };
-    let counts = |record: &&Record| {
-        (names.is_empty() || names.contains(&record.job))
-            && since.is_none_or(|since| record.finished >= since)
-    };
+    let since = args.since.as_deref();
+    let meant = Meant::of(&repo, &settings, &records, args.job.as_slice(), since)?;
     let mut jobs: BTreeMap<JobName, Runs> = BTreeMap::new();
     for (commit, of) in records.iter() {
-        for record in of.iter().filter(counts) {
+        for record in of.iter().filter(|record| meant.covers(record)) {
             let runs = jobs.entry(record.job.clone()).or_default();
             runs.add(*commit, record);
         }

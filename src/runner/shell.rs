@@ -84,27 +84,45 @@ pub(crate) fn run(
     mut say: impl FnMut(String),
 ) -> Result<ExitStatus, ShellError> {
     process::become_subreaper().map_err(ShellError::Prepare)?;
-    // What is typed is for the shell.
-    process::outlast_signals().map_err(ShellError::Prepare)?;
     let mut pool = Pool::new(repo, spec.setup.worktrees.clone(), spec.setup.slots);
-    let inputs = InputReader::new(repo);
+    let (commit, job) = (&spec.task.commit, &spec.task.job.name);
+    let holder = Holder::new(spec.setup.dispatcher, *commit, job, spec.task.log.clone());
+    let (machine, worktrees) = (&spec.setup.machine, &spec.setup.worktrees);
+    let begun = Instant::now();
     let mut is_told = false;
-    let tokens = loop {
-        let taken = Tokens::try_take(
-            &spec.setup.machine,
-            &spec.setup.worktrees,
-            &spec.task.jobs(),
-        );
-        match taken.map_err(ShellError::Prepare)? {
-            Ok(tokens) => break tokens,
-            Err(_) if is_told => {}
-            Err(reason) => {
-                say(format!("waiting: {reason}"));
-                is_told = true;
+    // Who waits for the one does not hold the other.
+    let (mut lease, tokens, is_kept) = loop {
+        let taken = Tokens::try_take(machine, worktrees, &spec.task.jobs());
+        let lacking = match taken.map_err(ShellError::Prepare)? {
+            Ok(tokens) => {
+                if let Some(lease) = pool.lease_kept(commit, job, &holder)? {
+                    break (lease, tokens, true);
+                }
+                if let Some(lease) = pool.try_lease(commit, &holder)? {
+                    break (lease, tokens, false);
+                }
+                None
             }
+            Err(lacking) => {
+                pool.give_up();
+                Some(lacking)
+            }
+        };
+        if begun.elapsed() > SILENT && !std::mem::replace(&mut is_told, true) {
+            let who = || pool.holders().first().map(Holder::describe);
+            say(match lacking {
+                Some(lacking) => format!("waiting: {lacking}"),
+                None => format!(
+                    "waiting for a slot: {}",
+                    who().unwrap_or_else(|| "other tasks come first".to_owned())
+                ),
+            });
         }
         thread::sleep(INTERVAL);
     };
+    // What is typed from here on is for the shell.
+    process::outlast_signals().map_err(ShellError::Prepare)?;
+    let inputs = InputReader::new(repo);
     let ctx = Context {
         setup: &spec.setup,
         repo,
@@ -113,39 +131,12 @@ pub(crate) fn run(
         task: &spec.task,
         granted: &tokens.variables,
     };
-    let log = spec.task.log.clone();
-    let job = &spec.task.job.name;
-    let holder = Holder::new(spec.setup.dispatcher, spec.task.commit, job, log);
-    let begun = Instant::now();
-    let mut is_told = false;
-    let kept = pool.lease_kept(&spec.task.commit, job, &holder)?;
-    if let Some(mut lease) = kept {
+    let done = if is_kept {
         say(format!("slot {} is as {job} left it", lease.slot()));
-        let done = in_kept_slot(&mut lease, ctx, spec, &mut say);
-        return end(repo, spec, lease, done);
-    }
-    let mut lease = loop {
-        if let Some(lease) = pool.try_lease(&spec.task.commit, &holder)? {
-            break lease;
-        }
-        if begun.elapsed() > SILENT && !std::mem::replace(&mut is_told, true) {
-            let who = pool.holders().first().map(Holder::describe);
-            let who = who.unwrap_or_else(|| "other tasks come first".to_owned());
-            say(format!("waiting for a slot: {who}"));
-        }
-        thread::sleep(INTERVAL);
+        open(&lease, ctx, spec, &mut Vec::new(), &mut say)
+    } else {
+        in_slot(&mut lease, ctx, spec, &mut say)
     };
-    let done = in_slot(&mut lease, ctx, spec, &mut say);
-    end(repo, spec, lease, done)
-}
-
-/// Gives a slot back, whatever came of the shell.
-fn end(
-    repo: &Repo,
-    spec: &ShellSpec,
-    mut lease: Lease<'_, '_>,
-    done: Result<ExitStatus, ShellError>,
-) -> Result<ExitStatus, ShellError> {
     ArtifactStore::new(&repo.ci_dir()).clear_for_shell(&spec.task.commit, &spec.task.job.name);
     // Whatever it left running is not for the next task.
     process::end_everything().map_err(ShellError::Prepare)?;
@@ -191,16 +182,6 @@ fn in_slot(
         }
     }
     open(lease, ctx, spec, &mut kept, say)
-}
-
-/// The same in a slot that is to be seen as it is.
-fn in_kept_slot(
-    lease: &mut Lease<'_, '_>,
-    ctx: Context<'_>,
-    spec: &ShellSpec,
-    say: &mut impl FnMut(String),
-) -> Result<ExitStatus, ShellError> {
-    open(lease, ctx, spec, &mut Vec::new(), say)
 }
 
 /// Opens the shell, with what the job is given.

@@ -169,6 +169,9 @@ fn low(machine: &Machine, worktrees: &Path) -> Option<String> {
             "{free} of memory is free, and ci.minFreeMemory is {least}"
         ));
     }
+    if machine.min_free_disk == 0 {
+        return None;
+    }
     let place = worktrees.ancestors().find(|path| path.exists())?;
     let disk = rustix::fs::statvfs(place).ok()?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);

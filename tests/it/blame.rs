@@ -1,6 +1,6 @@
 //! `git ci blame`: since when a job or a test fails, and which commit began it.
 
-use crate::support::TestRepo;
+use crate::support::{TestRepo, wait_until};
 
 /// Thirty commits: the test `a` fails from the tenth on, `b` from the twentieth; what each job
 /// runs is noted.
@@ -120,4 +120,24 @@ fn what_is_not_there_is_named() {
         );
         assert!(ran.stderr().contains(says), "{words:?}: {}", ran.stderr());
     }
+}
+
+#[test]
+fn who_interrupts_the_search_ends_it() {
+    let (repo, commits) = broken();
+    let go = repo.root().join("go");
+    repo.ci(["run", "HEAD", &commits[2]]).expect_code(1);
+    let jobs = format!(
+        "[jobs.test]\nrun = 'sh test.sh; code=$?; until test -e {}; do sleep 0.05; done; exit $code'\njunit = 'out.xml'\n",
+        go.display()
+    );
+    repo.write(".git-ci.toml", jobs);
+    let before = runs(&repo);
+    let search = repo.spawn_ci(["blame", "test", "--run"]);
+    wait_until("two to run", || runs(&repo) == before + 2);
+    let pid = rustix::process::Pid::from_child(&search);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let done = search.wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(130), "{done:?}");
+    assert_eq!(runs(&repo), before + 2, "nothing more was begun");
 }

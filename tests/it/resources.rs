@@ -1,8 +1,9 @@
 //! What jobs take of their machine: never more than there is, whoever runs them.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, ExitStatus};
 
 use crate::beds::SshBed;
 use crate::support::{TestRepo, wait_until};
@@ -59,6 +60,57 @@ fn start(repo: &TestRepo, path: &Path) -> Child {
     run.stdout(quiet()).stderr(quiet()).spawn().unwrap()
 }
 
+/// Interrupts a command once it says that it waits for this; returns how it ended.
+fn interrupted_while(repo: &TestRepo, args: &[&str], says: &str) -> ExitStatus {
+    let file = repo.root().join("said");
+    let mut waits = repo.ci_command(args);
+    let mut waits = waits
+        .stderr(fs::File::create(&file).unwrap())
+        .spawn()
+        .unwrap();
+    wait_until(says, || {
+        fs::read_to_string(&file).is_ok_and(|said| said.contains(says))
+    });
+    let pid = rustix::process::Pid::from_child(&waits);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    waits.wait().unwrap()
+}
+
+#[test]
+fn a_shell_that_waits_for_a_slot_holds_no_token() {
+    let repo = TestRepo::new();
+    let dir = repo.root().join("count");
+    fs::create_dir(&dir).unwrap();
+    repo.git(["config", "--global", "ci.resource.gpu", "1"]);
+    repo.git(["config", "ci.slots", "1"]);
+    repo.write(
+        ".git-ci.toml",
+        format!(
+            "[jobs.long]\n{}[jobs.gpu]\nrun = 'true'\nresources = {{ gpu = 1 }}\n",
+            counting(&dir, "")
+        ),
+    );
+    repo.commit("one");
+    let clone = other(&repo, "a");
+    let mut long = repo.spawn_ci(["run", "--job", "long"]);
+    wait_until("the slot to be taken", || lines(&dir, "seen") == 1);
+    let file = repo.root().join("shell");
+    let mut shell = repo.ci_command(["shell", "HEAD", "gpu", "-c", "true"]);
+    let mut shell = shell
+        .stderr(fs::File::create(&file).unwrap())
+        .spawn()
+        .unwrap();
+    wait_until("the shell to wait", || {
+        fs::read_to_string(&file).is_ok_and(|said| said.contains("waiting for a slot"))
+    });
+    let mut run = repo.command(env!("CARGO_BIN_EXE_git-ci"), &clone);
+    let done = run.args(["run", "--job", "gpu"]).output().unwrap();
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    fs::write(dir.join("go"), "").unwrap();
+    assert!(long.wait().unwrap().success());
+    assert!(shell.wait().unwrap().success());
+}
+
 #[test]
 fn tokens_are_never_given_out_twice_whoever_asks() {
     let repo = TestRepo::new();
@@ -85,11 +137,11 @@ fn tokens_are_never_given_out_twice_whoever_asks() {
     repo.ci(["run", "--job", "other"]).expect_code(0);
     assert_eq!(lines(&dir, "seen"), 2);
     // Whoever waits says so, and is ended at once.
-    let mut waits = repo.spawn_ci(["run", "--job", "gpu0"]);
-    std::thread::sleep(std::time::Duration::from_millis(1500));
-    let pid = rustix::process::Pid::from_child(&waits);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    assert_eq!(waits.wait().unwrap().code(), Some(130));
+    let ended = interrupted_while(&repo, &["run", "--job", "gpu0"], "board are not free");
+    assert_eq!(ended.code(), Some(130));
+    let shell = ["shell", "HEAD", "gpu0", "-c", "true"];
+    let ended = interrupted_while(&repo, &shell, "board are not free");
+    assert_eq!(ended.signal(), Some(2), "{ended:?}");
     // A run that is killed holds nothing.
     let mut first = runs.remove(0);
     first.kill().unwrap();
@@ -195,14 +247,12 @@ fn nothing_begins_while_too_little_is_free() {
     repo.job("test", "true").commit("one");
     for (key, word) in [("ci.minFreeMemory", "memory"), ("ci.minFreeDisk", "disk")] {
         repo.git(["config", key, "900t"]);
-        let waits = repo.spawn_ci(["run"]);
-        std::thread::sleep(std::time::Duration::from_millis(1500));
-        let pid = rustix::process::Pid::from_child(&waits);
-        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-        let done = waits.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&done.stderr).into_owned();
-        assert!(said.contains(word) && said.contains(key), "{said}");
-        assert_eq!(done.status.code(), Some(130), "{said}");
+        let said = match word {
+            "memory" => format!("of memory is free, and {key} is"),
+            _ => "is free on the disk of".to_owned(),
+        };
+        let ended = interrupted_while(&repo, &["run"], &said);
+        assert_eq!(ended.code(), Some(130), "{key}");
         repo.git(["config", key, "1k"]);
     }
     repo.ci(["run"]).expect_code(0);

@@ -14,6 +14,7 @@ use jiff::tz::TimeZone;
 use crate::config::{self, JobChoice, LoadError};
 use crate::error::Failure;
 use crate::git::Repo;
+use crate::git::revs;
 use crate::model::{Commit, Criteria, JobName, LogId, Oid, Reason, Record, printable_line};
 use crate::notes::{Records, Unread};
 use crate::plan::{self, PlannedJob, ReusePolicy};
@@ -202,6 +203,43 @@ pub(in crate::commands) fn reason(
         || records.why_not(commit, &planned.criteria),
     );
     Some(reason)
+}
+
+/// Which records are meant, by their jobs and by when they finished.
+pub(in crate::commands) struct Meant {
+    jobs: Vec<JobName>,
+    since: Option<Timestamp>,
+}
+
+impl Meant {
+    /// Those of the jobs of these names (none: of all) that finished since a date, as git
+    /// understands it.
+    ///
+    /// # Errors
+    /// Where there is no such job, configured or on record, or git makes nothing of the date.
+    pub(in crate::commands) fn of(
+        repo: &Repo,
+        settings: &Settings,
+        records: &Records,
+        jobs: &[String],
+        since: Option<&str>,
+    ) -> Result<Self, Failure> {
+        let configured = Configured::load(&ConfigArgs::default(), repo, settings)?;
+        let same = configured.same().unwrap_or_default();
+        let choice = JobChoice::of_names(jobs);
+        let jobs = configured.check_names(&choice, same, records, &[])?;
+        let since = match since {
+            Some(date) => Timestamp::from_second(revs::since(repo, date)?).ok(),
+            None => None,
+        };
+        Ok(Self { jobs, since })
+    }
+
+    /// Whether this is one of them.
+    pub(in crate::commands) fn covers(&self, record: &Record) -> bool {
+        (self.jobs.is_empty() || self.jobs.contains(&record.job))
+            && self.since.is_none_or(|since| record.finished >= since)
+    }
 }
 
 /// What counts for a commit and a job.
